@@ -1,0 +1,102 @@
+// One interface, two backends. A backend owns memory on its device and runs operations there, in the order
+// they are called. An operation's formula, shapes and gradient rules stand in that operation's own header.
+//
+// Rules that hold for every operation:
+//  - outputs marked `=` are overwritten, `+=` are added to; gradients of parameters are always `+=`;
+//  - float operands of one call share one element type; a backend may decline an operation or a type: then
+//    `supports` is false and the call throws. Nothing is ever moved to another device silently;
+//  - results are deterministic for a given device and number of threads (no atomics on floats).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/activation.h"
+#include "kernels/adamw.h"
+#include "kernels/causal_conv1d.h"
+#include "kernels/cross_entropy.h"
+#include "kernels/elementwise.h"
+#include "kernels/embedding.h"
+#include "kernels/linear.h"
+#include "kernels/long_conv.h"
+#include "kernels/norm.h"
+#include "kernels/s4_kernel.h"
+#include "kernels/s4d_kernel.h"
+#include "kernels/selective_scan.h"
+#include "kernels/tensor.h"
+
+namespace nigiri {
+
+class Backend : public std::enable_shared_from_this<Backend> {
+  public:
+    virtual ~Backend() = default;
+
+    virtual std::string name() const = 0;         // "cpu", "cuda"
+    virtual std::string description() const = 0;  // for people: processor, threads, instruction set
+    virtual bool supports(DType dtype) const = 0;
+
+    // Memory. Blocks come from a pool: after the first step of a loop nothing is asked of the system.
+    // Contents are undefined. Tensors keep their backend alive.
+    Tensor allocate(const Shape& shape, DType dtype);
+    Tensor zeros(const Shape& shape, DType dtype);
+    // Bytes in use now and at most since the last reset; pooled but unused blocks are not counted.
+    virtual size_t bytes_in_use() const = 0;
+    virtual size_t peak_bytes() const = 0;
+    virtual void reset_peak() = 0;
+    virtual void upload(const void* host, const View& to) = 0;    // `to` contiguous
+    virtual void download(const View& from, void* host) = 0;      // `from` contiguous; waits
+    virtual void synchronize() = 0;
+
+    virtual void fill(const Fill&) = 0;
+    virtual void copy(const Copy&) = 0;
+    virtual void add(const Add&) = 0;
+    virtual void shift_forward(const ShiftForward&) = 0;
+    virtual void shift_backward(const ShiftBackward&) = 0;
+    virtual void gelu_forward(const GeluForward&) = 0;
+    virtual void gelu_backward(const GeluBackward&) = 0;
+    virtual void glu_forward(const GluForward&) = 0;
+    virtual void glu_backward(const GluBackward&) = 0;
+    virtual void gate_forward(const GateForward&) = 0;
+    virtual void gate_backward(const GateBackward&) = 0;
+    virtual void negative_exp_forward(const NegativeExpForward&) = 0;
+    virtual void negative_exp_backward(const NegativeExpBackward&) = 0;
+    virtual void embedding_forward(const EmbeddingForward&) = 0;
+    virtual void embedding_backward(const EmbeddingBackward&) = 0;
+    virtual void linear_forward(const LinearForward&) = 0;
+    virtual void linear_backward(const LinearBackward&) = 0;
+    virtual void norm_forward(const NormForward&) = 0;
+    virtual void norm_backward(const NormBackward&) = 0;
+    virtual void causal_conv1d_forward(const CausalConv1dForward&) = 0;
+    virtual void causal_conv1d_backward(const CausalConv1dBackward&) = 0;
+    virtual void selective_scan_forward(const SelectiveScanForward&) = 0;
+    virtual void selective_scan_backward(const SelectiveScanBackward&) = 0;
+    virtual void s4d_kernel_forward(const S4dKernelForward&) = 0;
+    virtual void s4d_kernel_backward(const S4dKernelBackward&) = 0;
+    virtual void s4d_discretize(const S4dDiscretize&) = 0;
+    virtual void s4d_recurrence(const S4dRecurrence&) = 0;
+    virtual void s4_kernel_forward(const S4KernelForward&) = 0;
+    virtual void s4_kernel_backward(const S4KernelBackward&) = 0;
+    virtual void s4_discretize(const S4Discretize&) = 0;
+    virtual void s4_recurrence(const S4Recurrence&) = 0;
+    virtual void long_conv_forward(const LongConvForward&) = 0;
+    virtual void long_conv_backward(const LongConvBackward&) = 0;
+    virtual void cross_entropy(const CrossEntropy&) = 0;
+    virtual void adamw(const AdamW&) = 0;
+    // Sum of the squares of all elements, in double, in a fixed order; waits.
+    virtual double sum_of_squares(const View& x) = 0;
+
+  protected:
+    friend class Buffer;
+    virtual void* acquire(size_t bytes) = 0;
+    virtual void release(void* data, size_t bytes) = 0;
+};
+
+// "cpu", "cuda", or "auto" (CUDA where there is a usable device, else the CPU). Throws Error where the device asked
+// for is missing. `threads` 0 means all processors (CPU only).
+std::shared_ptr<Backend> make_backend(const std::string& device = "auto", int threads = 0);
+
+// The devices this build and this machine offer, best first.
+std::vector<std::string> available_devices();
+
+}  // namespace nigiri
