@@ -1,0 +1,142 @@
+// nigiri bench train|generate|ops: how fast this machine is, in rows like those of the published code.
+#include <chrono>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "app/bench_ops.h"
+#include "app/command.h"
+#include "app/config_options.h"
+#include "app/text.h"
+#include "model/trainer.h"
+
+namespace nigiri::app {
+
+using nlohmann::json;
+
+namespace {
+
+// The published S4D+MLP in PyTorch on two CPU cores, measured once on another machine: for orientation only.
+constexpr double published_train_tokens = 460, published_generate_steps = 257;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+Batch random_batch(const Config& config, uint64_t seed) {
+    Random random(seed);
+    Batch b{config.training.batch, config.training.length, {}, {}};
+    for (int64_t i = 0; i < b.batch * b.length; ++i) {
+        b.inputs.push_back(static_cast<int32_t>(random.below(256)));
+        b.targets.push_back(static_cast<int32_t>(random.below(256)));
+    }
+    return b;
+}
+
+class BenchCommand final : public Command {
+  public:
+    void declare(CLI::App& parent) override {
+        CLI::App& c = add(parent, "bench", "measure speed: ops, train or generate");
+        c.add_option("what", what_, "ops, train or generate")->required()->check(CLI::IsMember({"ops", "train", "generate"}));
+        c.add_option("--bench-layers", layers_, "layers to measure one after the other")->delimiter(',');
+        c.add_option("--streams", streams_, "generate: clips at a time")->delimiter(',');
+        c.add_option("--repeat", repeat_, "timed repetitions (train: steps; ops: runs)")->check(CLI::Range(1, 100000));
+        c.add_option("--batch", batch_, "train, ops: sequences a step, 0 for the preset's")->check(CLI::Range(0, 65536));
+        c.add_option("--length", length_, "train, ops: samples a sequence, 0 for the preset's")->check(CLI::Range(0, 1 << 24));
+        options_.declare(c, /*training=*/false);
+    }
+
+    int run() override {
+        const auto backend = open_backend();
+        json rows = json::array();
+        if (what_ == "ops") rows = ops(backend);
+        else
+            for (const std::string& layer : layers_) {
+                Config config = config_for(layer);
+                if (what_ == "train") rows.push_back(train(backend, config));
+                else
+                    for (const int streams : streams_) rows.push_back(generate(backend, config, streams));
+                if (stop_requested().load()) break;
+            }
+        print_json({{"bench", what_}, {"device", backend->description()}, {"rows", rows}});
+        return 0;
+    }
+
+  private:
+    Config config_for(const std::string& layer) const {
+        Config config = parser()->get_option("--preset")->count() > 0 ? options_.make() : options_.apply(preset_by_name("base"));
+        if (parser()->get_option("--layer")->count() == 0) config.model.outer = config.model.centre = layer_by_name(layer);
+        if (batch_ > 0) config.training.batch = batch_;
+        if (length_ > 0) config.training.length = length_;
+        validate(config);
+        return config;
+    }
+
+    json train(const std::shared_ptr<Backend>& backend, const Config& config) {
+        backend->reset_peak();
+        Network network(backend, config.model, DType::f32, common.seed, config.training.length);
+        Optimizer optimizer(network.parameters(), config.training);
+        const Batch batch = random_batch(config, common.seed);
+        training_step(network, optimizer, batch);  // warms pools, plans and caches up
+        const auto start = std::chrono::steady_clock::now();
+        int done = 0;
+        while (done < repeat_ && !stop_requested().load()) {
+            training_step(network, optimizer, batch);
+            ++done;
+        }
+        const double seconds = seconds_since(start) / std::max(done, 1);
+        const double tokens = static_cast<double>(batch.batch * batch.length) / seconds;
+        say("| " + layer_name(config.model) + ", " + fixed(static_cast<double>(network.parameters().count()) / 1e6, 2) + " M | " +
+            std::to_string(batch.batch) + " x " + std::to_string(batch.length) + " | float32 | " + fixed(1e3 * seconds, 0) + " ms | " +
+            thousands(tokens) + "tokens/s | " + bytes_text(static_cast<double>(backend->peak_bytes())) + " | " +
+            fixed(tokens / published_train_tokens, 0) + " x PyTorch S4D+MLP on two cores |");
+        return {{"layer", layer_name(config.model)}, {"batch", batch.batch}, {"length", batch.length}, {"step_ms", 1e3 * seconds},
+                {"tokens_per_second", tokens}, {"peak_bytes", backend->peak_bytes()}, {"ratio_to_published", tokens / published_train_tokens}};
+    }
+
+    json generate(const std::shared_ptr<Backend>& backend, const Config& config, int streams) {
+        const Network network(backend, config.model, DType::f32, common.seed, config.training.length);
+        NetworkState state = network.make_state(streams);
+        const Tensor tokens = backend->zeros({streams, 1}, DType::i32);
+        const int warm_up = 64, steps = std::max<int>(64, repeat_ * 100);
+        for (int i = 0; i < warm_up; ++i) network.advance(tokens, state);
+        const auto start = std::chrono::steady_clock::now();
+        int done = 0;
+        while (done < steps && !stop_requested().load()) {
+            network.advance(tokens, state);
+            ++done;
+        }
+        backend->synchronize();
+        const double rate = done / seconds_since(start);
+        say("| " + layer_name(config.model) + " | " + std::to_string(streams) + " streams | " + thousands(rate) + "steps/s a stream | " +
+            thousands(rate * streams) + "samples/s | " + fixed(rate / config.signal.sample_rate, 3) + " x real time | " +
+            fixed(rate / published_generate_steps, 1) + " x PyTorch S4D+MLP on two cores |");
+        return {{"layer", layer_name(config.model)}, {"streams", streams}, {"steps_per_second", rate}, {"samples_per_second", rate * streams},
+                {"realtime_factor", rate / config.signal.sample_rate}, {"ratio_to_published", rate / published_generate_steps}};
+    }
+
+    json ops(const std::shared_ptr<Backend>& backend) {
+        const Config config = config_for(layers_.front());
+        json rows = json::array();
+        for (const OpTime& t : bench_operations(backend, config, repeat_, stop_requested())) {
+            say("| " + t.name + " | " + t.shape + " | forward " + fixed(t.forward_ms, 3) + " ms | backward " + fixed(t.backward_ms, 3) + " ms | " +
+                fixed(t.nanoseconds_per_token, 0) + " ns a token of `base` |");
+            rows.push_back({{"operation", t.name}, {"shape", t.shape}, {"forward_ms", t.forward_ms}, {"backward_ms", t.backward_ms},
+                            {"nanoseconds_per_token", t.nanoseconds_per_token}});
+        }
+        return rows;
+    }
+
+    std::string what_;
+    std::vector<std::string> layers_ = {"mamba-s4", "mamba-s6", "s4-mlp"};
+    std::vector<int> streams_ = {1, 16};
+    int repeat_ = 3;
+    int64_t batch_ = 0, length_ = 0;
+    ConfigOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_bench_command() { return std::make_unique<BenchCommand>(); }
+
+}  // namespace nigiri::app

@@ -1,0 +1,24 @@
+// Single operations at the shapes of a network's stages, timed one by one: where the time of a training step goes.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "model/config.h"
+
+namespace nigiri::app {
+
+struct OpTime {
+    std::string name, shape;
+    double forward_ms = 0, backward_ms = 0;
+    double nanoseconds_per_token = 0;  // of a training step: both ways, times the operation's count in its stage
+};
+
+// The operations of `config`'s outer layer in every stage, with a batch of config.training.
+std::vector<OpTime> bench_operations(const std::shared_ptr<Backend>& backend, const Config& config, int repeat,
+                                     const std::atomic<bool>& stop);
+
+}  // namespace nigiri::app

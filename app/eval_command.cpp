@@ -1,0 +1,92 @@
+// nigiri eval: exact bits per sample of held-out recordings.
+#include <nlohmann/json.hpp>
+
+#include "app/command.h"
+#include "app/data_source.h"
+#include "app/model_file.h"
+#include "app/text.h"
+#include "model/evaluation.h"
+
+namespace nigiri::app {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+class EvalCommand final : public Command {
+  public:
+    void declare(CLI::App& parent) override {
+        CLI::App& c = add(parent, "eval", "exact bits per sample of a model on held-out audio");
+        c.add_option("--model", model_, "checkpoint or run folder")->required();
+        c.add_option("--data", data_, "folder of audio, raw or prepared")->required();
+        c.add_option("--split", split_, "which part of it")->check(CLI::IsMember({"train", "valid", "test"}));
+        c.add_option("--segment", segment_, "samples a segment, each from a zero state; 0: every recording as one sequence")
+            ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
+    }
+
+    int run() override {
+        const fs::path path = model_path(model_);
+        const Checkpoint checkpoint = Checkpoint::read(path);
+        const Config& config = checkpoint.config();
+        const Split split = parse_split(split_);
+        ProgressLine line(common.quiet);
+        const Dataset data = Dataset::load(data_, data_options(config.signal, config.training.seed, {}, common.threads), show_progress(line));
+        line.finish();
+        for (const FileReport& file : data.report().files)
+            if (!file.used()) say("skipped " + file.name + ": " + file.reason);
+        const int64_t total = data.samples(split);
+        if (total == 0) throw Error(data_.string() + " has no audio in its " + split_ + " part", "choose another --split");
+        const auto backend = open_backend();
+        const auto network = checkpoint.make_network(backend);
+
+        int64_t before = 0;
+        const auto progress = [&](int64_t samples) {
+            line.show("evaluating " + fixed(100.0 * static_cast<double>(before + samples) / static_cast<double>(total), 0) + " %");
+            return !stop_requested().load();
+        };
+        Evaluation sum;
+        json recordings = json::array();
+        for (size_t r = 0; r < data.recordings(split).size(); ++r) {
+            const Evaluation one = evaluate(data, split, r, *network, progress);
+            sum.bits += one.bits;
+            sum.samples += one.samples;
+            before = sum.samples;
+            if (stop_requested().load()) throw Error("stopped before the end", "bits of a part would mislead, so none are given");
+            recordings.push_back({{"name", data.recordings(split)[r].name}, {"bits_per_sample", one.bits_per_sample()}, {"samples", one.samples}});
+        }
+        line.finish();
+        say(layer_name(config.model) + " after " + std::to_string(checkpoint.state().step) + " steps: " + fixed(sum.bits_per_sample(), 4) +
+            " bits per sample over " + std::to_string(sum.samples) + " samples of " + split_ +
+            (segment_ > 0 ? ", in segments of " + std::to_string(segment_) : ", whole recordings"));
+        print_json({{"bits_per_sample", sum.bits_per_sample()}, {"samples", sum.samples}, {"split", split_}, {"segment", segment_},
+                    {"layer", layer_name(config.model)}, {"step", checkpoint.state().step}, {"recordings", recordings}});
+        return 0;
+    }
+
+  private:
+    Evaluation evaluate(const Dataset& data, Split split, size_t recording, const Network& network, const EvaluationProgress& progress) const {
+        const int64_t length = data.recordings(split)[recording].samples();
+        const int64_t step = segment_ > 0 ? segment_ : length;
+        std::vector<std::vector<uint8_t>> codes;
+        std::vector<std::span<const uint8_t>> segments;
+        for (int64_t begin = 0; begin < length; begin += step) {
+            const Segment segment{recording, begin, std::min(step, length - begin)};
+            codes.emplace_back(static_cast<size_t>(segment.length));
+            data.codes(split, segment, codes.back());
+        }
+        if (segment_ == 0) return codes.empty() ? Evaluation{} : evaluate_sequence(network, codes[0], progress);
+        for (const auto& c : codes) segments.emplace_back(c);
+        return evaluate_segments(network, segments, progress);
+    }
+
+    fs::path model_, data_;
+    std::string split_ = "test";
+    int64_t segment_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_eval_command() { return std::make_unique<EvalCommand>(); }
+
+}  // namespace nigiri::app

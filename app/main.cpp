@@ -1,0 +1,53 @@
+// nigiri: the command line. Parses, runs one command, and turns failures into one clear line and an exit code:
+// 0 done, 1 failed, 2 used wrongly.
+#include <iostream>
+
+#include "app/command.h"
+#include "kernels/error.h"
+
+namespace {
+
+// Text from files and arguments may hold line ends or control characters; an error is one line.
+std::string one_line(std::string text) {
+    for (char& c : text)
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+    return text;
+}
+
+int fail(const std::string& what, const std::string& hint, int code) {
+    std::cerr << "error: " << one_line(what) << (hint.empty() ? "" : "; " + one_line(hint)) << "\n";
+    return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    using namespace nigiri::app;
+    CLI::App app{"nigiri learns raw audio sample by sample and plays what it dreams up", "nigiri"};
+    app.set_version_flag("--version", "nigiri " NIGIRI_VERSION);
+    app.require_subcommand(1);
+    app.get_formatter()->column_width(34);
+    auto commands = make_commands();
+    for (const auto& command : commands) command->declare(app);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& e) {
+        if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+        std::string command = "nigiri";
+        for (const auto& c : commands)
+            if (c->parser()->parsed()) command += " " + c->parser()->get_name();
+        return fail(e.what(), "see " + command + " --help", 2);
+    }
+    try {
+        catch_stop_signals();
+        for (const auto& command : commands)
+            if (command->parser()->parsed()) return command->run();
+        return 2;
+    } catch (const nigiri::Error& e) {
+        return fail(e.what(), e.hint(), 1);
+    } catch (const std::bad_alloc&) {
+        return fail("out of memory", "use a smaller --batch or --length, or a smaller preset", 1);
+    } catch (const std::exception& e) {
+        return fail(e.what(), "", 1);
+    }
+}

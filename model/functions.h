@@ -1,0 +1,58 @@
+// The backend's operations as differentiable functions of Vars. Shapes and formulas stand in the kernels' headers.
+#pragma once
+
+#include "model/parameter.h"
+#include "model/tape.h"
+
+namespace nigiri::functions {
+
+// tokens (B, L) int32 -> (B, L, D).
+Var embedding(Tape& tape, const Tensor& tokens, Parameter& table);
+// x W^T + b over the last axis; `bias` may be null.
+Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias);
+// `bias` is null for rms.
+Var norm(Tape& tape, NormKind kind, double eps, const Var& x, Parameter& weight, Parameter* bias);
+// x + y. y is given up: its memory is reused where nobody else looks at it.
+Var add(Tape& tape, const Var& x, Var&& y);
+Var reshape(Tape& tape, const Var& x, const Shape& shape);
+// One step later, zeros first.
+Var shift(Tape& tape, const Var& x);
+Var causal_conv1d_silu(Tape& tape, const Var& x, Parameter& weight, Parameter* bias);
+Var gelu(Tape& tape, const Var& x);
+Var glu(Tape& tape, const Var& x);
+Var gate(Tape& tape, const Var& x, const Var& z);
+// y * kernel along the length, plus skip * u.
+Var long_conv(Tape& tape, const Var& u, const Var& kernel, Parameter& skip);
+
+// A parameter as a Var, so that what is computed from it passes its gradient on.
+Var parameter(Tape& tape, Parameter& p);
+// -exp(p).
+Var negative_exp(Tape& tape, Parameter& p);
+// -exp(log_real) + i imag as (re, im) pairs: (D, N) twice -> (D, N, 2).
+Var complex_poles(Tape& tape, Parameter& log_real, Parameter& imag);
+// Kernels of the time-invariant layers, (D, length).
+struct S4dInputs {
+    bool is_complex = true;
+    Discretization discretization = Discretization::zoh;
+    Parameter *inv_dt = nullptr, *a_real = nullptr, *a_imag = nullptr, *b = nullptr, *c = nullptr;
+};
+S4dParameters s4d_parameters(const S4dInputs& in);
+Var s4d_kernel(Tape& tape, const S4dInputs& in, int64_t length);
+struct S4Inputs {
+    int64_t tied_length = 0;  // the length C~ is tied to
+    Parameter *inv_dt = nullptr, *a_real = nullptr, *a_imag = nullptr, *p = nullptr, *b = nullptr, *c = nullptr;
+};
+S4Parameters s4_parameters(const S4Inputs& in);
+Var s4_kernel(Tape& tape, const S4Inputs& in, int64_t length);
+
+// The operands of the selective scan; absent ones stay default.
+struct ScanInputs {
+    bool is_complex = false, selective_b = true, selective_c = true, softplus = true;
+    Discretization discretization = Discretization::euler;
+    Var u, delta, a, b, c, z;
+    Parameter* delta_bias = nullptr;
+    Parameter* skip = nullptr;
+};
+Var selective_scan(Tape& tape, const ScanInputs& in);
+
+}  // namespace nigiri::functions

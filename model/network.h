@@ -1,0 +1,83 @@
+// The SaShiMi U-Net: an autoregressive model of codes. Stage i runs at 1 / (p_0 ... p_{i-1}) of the sample rate and
+// is width * expand^i wide; the innermost stage is the centre.
+//
+//   tokens -> embedding -> [down 0] -> pool -> ... -> centre -> ... -> up-pool -> + skip -> [up 0] -> norm -> head
+//
+// forward() runs whole sequences and records for training. advance() continues from a state, sample by sample or
+// in longer pieces; both give the same logits.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "model/block.h"
+
+namespace nigiri {
+
+// Everything a running network remembers; constant in size. It belongs to the parameters it was made from.
+struct NetworkState {
+    int64_t batch = 0;
+    int64_t position = 0;               // samples taken in so far
+    std::vector<LayerState> blocks;     // in the order of Network's construction
+    std::vector<Tensor> down, up;       // one a pool: samples collected for it; its last output, (B, p H')
+
+    NetworkState clone(Backend& backend) const;
+};
+
+class Network {
+  public:
+    // Draws initial values from `seed`. `training_length` ties the original S4's kernels; other layers ignore it.
+    Network(std::shared_ptr<Backend> backend, const ModelConfig& config, DType dtype, uint64_t seed,
+            int64_t training_length);
+    Network(const Network&) = delete;
+    Network& operator=(const Network&) = delete;
+
+    const ModelConfig& config() const { return config_; }
+    ParameterStore& parameters() { return store_; }
+    const ParameterStore& parameters() const { return store_; }
+    Backend& backend() const { return store_.backend(); }
+    DType dtype() const { return store_.dtype(); }
+
+    // The longest sequence forward() takes: the training length where an original S4 is tied to it, else no limit.
+    int64_t longest_forward() const;
+
+    // tokens (B, L) int32, L a multiple of config().pool_product() -> logits (B, L, V). Position l sees tokens 0..l.
+    Var forward(Tape& tape, const Tensor& tokens) const;
+    // The same without recording, for any L >= 1.
+    Tensor logits(const Tensor& tokens) const;
+
+    NetworkState make_state(int64_t batch) const;
+    // tokens (B, L), L >= 1: the next L tokens -> logits (B, L, V).
+    Tensor advance(const Tensor& tokens, NetworkState& state) const;
+
+  private:
+    struct Pool {
+        int64_t factor = 0, outer_width = 0, inner_width = 0;
+        Parameter *down_weight = nullptr, *down_bias = nullptr;  // (inner, p outer): a coarse step's samples in time order
+        Parameter *up_weight = nullptr, *up_bias = nullptr;      // (p outer, inner)
+    };
+    struct Stage {
+        std::vector<ResidualBlock> down, up;
+        std::vector<size_t> down_states, up_states;
+    };
+
+    Pool make_pool(const std::string& name, int64_t factor, int64_t width, Random& random);
+    Var forward_stage(Tape& tape, size_t i, const Var& x) const;
+    Tensor advance_stage(size_t i, Tensor x, NetworkState& state) const;
+    Tensor advance_piece(const Tensor& tokens, NetworkState& state) const;
+    // The inner stage's contribution to stage i after the pools, before the skip; samples of one coarse step or whole steps.
+    Tensor advance_inner(size_t i, const Tensor& x, NetworkState& state) const;
+    Tensor advance_block(const ResidualBlock& block, size_t index, const Tensor& x, NetworkState& state) const;
+
+    ModelConfig config_;
+    int64_t training_length_;
+    ParameterStore store_;
+    Parameter* embedding_ = nullptr;
+    std::vector<Stage> stages_;  // the last is the centre; its blocks stand in `down`
+    std::vector<Pool> pools_;
+    size_t block_count_ = 0;
+    std::unique_ptr<Norm> norm_;
+    Parameter *head_weight_ = nullptr, *head_bias_ = nullptr;
+};
+
+}  // namespace nigiri

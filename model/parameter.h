@@ -1,0 +1,54 @@
+// The trainable numbers of a network, by name.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace nigiri {
+
+// How the optimizer treats a parameter (the papers' groups).
+enum class ParameterGroup : uint8_t {
+    decay,        // matrices: the run's rate, with weight decay
+    no_decay,     // norms, biases, skips, A of S6: the run's rate, no decay
+    state_space,  // A, B, dt (and P) of S4: their own rate, no decay
+};
+
+struct Parameter {
+    std::string name;
+    Tensor value;
+    Tensor gradient;  // same shape; backward passes add to it
+    ParameterGroup group = ParameterGroup::decay;
+};
+
+// Owns the parameters in the order of their creation. References stay valid.
+class ParameterStore {
+  public:
+    ParameterStore(std::shared_ptr<Backend> backend, DType dtype) : backend_(std::move(backend)), dtype_(dtype) {}
+
+    Backend& backend() const { return *backend_; }
+    const std::shared_ptr<Backend>& shared_backend() const { return backend_; }
+    DType dtype() const { return dtype_; }
+
+    // Adds a parameter whose initial values are given in row-major order. Gradients are allocated on request.
+    Parameter& add(const std::string& name, const Shape& shape, const std::vector<double>& values, ParameterGroup group);
+
+    const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
+    Parameter* find(const std::string& name) const;
+    int64_t count() const;  // scalars
+
+    void allocate_gradients();  // zeroed; done once before training
+
+  private:
+    std::shared_ptr<Backend> backend_;
+    DType dtype_;
+    std::vector<std::unique_ptr<Parameter>> parameters_;
+};
+
+// Host values to and from a tensor, converted to its element type.
+void upload_values(Backend& backend, const std::vector<double>& values, const Tensor& to);
+std::vector<double> download_values(Backend& backend, const Tensor& from);
+
+}  // namespace nigiri

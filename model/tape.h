@@ -1,0 +1,69 @@
+// Reverse-mode differentiation over the backend's operations.
+//
+// A forward pass records, for every result, how its gradient becomes gradients of the operation's inputs; backward()
+// runs the records in reverse. Layers are therefore written once, forwards, and every configuration has its gradient.
+// Records hold the tensors their backward operation needs and are dropped as soon as they have run.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace nigiri {
+
+// A value and, where it needs a gradient, its place on the tape.
+struct Var {
+    Tensor value;
+    int node = -1;
+
+    const Shape& shape() const { return value.shape(); }
+};
+
+class Tape {
+  public:
+    // Not recording (generation, evaluation), values are computed and nothing is kept.
+    Tape(Backend& backend, bool recording) : backend_(backend), recording_(recording) {}
+
+    Backend& backend() const { return backend_; }
+    bool recording() const { return recording_; }
+
+    // Records a result. `backward` receives the gradient of the result, contiguous or a column range.
+    Var record(Tensor value, std::function<void(const Tensor& dy)> backward);
+
+    // Column ranges of x that together cover it. x itself must not be used otherwise: the gradients of the parts are
+    // written straight into the columns of x's gradient.
+    std::vector<Var> split(const Var& x, const std::vector<int64_t>& columns);
+
+    // Runs all records in reverse, starting with the gradient of `result`; the tape is empty afterwards.
+    void backward(const Var& result, Tensor gradient);
+
+    // For backward functions. reserve() gives memory to write (=) the gradient of v into, commit() adds it to what v has
+    // already received. Empty where v needs no gradient: optional outputs of kernels are then left out.
+    Tensor reserve(const Var& v);
+    void commit(const Var& v, const Tensor& gradient);
+    // The gradient v has received so far if it may be added to in place, else empty.
+    Tensor accumulated(const Var& v);
+    // Passes a gradient on unchanged (shared, not copied; copied only when one of its owners must change it).
+    void pass(const Var& v, const Tensor& gradient);
+
+  private:
+    struct Node {
+        std::function<void(const Tensor&)> backward;
+        Tensor gradient;
+        bool ready = false;           // gradient holds a value
+        Shape shape;
+        DType dtype = DType::f32;
+        int parent = -1;              // split: the node whose gradient's columns these are
+        int64_t first_column = 0;
+        std::vector<int> parts;       // split: the children
+    };
+
+    Tensor storage(int node);
+
+    Backend& backend_;
+    bool recording_;
+    std::vector<Node> nodes_;
+};
+
+}  // namespace nigiri

@@ -1,0 +1,320 @@
+#include "model/trainer.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <numbers>
+
+namespace nigiri {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// Holds the run's folder: two processes writing one run would destroy it. Released by the system when the process ends.
+class RunLock {
+  public:
+    explicit RunLock(const fs::path& run) {
+        const fs::path path = run / ".lock";
+        file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+        if (file_ < 0) throw Error("cannot write in " + run.string() + ": " + std::strerror(errno), "choose another --run");
+        if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+            ::close(file_);
+            throw Error("another process is training in " + run.string(), "stop it first, or choose another --run");
+        }
+    }
+    ~RunLock() { ::close(file_); }
+    RunLock(const RunLock&) = delete;
+    RunLock& operator=(const RunLock&) = delete;
+
+  private:
+    int file_;
+};
+
+namespace {
+
+double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Sequences padded at the end to whole coarse steps; the padding does not count.
+struct DeviceBatch {
+    Tensor tokens, targets;
+    int64_t counted = 0;
+};
+
+DeviceBatch to_device(Backend& backend, const Batch& batch, int64_t unit) {
+    const int64_t whole = (batch.length + unit - 1) / unit * unit;
+    DeviceBatch out;
+    std::vector<int32_t> tokens(static_cast<size_t>(batch.batch * whole), 0), targets(tokens.size(), -1);
+    for (int64_t b = 0; b < batch.batch; ++b)
+        for (int64_t t = 0; t < batch.length; ++t) {
+            const auto from = static_cast<size_t>(b * batch.length + t), to = static_cast<size_t>(b * whole + t);
+            tokens[to] = batch.inputs[from];
+            targets[to] = batch.targets[from];
+            out.counted += batch.targets[from] >= 0 ? 1 : 0;
+        }
+    out.tokens = backend.allocate({batch.batch, whole}, DType::i32);
+    out.targets = backend.allocate({batch.batch * whole}, DType::i32);
+    backend.upload(tokens.data(), out.tokens);
+    backend.upload(targets.data(), out.targets);
+    return out;
+}
+
+double sum_on_host(Backend& backend, const Tensor& losses) {
+    double sum = 0;
+    for (const double x : download_values(backend, losses)) sum += x;
+    return sum;
+}
+
+// Forward, backward; returns the mean loss in nats. Gradients are added to the parameters'.
+double accumulate_gradients(Network& network, const Batch& batch) {
+    Backend& backend = network.backend();
+    const DeviceBatch device = to_device(backend, batch, network.config().pool_product());
+    Tape tape(backend, true);
+    Var logits = network.forward(tape, device.tokens);
+    const Tensor losses = backend.allocate({logits.value.rows()}, network.dtype());
+    const double scale = 1.0 / static_cast<double>(std::max<int64_t>(device.counted, 1));
+    // The gradient takes the logits' place: they are the largest tensor and nobody needs them again.
+    backend.cross_entropy({.logits = logits.value, .targets = device.targets, .losses = losses, .dlogits = logits.value,
+                           .scale = scale});
+    Tensor gradient = std::move(logits.value);
+    tape.backward({{}, logits.node}, std::move(gradient));
+    return sum_on_host(backend, losses) * scale;
+}
+
+}  // namespace
+
+std::string to_json(const TrainingMetrics& m) {
+    json out = {{"step", m.step}, {"tokens", m.tokens}, {"train_bits_per_sample", m.train_bits},
+                {"learning_rate", m.learning_rate}, {"gradient_norm", m.gradient_norm},
+                {"tokens_per_second", m.tokens_per_second}, {"seconds", m.seconds}};
+    if (m.valid_bits >= 0) out["valid_bits_per_sample"] = m.valid_bits;
+    return out.dump();
+}
+
+Trainer::~Trainer() = default;
+
+Trainer::Trainer(std::shared_ptr<Backend> backend, const Config& config, const fs::path& run, TrainingData& data,
+                 ModelFacts facts)
+    : backend_(std::move(backend)), config_(config), run_(run), data_(data), facts_(std::move(facts)) {
+    nigiri::validate(config_);
+    std::error_code code;
+    fs::create_directories(run_ / "checkpoints", code);
+    if (code) throw Error("cannot create " + (run_ / "checkpoints").string() + ": " + code.message(), "choose another --run");
+    lock_ = std::make_unique<RunLock>(run_);
+    network_ = std::make_unique<Network>(backend_, config_.model, DType::f32, config_.training.seed, config_.training.length);
+    optimizer_ = std::make_unique<Optimizer>(network_->parameters(), config_.training);
+    if (fs::exists(last_checkpoint())) {
+        const Checkpoint checkpoint = Checkpoint::read(last_checkpoint());
+        if (!(checkpoint.config().model == config_.model) || !(checkpoint.config().signal == config_.signal))
+            throw Error(run_.string() + " holds a run of another model (" + layer_name(checkpoint.config().model) + ")",
+                        "choose another --run, or leave out the model's options to go on with it");
+        checkpoint.restore(*network_);
+        checkpoint.restore(*optimizer_, network_->parameters());
+        state_ = checkpoint.state();
+        resumed_ = true;
+    }
+    validation_ = data_.validation();
+    open_metrics();
+}
+
+// Lines after the last checkpoint were written by a session that was cut off; their steps are about to be repeated.
+void Trainer::open_metrics() {
+    const fs::path path = run_ / "metrics.jsonl";
+    if (!fs::exists(path)) return;
+    std::ifstream in(path);
+    std::string kept, line;
+    bool dropped = false;
+    while (std::getline(in, line)) {
+        const json j = json::parse(line, nullptr, false);
+        const bool keep = j.is_object() && j.contains("step") && j["step"].is_number_integer() &&
+                          j["step"].get<int64_t>() <= state_.step;
+        if (keep) kept += line + "\n";
+        else dropped = true;
+    }
+    in.close();
+    if (!dropped) return;
+    const fs::path temporary = run_ / "metrics.jsonl.tmp";
+    {
+        std::ofstream out(temporary, std::ios::trunc);
+        out << kept;
+        if (!out.flush()) throw Error("cannot write " + temporary.string(), "check the free space");
+    }
+    fs::rename(temporary, path);
+}
+
+double Trainer::progress() const {
+    const TrainingConfig& t = config_.training;
+    double share = 0;
+    if (t.steps > 0) share = std::max(share, static_cast<double>(state_.step) / static_cast<double>(t.steps));
+    if (t.minutes > 0) share = std::max(share, state_.seconds / (60 * t.minutes));
+    return std::min(share, 1.0);
+}
+
+bool Trainer::finished() const {
+    const TrainingConfig& t = config_.training;
+    return (t.steps > 0 && state_.step >= t.steps) || (t.minutes > 0 && state_.seconds >= 60 * t.minutes);
+}
+
+double Trainer::schedule_factor() const {
+    const TrainingConfig& t = config_.training;
+    switch (t.schedule) {
+        case Schedule::constant: return 1;
+        case Schedule::plateau: return state_.plateau.factor;
+        case Schedule::cosine: break;
+    }
+    // The update under way is number step + 1; by time, the first updates must move too.
+    double share = progress();
+    if (t.steps > 0) share = std::max(share, static_cast<double>(state_.step + 1) / static_cast<double>(t.steps));
+    if (t.steps == 0 && t.minutes == 0) return std::min(1.0, static_cast<double>(state_.step + 1) / 100);  // endless: warm up only
+    return std::max(cosine_factor(t, share), share < t.warmup ? 1e-3 : 0.0);
+}
+
+double Trainer::update(const Batch& batch) {
+    const StepResult result = training_step(*network_, *optimizer_, batch, schedule_factor());
+    gradient_norm_ = result.gradient_norm;
+    ++state_.step;
+    state_.tokens += batch.batch * batch.length;
+    return result.nats / std::numbers::ln2;
+}
+
+double Trainer::validate() {
+    double bits = 0;
+    int64_t samples = 0;
+    for (const Batch& batch : validation_) {
+        const DeviceBatch device = to_device(*backend_, batch, config_.model.pool_product());
+        Tape tape(*backend_, false);
+        const Tensor logits = network_->forward(tape, device.tokens).value;
+        const Tensor losses = backend_->allocate({logits.rows()}, network_->dtype());
+        backend_->cross_entropy({.logits = logits, .targets = device.targets, .losses = losses, .dlogits = {}});
+        bits += sum_on_host(*backend_, losses) / std::numbers::ln2;
+        samples += device.counted;
+    }
+    return samples > 0 ? bits / static_cast<double>(samples) : -1;
+}
+
+void Trainer::save(const fs::path& path, const TrainingCallbacks& callbacks, bool best) {
+    save_checkpoint(path, config_, *network_, optimizer_.get(), state_, facts_);
+    if (callbacks.checkpoint) callbacks.checkpoint(state_.step, path, best);
+}
+
+void Trainer::log(const TrainingCallbacks& callbacks, bool validated) {
+    TrainingMetrics m;
+    m.step = state_.step;
+    m.tokens = state_.tokens;
+    m.train_bits = state_.bits_steps > 0 ? state_.bits_sum / static_cast<double>(state_.bits_steps) : 0;
+    if (validated) m.valid_bits = state_.valid_bits;
+    m.learning_rate = config_.training.learning_rate * schedule_factor();
+    m.gradient_norm = gradient_norm_;
+    const double seconds = state_.seconds - state_.log_seconds;
+    m.tokens_per_second = seconds > 0 ? static_cast<double>(state_.tokens - state_.log_tokens) / seconds : 0;
+    m.seconds = state_.seconds;
+    m.progress = progress();
+    if (m.progress > 0) m.remaining_seconds = state_.seconds * (1 - m.progress) / m.progress;
+    state_.bits_sum = 0;
+    state_.bits_steps = 0;
+    state_.log_seconds = state_.seconds;
+    state_.log_tokens = state_.tokens;
+    {
+        std::ofstream out(run_ / "metrics.jsonl", std::ios::app);
+        out << to_json(m) << "\n";
+        if (!out.flush()) throw Error("cannot write " + (run_ / "metrics.jsonl").string(), "check the free space");
+    }
+    if (callbacks.log) callbacks.log(m);
+}
+
+TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks& callbacks) {
+    const TrainingConfig& t = config_.training;
+    const auto due = [&](int64_t every) { return every > 0 && state_.step % every == 0; };
+    seconds_before_ = state_.seconds;
+    started_ = now();
+    const auto clock = [&] { state_.seconds = seconds_before_ + now() - started_; };
+    int64_t saved = resumed_ ? state_.step : -1;
+    Batch batch;
+    while (!finished() && !stop.load()) {
+        data_.draw(t.seed, state_.step, batch);
+        const double bits = update(batch);
+        clock();
+        state_.bits_sum += bits;
+        ++state_.bits_steps;
+        const bool validated = due(t.validate_every) && !validation_.empty();
+        bool improved = false;
+        if (validated) {
+            state_.valid_bits = validate();
+            state_.plateau.observe(t, state_.valid_bits);
+            improved = state_.valid_bits < state_.best_valid_bits;
+            if (improved) {
+                state_.best_valid_bits = state_.valid_bits;
+                state_.best_step = state_.step;
+            }
+            clock();
+        }
+        if (due(t.log_every) || validated) log(callbacks, validated);
+        if (improved) save(best_checkpoint(), callbacks, true);
+        if (due(t.checkpoint_every)) {
+            save(last_checkpoint(), callbacks, false);
+            saved = state_.step;
+        }
+        if (due(t.preview_every) && callbacks.preview) callbacks.preview(state_.step, *network_);
+    }
+    // The end is validated too, so that the result is known and the best checkpoint exists.
+    const bool ended = finished();
+    if (state_.step != saved) {
+        if (ended && !validation_.empty() && !due(t.validate_every)) {
+            state_.valid_bits = validate();
+            clock();
+            const bool improved = state_.valid_bits < state_.best_valid_bits;
+            if (improved) {
+                state_.best_valid_bits = state_.valid_bits;
+                state_.best_step = state_.step;
+            }
+            log(callbacks, true);
+            if (improved) save(best_checkpoint(), callbacks, true);
+        }
+        save(last_checkpoint(), callbacks, false);
+    }
+    if (!fs::exists(best_checkpoint())) save(best_checkpoint(), callbacks, true);
+    return ended ? TrainingEnd::finished : TrainingEnd::stopped;
+}
+
+StepResult training_step(Network& network, Optimizer& optimizer, const Batch& batch, double factor) {
+    const double nats = accumulate_gradients(network, batch);
+    const double norm = optimizer.gradient_norm();
+    if (!std::isfinite(nats) || !std::isfinite(norm))
+        throw Error("training diverged at step " + std::to_string(optimizer.steps() + 1) + ": the loss is no longer a number",
+                    "the checkpoints before it are kept; start a new run with a lower --learning-rate");
+    optimizer.step(factor, norm);
+    return {nats, norm};
+}
+
+size_t estimate_training_bytes(const std::shared_ptr<Backend>& backend, const Config& config) {
+    Network network(backend, config.model, DType::f32, 0, config.training.length);
+    Optimizer optimizer(network.parameters(), config.training);
+    const int64_t unit = config.model.pool_product();
+    const auto peak = [&](int64_t length) {
+        Batch batch{1, length, std::vector<int32_t>(static_cast<size_t>(length), 0),
+                    std::vector<int32_t>(static_cast<size_t>(length), 0)};
+        backend->reset_peak();
+        accumulate_gradients(network, batch);
+        return static_cast<double>(backend->peak_bytes());
+    };
+    // Long enough that rounding to the pool's block sizes does not matter much.
+    const int64_t longer = std::max(unit, std::min<int64_t>(1536, network.longest_forward()) / unit * unit);
+    const int64_t shorter = std::max(unit, longer / 3 / unit * unit);
+    const double low = peak(shorter), high = peak(longer);
+    const double slope = longer > shorter ? (high - low) / static_cast<double>(longer - shorter)
+                                          : high / static_cast<double>(longer);
+    const double tokens = static_cast<double>(config.training.batch) *
+                          static_cast<double>((config.training.length + unit - 1) / unit * unit);
+    return static_cast<size_t>(std::max(low, low + slope * (tokens - static_cast<double>(shorter))));
+}
+
+}  // namespace nigiri

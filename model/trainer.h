@@ -1,0 +1,108 @@
+// The training loop: batches in, a better network out, with validation, checkpoints and exact resumption.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "model/checkpoint.h"
+
+namespace nigiri {
+
+// Token sequences and what should follow each token; -1 marks positions that do not count. (batch, length) row-major.
+struct Batch {
+    int64_t batch = 0, length = 0;
+    std::vector<int32_t> inputs, targets;
+};
+
+// Where batches come from. The batch of a step must depend on (seed, step) only: that makes resuming exact.
+class TrainingData {
+  public:
+    virtual ~TrainingData() = default;
+    virtual void draw(uint64_t seed, int64_t step, Batch& batch) = 0;
+    // Held-out batches, always the same ones; may be empty.
+    virtual std::vector<Batch> validation() = 0;
+};
+
+// One line of metrics.jsonl.
+struct TrainingMetrics {
+    int64_t step = 0, tokens = 0;
+    double train_bits = 0;               // mean over the steps since the last line
+    double valid_bits = -1;              // negative: not measured at this step
+    double learning_rate = 0, gradient_norm = 0, tokens_per_second = 0, seconds = 0;
+    double progress = 0;                 // share of the run that is done, in [0, 1]; 0 where there is no limit
+    double remaining_seconds = -1;       // negative: unknown
+};
+
+std::string to_json(const TrainingMetrics& metrics);
+
+struct TrainingCallbacks {
+    std::function<void(const TrainingMetrics&)> log;
+    std::function<void(int64_t step, const std::filesystem::path&, bool best)> checkpoint;
+    std::function<void(int64_t step, const Network&)> preview;
+};
+
+class RunLock;
+
+enum class TrainingEnd : uint8_t { finished, stopped };
+
+// A run folder: checkpoints/last.safetensors, checkpoints/best.safetensors, metrics.jsonl. One process at a time.
+class Trainer {
+  public:
+    // A new run, or the continuation of the one in `run` (config then must be the run's own, apart from its limits and
+    // intervals). Throws Error where the folder belongs to a run of another model.
+    Trainer(std::shared_ptr<Backend> backend, const Config& config, const std::filesystem::path& run, TrainingData& data,
+            ModelFacts facts);
+    ~Trainer();
+
+    bool resumed() const { return resumed_; }
+    const Network& network() const { return *network_; }
+    const TrainingState& state() const { return state_; }
+
+    // Trains until the limit of steps or minutes, or until `stop` becomes true; in either case the run is then saved.
+    // Throws Error where the loss stops being a number; the checkpoints before that stay.
+    TrainingEnd run(const std::atomic<bool>& stop, const TrainingCallbacks& callbacks);
+
+    std::filesystem::path last_checkpoint() const { return run_ / "checkpoints" / "last.safetensors"; }
+    std::filesystem::path best_checkpoint() const { return run_ / "checkpoints" / "best.safetensors"; }
+
+  private:
+    double update(const Batch& batch);
+    double schedule_factor() const;
+    double progress() const;
+    bool finished() const;
+    double validate();
+    void save(const std::filesystem::path& path, const TrainingCallbacks& callbacks, bool best);
+    void log(const TrainingCallbacks& callbacks, bool validated);
+    void open_metrics();
+
+    std::shared_ptr<Backend> backend_;
+    Config config_;
+    std::filesystem::path run_;
+    TrainingData& data_;
+    ModelFacts facts_;
+    std::unique_ptr<RunLock> lock_;
+    std::unique_ptr<Network> network_;
+    std::unique_ptr<Optimizer> optimizer_;
+    std::vector<Batch> validation_;
+    TrainingState state_;
+    bool resumed_ = false;
+    double gradient_norm_ = 0;
+    double seconds_before_ = 0;  // of earlier sessions and of this one up to `started_`
+    double started_ = 0;
+};
+
+// One update: forward, backward, clipping, AdamW with its rates times `factor`. Returns the mean loss in nats before it and
+// the gradient norm. Throws Error where they are not numbers.
+struct StepResult {
+    double nats = 0, gradient_norm = 0;
+};
+StepResult training_step(Network& network, Optimizer& optimizer, const Batch& batch, double factor = 1);
+
+// Bytes of backend memory that training `config` takes at its peak, measured on two short passes and extrapolated along
+// the tokens of a batch (activations grow linearly; parameters, gradients and moments do not).
+size_t estimate_training_bytes(const std::shared_ptr<Backend>& backend, const Config& config);
+
+}  // namespace nigiri
