@@ -30,10 +30,6 @@ void CpuBackend::s4d_kernel_forward(const S4dKernelForward&) { throw Error("pend
 void CpuBackend::s4d_kernel_backward(const S4dKernelBackward&) { throw Error("pending: s4d_kernel_backward"); }
 void CpuBackend::s4d_discretize(const S4dDiscretize&) { throw Error("pending: s4d_discretize"); }
 void CpuBackend::s4d_recurrence(const S4dRecurrence&) { throw Error("pending: s4d_recurrence"); }
-void CpuBackend::s4_kernel_forward(const S4KernelForward&) { throw Error("pending: s4_kernel_forward"); }
-void CpuBackend::s4_kernel_backward(const S4KernelBackward&) { throw Error("pending: s4_kernel_backward"); }
-void CpuBackend::s4_discretize(const S4Discretize&) { throw Error("pending: s4_discretize"); }
-void CpuBackend::s4_recurrence(const S4Recurrence&) { throw Error("pending: s4_recurrence"); }
 void CpuBackend::long_conv_forward(const LongConvForward&) { throw Error("pending: long_conv_forward"); }
 void CpuBackend::long_conv_backward(const LongConvBackward&) { throw Error("pending: long_conv_backward"); }
 void CpuBackend::cross_entropy(const CrossEntropy&) { throw Error("pending: cross_entropy"); }
