@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <complex>
+#include <hwy/targets.h>
 #include <numbers>
 
 #include "kernels/cpu/fft64.h"
@@ -315,6 +316,44 @@ TEST(S4Kernel, DoesNotDependOnTheNumberOfThreads) {
     const Gradients a = backward(one, dkernel, 0), b = backward(three, dkernel, 0);
     for (auto member : {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p, &Gradients::b, &Gradients::c})
         EXPECT_EQ(test::max_difference(a.*member, b.*member), 0);
+}
+
+// Leaves the processor only the given instruction set until it goes out of scope.
+struct OnlyTarget {
+    explicit OnlyTarget(int64_t target) { set(target); }
+    ~OnlyTarget() { set(0); }
+    static void set(int64_t target) {
+        hwy::SetSupportedTargetsForTest(target);
+        hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    }
+};
+
+TEST(S4Kernel, AgreesOnEveryInstructionSet) {
+    SCOPED_TRACE(testing::Message() << "seed " << test::seed());
+    Random random(test::seed());
+    const Layer layer(3, 1, 7, 300, DType::f64, random);
+    Backend& backend = *layer.backend;
+    const Tensor dkernel = test::random_tensor(backend, {3, 300}, DType::f64, random);
+    const Tensor u = test::random_tensor(backend, {2, 30, 3}, DType::f64, random);
+    const Tensor kernel = layer.kernel(300);
+    const Gradients gradients = backward(layer, dkernel, 0);
+    const auto recurrence = [&] {
+        const Tensor y = backend.allocate(u.shape(), DType::f64);
+        backend.s4_recurrence({.factors = layer.factors(), .u = u, .y = y, .state = zero_state(backend, 2, 3, 7)});
+        return y;
+    };
+    const Tensor y = recurrence();
+    for (const int64_t target : {HWY_SCALAR, HWY_AVX2, HWY_AVX3}) {
+        if (target != HWY_SCALAR && !(hwy::SupportedTargets() & target)) continue;
+        const OnlyTarget only(target);
+        SCOPED_TRACE(hwy::TargetName(target));
+        // Sums in another order, in double.
+        EXPECT_LE(test::relative_error(layer.kernel(300), kernel), 1e-12);
+        EXPECT_LE(test::relative_error(recurrence(), y), 1e-12);
+        const Gradients g = backward(layer, dkernel, 0);
+        for (auto member : {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p, &Gradients::b, &Gradients::c})
+            EXPECT_LE(test::relative_error(g.*member, gradients.*member), 1e-12);
+    }
 }
 
 TEST(S4Kernel, AHalvedRateIsTheLayerTiedToTwiceTheLength) {

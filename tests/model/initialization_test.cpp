@@ -120,6 +120,48 @@ TEST(StateInit, COfALegsLayerIsTiedAndUntied) {
     EXPECT_THROW(tied_output(s, steps, 64, std::vector<Complex>(23)), Error);
 }
 
+// What a new layer does: a random C, tied to the length it trains at. The kernel must be C Abar^l Bbar of that C.
+TEST(StateInit, ALegsLayersKernelIsItsRecurrencesImpulseResponse) {
+    SCOPED_TRACE(testing::Message() << "seed " << test::seed());
+    Random random(test::seed());
+    const auto backend = make_backend("cpu", 2);
+    const int64_t width = 3, states = 32, length = 3000;
+    const StateMatrices s = initial_state(StateInit::legs, states);
+    const std::vector<double> steps = log_uniform_steps(random, width);
+    const std::vector<Complex> c = complex_normal(random, width * states), tied = tied_output(s, steps, length, c);
+    const auto real = [&](const Shape& shape, const std::vector<double>& values) {
+        Tensor t = backend->allocate(shape, DType::f64);
+        std::copy(values.begin(), values.end(), t.span<double>().begin());
+        return t;
+    };
+    const auto pairs = [&](const Shape& shape, const std::vector<Complex>& values) {
+        std::vector<double> flat;
+        for (const Complex& x : values) flat.push_back(x.real()), flat.push_back(x.imag());
+        return real(shape, flat);
+    };
+    const Tensor inv_dt = real({width}, steps), a_real = real({1, states}, s.a_real), a_imag = real({1, states}, s.a_imag);
+    const Tensor p = pairs({1, states, 2}, s.p), b = pairs({1, states, 2}, s.b), output = pairs({width, states, 2}, tied);
+    const S4Parameters parameters{1.0, length, inv_dt, a_real, a_imag, p, b, output};
+    const Tensor kernel = backend->allocate({width, length}, DType::f64);
+    backend->s4_kernel_forward({parameters, kernel});
+    const Tensor factors = backend->allocate({width, 6 * states, 2}, DType::f64);
+    backend->s4_discretize({parameters, factors});
+    const Tensor impulse = real({1, length, width}, std::vector<double>(static_cast<size_t>(length * width)));
+    for (int64_t d = 0; d < width; ++d) test::set(impulse, d, 1);
+    const Tensor state = real({1, width, states, 2}, std::vector<double>(static_cast<size_t>(2 * width * states)));
+    backend->s4_recurrence({.factors = factors, .u = impulse, .y = impulse, .state = state});
+    for (int64_t d = 0; d < width; ++d) {
+        double size = 0, worst = 0;
+        for (int64_t l = 0; l < length; ++l) {
+            size = std::max(size, std::abs(test::get(kernel, d * length + l)));
+            worst = std::max(worst, std::abs(test::get(kernel, d * length + l) - test::get(impulse, l * width + d)));
+        }
+        EXPECT_LE(worst, 1e-10 * size) << "channel " << d;
+    }
+    const std::vector<Complex> back = untied_output(s, steps, length, tied);
+    for (size_t i = 0; i < c.size(); ++i) EXPECT_LE(std::abs(back[i] - c[i]), 1e-10);
+}
+
 TEST(StepInit, IsLogUniformWithinItsBounds) {
     SCOPED_TRACE(testing::Message() << "seed " << test::seed());
     Random random(test::seed());
