@@ -24,9 +24,9 @@ enum class StateInit {
 // A_n = -exp(a_real) - i a_imag.
 struct StateMatrices {
     std::vector<double> a_real;
-    std::vector<double> a_imag;            // empty for s4d_real
+    std::vector<double> a_imag;  // empty for s4d_real
     std::vector<std::complex<double>> b;
-    std::vector<std::complex<double>> p;   // legs only: A = diag(A_n) - p p^H
+    std::vector<std::complex<double>> p;  // legs only: A = diag(A_n) - p p^H
 };
 
 // `states` N is at least 1; state size M = 2N where complex.
@@ -34,13 +34,16 @@ StateMatrices initial_state(StateInit init, int64_t states);
 
 // C~ = C (I - Abar^length) per channel, and back: what the S4 kernel stores (kernels/s4_kernel.h). `matrices` holds one
 // copy, shared by all channels; log_dt is (D), c is (D, N), row-major.
-std::vector<std::complex<double>> tied_output(const StateMatrices& matrices, const std::vector<double>& log_dt,
-                                              int64_t length, const std::vector<std::complex<double>>& c);
-std::vector<std::complex<double>> untied_output(const StateMatrices& matrices, const std::vector<double>& log_dt,
-                                                int64_t length, const std::vector<std::complex<double>>& tied);
+std::vector<std::complex<double>> tied_output(const StateMatrices& matrices,
+                                              const std::vector<double>& log_dt, int64_t length,
+                                              const std::vector<std::complex<double>>& c);
+std::vector<std::complex<double>> untied_output(const StateMatrices& matrices,
+                                                const std::vector<double>& log_dt, int64_t length,
+                                                const std::vector<std::complex<double>>& tied);
 
 // Steps: log dt, uniform between the logarithms of the bounds (S4, S4D).
-std::vector<double> log_uniform_steps(Random& random, int64_t count, double dt_min = 0.001, double dt_max = 0.1);
+std::vector<double> log_uniform_steps(Random& random, int64_t count, double dt_min = 0.001,
+                                      double dt_max = 0.1);
 // Biases whose softplus is such a step, at least 1e-4 (S6's dt_proj): dt + log(1 - exp(-dt)).
 std::vector<double> softplus_steps(Random& random, int64_t count, double dt_min = 0.001, double dt_max = 0.1);
 // S6's A_log, (D, N): log(1), ..., log(N) in every row.

@@ -15,14 +15,14 @@ inline constexpr int64_t cauchy_block = 256;  // nodes come in whole blocks
 
 // Planar: all real parts, then all imaginary parts, each of `count` numbers.
 struct CauchyPoles {
-    int64_t count = 0;       // conjugate pairs
+    int64_t count = 0;                      // conjugate pairs
     const double* pole = nullptr;           // dt lambda
     std::array<const double*, 4> weight{};  // dt times: c b, c p, p* b, p* p
 };
 
 // Nodes beyond the last one needed are padding: sine 1, cosine 0, and no gradient.
 struct CauchyNodes {
-    int64_t count = 0;  // a multiple of cauchy_block
+    int64_t count = 0;                                // a multiple of cauchy_block
     const double *sine = nullptr, *cosine = nullptr;  // of phi
 };
 
@@ -30,9 +30,10 @@ struct CauchyNodes {
 void cauchy_forward(const CauchyPoles& poles, const CauchyNodes& nodes, double* re, double* im);
 
 // The adjoint for dL = Re sum_k g_k dK^_k, g = re + i im at every node. Sums are over nodes:
-//   sums[2 i + part][n], i < 4: dL = Re sum_n sum_i sums_i dv_i, v_i the i-th weight's product (without dt), times 1 / dt
-//   sums[8 + part][n]:          dL = Re sum_n sums_4 d lambda_n, times 1 / dt
+//   sums[2 i + part][n], i < 4: 1 / dt times t_i in dL = Re sum_n sum_i t_i dv_i, v_i the i-th weight without its dt
+//   sums[8 + part][n]:          1 / dt times t in dL = Re sum_n t dlambda_n
 // `sums` is (10, poles.count), =.
-void cauchy_backward(const CauchyPoles& poles, const CauchyNodes& nodes, const double* re, const double* im, double* sums);
+void cauchy_backward(const CauchyPoles& poles, const CauchyNodes& nodes, const double* re, const double* im,
+                     double* sums);
 
 }  // namespace nigiri::cpu

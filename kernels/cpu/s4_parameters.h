@@ -16,8 +16,9 @@ inline bool is_shape(const View& v, const Shape& shape) { return v.data != nullp
 inline void check_s4(const S4Parameters& op, const char* name) {
     require(op.c.shape.rank() == 3 && op.c[2] == 2 && op.c.size() > 0, name, "c (D, N, 2)");
     const int64_t width = op.c[0], count = op.c[1];
-    require(op.a_real.shape.rank() == 2 && op.a_real[0] > 0 && width % op.a_real[0] == 0 && op.a_real[1] == count, name,
-            "a_real (S, N), S a divisor of D");
+    require(
+        op.a_real.shape.rank() == 2 && op.a_real[0] > 0 && width % op.a_real[0] == 0 && op.a_real[1] == count,
+        name, "a_real (S, N), S a divisor of D");
     const int64_t copies = op.a_real[0];
     require(is_shape(op.inv_dt, {width}), name, "inv_dt (D)");
     require(is_shape(op.a_imag, {copies, count}), name, "a_imag (S, N)");
@@ -39,7 +40,8 @@ struct S4Channel {
 
     double dt() const { return op.rate * std::exp(static_cast<double>(op.inv_dt.row<T>(0)[d])); }
     std::complex<double> lambda(int64_t n) const {
-        return {-std::exp(static_cast<double>(op.a_real.row<T>(copy)[n])), -static_cast<double>(op.a_imag.row<T>(copy)[n])};
+        return {-std::exp(static_cast<double>(op.a_real.row<T>(copy)[n])),
+                -static_cast<double>(op.a_imag.row<T>(copy)[n])};
     }
     std::complex<double> p(int64_t n) const { return pair(op.p, copy * count + n); }
     std::complex<double> b(int64_t n) const { return pair(op.b, copy * count + n); }

@@ -1,9 +1,9 @@
 #include "kernels/s4_kernel.h"
 
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
 #include <complex>
-#include <hwy/targets.h>
 #include <numbers>
 
 #include "kernels/cpu/fft64.h"
@@ -92,10 +92,13 @@ struct Layer {
 
     // The kernel C Abar^l Bbar of channel d with the full conjugate-closed matrices, C = C~ (I - Abar^length)^-1.
     std::vector<double> dense_kernel(int64_t d, int64_t taps) const {
-        const auto pair = [](const Tensor& t, int64_t i) { return Complex(test::get(t, 2 * i), test::get(t, 2 * i + 1)); };
+        const auto pair = [](const Tensor& t, int64_t i) {
+            return Complex(test::get(t, 2 * i), test::get(t, 2 * i + 1));
+        };
         const auto n = static_cast<size_t>(count);
         const double dt = std::exp(test::get(inv_dt, d));
-        Matrix a(2 * n, std::vector<Complex>(2 * n)), plus = a, minus = a, b_column(2 * n, std::vector<Complex>(1));
+        Matrix a(2 * n, std::vector<Complex>(2 * n)), plus = a, minus = a,
+                                                      b_column(2 * n, std::vector<Complex>(1));
         std::vector<Complex> lambda(2 * n), low(2 * n), row(2 * n);
         for (size_t i = 0; i < n; ++i) {
             const int64_t at = (d % copies) * count + static_cast<int64_t>(i);
@@ -164,7 +167,8 @@ Tensor convolved(Backend& backend, const View& u, const View& kernel, const View
     for (int64_t b = 0; b < u[0]; ++b)
         for (int64_t l = 0; l < length; ++l)
             for (int64_t d = 0; d < width; ++d) {
-                double sum = skip.empty() ? 0 : test::get(skip, d) * test::get(u, (b * length + l) * width + d);
+                double sum =
+                    skip.empty() ? 0 : test::get(skip, d) * test::get(u, (b * length + l) * width + d);
                 for (int64_t j = 0; j <= std::min(l, taps - 1); ++j)
                     sum += test::get(kernel, d * taps + j) * test::get(u, (b * length + l - j) * width + d);
                 test::set(y, (b * length + l) * width + d, sum);
@@ -186,7 +190,8 @@ TEST(Fft64, AgreesWithTheDirectSumAtAnyLength) {
             Complex sum = 0;
             for (int64_t l = 0; l < length; ++l)
                 sum += in[static_cast<size_t>(l)] *
-                       std::polar(1.0, -2 * std::numbers::pi * static_cast<double>(k * l % length) / static_cast<double>(length));
+                       std::polar(1.0, -2 * std::numbers::pi * static_cast<double>(k * l % length) /
+                                           static_cast<double>(length));
             worst = std::max(worst, std::abs(sum - x[static_cast<size_t>(k)]));
         }
         // Values of size sqrt(length) <= 32, a few tens of roundings each.
@@ -220,7 +225,8 @@ TEST(S4Kernel, Float32AgreesWithFloat64) {
     for (const int64_t length : test::odd_lengths) {
         const Layer single(5, 1, 17, length, DType::f32, random, true), both = single.as(DType::f64);
         // The arithmetic is the same; only the result is rounded.
-        EXPECT_LE(test::relative_error(single.kernel(length), both.kernel(length)), 1e-7) << "length " << length;
+        EXPECT_LE(test::relative_error(single.kernel(length), both.kernel(length)), 1e-7)
+            << "length " << length;
     }
 }
 
@@ -235,10 +241,12 @@ Gradients backward(const Layer& layer, const View& dkernel, double start) {
         for (int64_t i = 0; i < g.size(); ++i) test::set(g, i, start);
         return g;
     };
-    const Gradients g{like(layer.inv_dt), like(layer.a_real), like(layer.a_imag), like(layer.p), like(layer.b), like(layer.c)};
+    const Gradients g{like(layer.inv_dt), like(layer.a_real), like(layer.a_imag),
+                      like(layer.p),      like(layer.b),      like(layer.c)};
     S4KernelBackward op = layer.with<S4KernelBackward>();
     op.dkernel = dkernel;
-    op.dinv_dt = g.inv_dt, op.da_real = g.a_real, op.da_imag = g.a_imag, op.dp = g.p, op.db = g.b, op.dc = g.c;
+    op.dinv_dt = g.inv_dt, op.da_real = g.a_real, op.da_imag = g.a_imag, op.dp = g.p, op.db = g.b,
+    op.dc = g.c;
     backend.s4_kernel_backward(op);
     return g;
 }
@@ -250,8 +258,8 @@ TEST(S4Kernel, GradientsAgreeWithFiniteDifferences) {
     struct Case {
         int64_t width, copies, count, length, taps;
     };
-    for (const Case& c : {Case{1, 1, 1, 1, 1}, Case{2, 2, 3, 2, 2}, Case{4, 2, 3, 33, 33}, Case{3, 1, 5, 64, 50},
-                          Case{2, 2, 4, 601, 601}}) {
+    for (const Case& c : {Case{1, 1, 1, 1, 1}, Case{2, 2, 3, 2, 2}, Case{4, 2, 3, 33, 33},
+                          Case{3, 1, 5, 64, 50}, Case{2, 2, 4, 601, 601}}) {
         const Layer layer(c.width, c.copies, c.count, c.length, DType::f64, random);
         const Tensor dkernel = test::random_tensor(*layer.backend, {c.width, c.taps}, DType::f64, random);
         const Gradients g = backward(layer, dkernel, 0);
@@ -274,7 +282,8 @@ TEST(S4Kernel, GradientsAreAddedAndMayBeAbsent) {
     const Gradients zero = backward(layer, dkernel, 0), two = backward(layer, dkernel, 2);
     const auto expect_added = [&](const Tensor& a, const Tensor& b, const char* name) {
         // One rounding of a sum of order one to a hundred.
-        for (int64_t i = 0; i < a.size(); ++i) EXPECT_NEAR(test::get(b, i), test::get(a, i) + 2, 1e-12) << name;
+        for (int64_t i = 0; i < a.size(); ++i)
+            EXPECT_NEAR(test::get(b, i), test::get(a, i) + 2, 1e-12) << name;
     };
     expect_added(zero.inv_dt, two.inv_dt, "inv_dt");
     expect_added(zero.a_real, two.a_real, "a_real");
@@ -299,7 +308,8 @@ TEST(S4Kernel, Float32GradientsAgreeWithFloat64AndRepeat) {
         const Tensor dkernel = test::random_strided(*single.backend, {5, length}, DType::f32, random);
         const Gradients a = backward(single, dkernel, 0), again = backward(single, dkernel, 0);
         const Gradients b = backward(both, test::converted(*single.backend, dkernel, DType::f64), 0);
-        for (auto member : {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p, &Gradients::b, &Gradients::c}) {
+        for (auto member : {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p,
+                            &Gradients::b, &Gradients::c}) {
             EXPECT_LE(test::relative_error(a.*member, b.*member), 1e-7) << "length " << length;
             EXPECT_EQ(test::max_difference(a.*member, again.*member), 0) << "length " << length;
         }
@@ -314,7 +324,8 @@ TEST(S4Kernel, DoesNotDependOnTheNumberOfThreads) {
     EXPECT_EQ(test::max_difference(one.kernel(500), three.kernel(500)), 0);
     const Tensor dkernel = test::random_tensor(*one.backend, {7, 500}, DType::f32, random);
     const Gradients a = backward(one, dkernel, 0), b = backward(three, dkernel, 0);
-    for (auto member : {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p, &Gradients::b, &Gradients::c})
+    for (auto member : {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p,
+                        &Gradients::b, &Gradients::c})
         EXPECT_EQ(test::max_difference(a.*member, b.*member), 0);
 }
 
@@ -339,7 +350,8 @@ TEST(S4Kernel, AgreesOnEveryInstructionSet) {
     const Gradients gradients = backward(layer, dkernel, 0);
     const auto recurrence = [&] {
         const Tensor y = backend.allocate(u.shape(), DType::f64);
-        backend.s4_recurrence({.factors = layer.factors(), .u = u, .y = y, .state = zero_state(backend, 2, 3, 7)});
+        backend.s4_recurrence(
+            {.factors = layer.factors(), .u = u, .y = y, .state = zero_state(backend, 2, 3, 7)});
         return y;
     };
     const Tensor y = recurrence();
@@ -351,7 +363,8 @@ TEST(S4Kernel, AgreesOnEveryInstructionSet) {
         EXPECT_LE(test::relative_error(layer.kernel(300), kernel), 1e-12);
         EXPECT_LE(test::relative_error(recurrence(), y), 1e-12);
         const Gradients g = backward(layer, dkernel, 0);
-        for (auto member : {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p, &Gradients::b, &Gradients::c})
+        for (auto member : {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p,
+                            &Gradients::b, &Gradients::c})
             EXPECT_LE(test::relative_error(g.*member, gradients.*member), 1e-12);
     }
 }
@@ -399,7 +412,8 @@ TEST(S4Recurrence, IsTheConvolutionWithinTheLengthAndTheStateSpaceBeyondIt) {
         const Tensor y = test::random_strided(backend, {batch, total, width}, DType::f64, random);
         backend.s4_recurrence({.factors = factors, .skip = skip, .u = u, .y = y, .state = state});
         // The dense kernel has as many taps as the sequence; the kernel op's own reach `length`.
-        EXPECT_LE(test::relative_error(y, convolved(backend, u, layer.dense(total), skip)), 1e-10) << "N " << count;
+        EXPECT_LE(test::relative_error(y, convolved(backend, u, layer.dense(total), skip)), 1e-10)
+            << "N " << count;
         const Tensor expected = convolved(backend, u, layer.kernel(length), skip);
         double worst = 0;
         for (int64_t b = 0; b < batch; ++b)
@@ -423,9 +437,12 @@ TEST(S4Recurrence, MayBeSplitAndDoneInPlace) {
         const Tensor y = backend.allocate(u.shape(), dtype), state = zero_state(backend, batch, width, count);
         backend.s4_recurrence({.factors = factors, .u = u, .y = y, .state = state});
         const Tensor pieces = zero_state(backend, batch, width, count);
-        for (const auto& [begin, end] : std::vector<std::pair<int64_t, int64_t>>{{0, 1}, {1, 2}, {2, 30}, {30, total}}) {
+        for (const auto& [begin, end] :
+             std::vector<std::pair<int64_t, int64_t>>{{0, 1}, {1, 2}, {2, 30}, {30, total}}) {
             const Tensor part = backend.allocate({batch, end - begin, width}, dtype);
-            const auto at = [&](int64_t b, int64_t l, int64_t d) { return (b * total + begin + l) * width + d; };
+            const auto at = [&](int64_t b, int64_t l, int64_t d) {
+                return (b * total + begin + l) * width + d;
+            };
             for (int64_t b = 0; b < batch; ++b)
                 for (int64_t l = 0; l < end - begin; ++l)
                     for (int64_t d = 0; d < width; ++d)
@@ -434,7 +451,8 @@ TEST(S4Recurrence, MayBeSplitAndDoneInPlace) {
             for (int64_t b = 0; b < batch; ++b)
                 for (int64_t l = 0; l < end - begin; ++l)
                     for (int64_t d = 0; d < width; ++d)
-                        EXPECT_EQ(test::get(part, (b * (end - begin) + l) * width + d), test::get(y, at(b, l, d)));
+                        EXPECT_EQ(test::get(part, (b * (end - begin) + l) * width + d),
+                                  test::get(y, at(b, l, d)));
         }
         EXPECT_EQ(test::max_difference(pieces, state), 0);
     }
@@ -448,7 +466,8 @@ TEST(S4Recurrence, ThreadsAndFloat32ChangeOnlyTheLastRounding) {
     const Tensor u = test::random_tensor(*single.backend, {batch, total, width}, DType::f32, random);
     const auto run = [&](const Layer& layer, const std::shared_ptr<Backend>& backend, DType dtype) {
         const Tensor y = test::converted(*backend, u, dtype);
-        backend->s4_recurrence({.factors = layer.factors(), .u = y, .y = y, .state = zero_state(*backend, batch, width, count)});
+        backend->s4_recurrence(
+            {.factors = layer.factors(), .u = y, .y = y, .state = zero_state(*backend, batch, width, count)});
         return y;
     };
     const Tensor y = run(single, single.backend, DType::f32);
@@ -461,8 +480,12 @@ TEST(S4Recurrence, RefusesWrongOperands) {
     const Layer layer(2, 1, 4, 40, DType::f64, random);
     Backend& backend = *layer.backend;
     const Tensor u = test::random_tensor(backend, {1, 3, 2}, DType::f64, random), factors = layer.factors();
-    EXPECT_THROW(backend.s4_recurrence({.factors = factors, .u = u, .y = u, .state = zero_state(backend, 1, 2, 5)}), Error);
-    EXPECT_THROW(backend.s4_recurrence({.factors = factors, .u = u, .y = u, .state = zero_state(backend, 2, 2, 4)}), Error);
+    EXPECT_THROW(
+        backend.s4_recurrence({.factors = factors, .u = u, .y = u, .state = zero_state(backend, 1, 2, 5)}),
+        Error);
+    EXPECT_THROW(
+        backend.s4_recurrence({.factors = factors, .u = u, .y = u, .state = zero_state(backend, 2, 2, 4)}),
+        Error);
 }
 
 TEST(S4Discrete, TyingCToALengthAndBackGivesTheSameC) {
@@ -479,7 +502,8 @@ TEST(S4Discrete, TyingCToALengthAndBackGivesTheSameC) {
         const S4Discrete layer = s4_discretize(lambda, p, b, 0.001);
         const ComplexVector back = s4_true_c(layer, length, s4_tied_c(layer, length, c));
         // At one sample I - Abar has singular values down to dt |Re A| = 5e-4.
-        for (size_t n = 0; n < c.size(); ++n) EXPECT_LE(std::abs(back[n] - c[n]), 1e-10) << "length " << length;
+        for (size_t n = 0; n < c.size(); ++n)
+            EXPECT_LE(std::abs(back[n] - c[n]), 1e-10) << "length " << length;
     }
 }
 
