@@ -1,4 +1,5 @@
-// Moving and adding. Views are matrices of rows of any row stride, of equal shape.
+// Moving and adding. Views are matrices of rows of any row stride, of equal shape. Fill, Copy and the shifts take every
+// element type, Add the float ones.
 #pragma once
 
 #include "kernels/tensor.h"
@@ -21,7 +22,7 @@ struct ShiftForward {
     View x, y;  // (B, L, D), =; not the same memory
 };
 struct ShiftBackward {
-    View dy, dx;  // dx[b, L - 1, :] = 0, dx[b, l, :] = dy[b, l + 1, :]
+    View dy, dx;  // dx[b, L - 1, :] = 0, dx[b, l, :] = dy[b, l + 1, :]; not the same memory
 };
 
 }  // namespace nigiri
