@@ -3,6 +3,8 @@
 // C~ = C (I - Abar^length), tied to `length`, as published: the kernel's spectrum at the length-th roots of unity w is
 //   K^(w) = 2 / (1 + w) [ c~ R b - (c~ R p)(p^H R b) / (1 + p^H R p) ],  R = (2/dt (1 - w)/(1 + w) - Lambda)^-1
 // (Woodbury), and K is its inverse transform. Arithmetic is float64 inside, whatever the element type.
+// At another rate (a model run on coarser samples) C~ counts as tied to round(length / rate), as published; that is
+// exact at rate 1 and as good as the two discretisations agree elsewhere.
 #pragma once
 
 #include "kernels/tensor.h"
@@ -11,7 +13,7 @@ namespace nigiri {
 
 struct S4Parameters {
     double rate = 1.0;
-    int64_t length = 0;  // the length C~ is tied to
+    int64_t length = 0;  // the length C~ is tied to, at rate 1; any length from 1 on
     View inv_dt;         // (D)
     View a_real;         // (S, N): conjugate halves; S divides D, channel d uses copy d mod S
     View a_imag;         // (S, N)
@@ -21,11 +23,11 @@ struct S4Parameters {
 };
 
 struct S4KernelForward : S4Parameters {
-    View kernel;  // (D, L), L <= length, =
+    View kernel;  // (D, L), L <= length (round(length / rate) at another rate), =
 };
 
 struct S4KernelBackward : S4Parameters {
-    View dkernel;                                   // (D, L), L <= length
+    View dkernel;                                   // (D, L), as above
     View dinv_dt, da_real, da_imag, dp, db, dc;     // like the parameters, +=; each optional
 };
 
@@ -36,11 +38,11 @@ struct S4Discretize : S4Parameters {
 };
 
 struct S4Recurrence {
-    View factors;  // from S4Discretize
-    View skip;     // (D), optional
-    View u;        // (B, L, D)
-    View y;        // (B, L, D), =; may be u itself
-    View state;    // (B, D, N, 2) float64: the conjugate halves, read and replaced
+    View factors;    // from S4Discretize
+    View skip = {};  // (D), optional
+    View u;          // (B, L, D)
+    View y;          // (B, L, D), =; may be u itself
+    View state;      // (B, D, N, 2) float64: the conjugate halves, read and replaced
 };
 
 }  // namespace nigiri
