@@ -6,6 +6,9 @@ namespace nigiri {
 
 namespace {
 
+// The length in whole coarse steps, as sequences are padded.
+int64_t whole_steps(int64_t length, int64_t unit) { return (length + unit - 1) / unit * unit; }
+
 std::string numbered(const std::string& name, size_t i) { return name + "." + std::to_string(i); }
 
 }  // namespace
@@ -27,7 +30,7 @@ NetworkState NetworkState::clone(Backend& backend) const {
 
 Network::Network(std::shared_ptr<Backend> backend, const ModelConfig& config, DType dtype, uint64_t seed,
                  int64_t training_length)
-    : config_(config), training_length_(std::max<int64_t>(training_length, 1)), store_(std::move(backend), dtype) {
+    : config_(config), training_length_(whole_steps(std::max<int64_t>(training_length, 1), config.pool_product())), store_(std::move(backend), dtype) {
     Random random(seed, 0x6e657477);  // a stream of its own: the run's seed also draws data and samples
     embedding_ = &store_.add("embedding.weight", {config.vocabulary, config.width},
                              normal(random, config.vocabulary * config.width, 1.0), ParameterGroup::decay);
@@ -47,7 +50,7 @@ Network::Network(std::shared_ptr<Backend> backend, const ModelConfig& config, DT
     std::vector<int64_t> widths = {config.width}, lengths = {training_length_};
     for (const int64_t p : config.pools) {
         widths.push_back(widths.back() * config.pool_expand);
-        lengths.push_back((lengths.back() + p - 1) / p);
+        lengths.push_back(lengths.back() / p);
     }
     for (size_t i = 0; i < depth; ++i) {
         if (config.form == UNetForm::unet)
@@ -119,8 +122,7 @@ Var Network::forward_stage(Tape& tape, size_t i, const Var& input) const {
 
 int64_t Network::longest_forward() const {
     const bool tied = config_.outer.ssm.kind == SsmKind::s4 || config_.centre.ssm.kind == SsmKind::s4;
-    const int64_t unit = config_.pool_product();
-    return tied ? (training_length_ + unit - 1) / unit * unit : INT64_MAX;
+    return tied ? training_length_ : INT64_MAX;
 }
 
 Var Network::forward(Tape& tape, const Tensor& tokens) const {
@@ -134,7 +136,7 @@ Var Network::forward(Tape& tape, const Tensor& tokens) const {
 
 Tensor Network::logits(const Tensor& tokens) const {
     const int64_t unit = config_.pool_product(), batch = tokens[0], length = tokens[1];
-    const int64_t whole = (length + unit - 1) / unit * unit;
+    const int64_t whole = whole_steps(length, unit);
     Tape tape(backend(), false);
     if (whole == length) return forward(tape, tokens).value;
     // Nothing looks ahead, so what follows the sequence does not matter: zeros.

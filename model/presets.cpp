@@ -93,7 +93,7 @@ const std::vector<std::pair<std::string, std::function<Config()>>>& presets() {
              return c;
          }},
         {"small",  // about a million parameters, light in its outer stage: the one to play live on a laptop
-         [] { return network(32, 6, {4, 4}, UNetForm::sashimi, 2, 8192); }},
+         [] { return network(32, 4, {4, 4}, UNetForm::sashimi, 2, 8192); }},
         {"base",  // the reference networks of the Mamba and SaShiMi code with blocks on the way up
          [] { return network(64, 8, {4, 4}, UNetForm::sashimi, 1, 16384); }},
         {"base-unet",  // the same on both ways, as in the Mamba paper's tables

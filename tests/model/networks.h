@@ -1,6 +1,7 @@
 // Small networks of every kind, for the tests of the model library.
 #pragma once
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,9 @@ struct NamedModel {
     std::string name;
     ModelConfig config;
 };
+
+// What googletest prints for a parameter.
+inline void PrintTo(const NamedModel& m, std::ostream* out) { *out << m.name; }
 
 inline ModelConfig small_model(const LayerConfig& layer, UNetForm form = UNetForm::sashimi) {
     ModelConfig c;
