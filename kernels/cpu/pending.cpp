@@ -24,8 +24,6 @@ void CpuBackend::norm_forward(const NormForward&) { throw Error("pending: norm_f
 void CpuBackend::norm_backward(const NormBackward&) { throw Error("pending: norm_backward"); }
 void CpuBackend::causal_conv1d_forward(const CausalConv1dForward&) { throw Error("pending: causal_conv1d_forward"); }
 void CpuBackend::causal_conv1d_backward(const CausalConv1dBackward&) { throw Error("pending: causal_conv1d_backward"); }
-void CpuBackend::selective_scan_forward(const SelectiveScanForward&) { throw Error("pending: selective_scan_forward"); }
-void CpuBackend::selective_scan_backward(const SelectiveScanBackward&) { throw Error("pending: selective_scan_backward"); }
 void CpuBackend::s4d_kernel_forward(const S4dKernelForward&) { throw Error("pending: s4d_kernel_forward"); }
 void CpuBackend::s4d_kernel_backward(const S4dKernelBackward&) { throw Error("pending: s4d_kernel_backward"); }
 void CpuBackend::s4d_discretize(const S4dDiscretize&) { throw Error("pending: s4d_discretize"); }
