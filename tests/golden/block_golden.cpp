@@ -48,9 +48,12 @@ void judge(const SafeTensorsFile& file, DType dtype) {
     expect_close(y.value, expected, dtype, "y");
     tape.backward(y, dy);
     EXPECT_TRUE(received);
-    for (const auto& p : store.all())
-        expect_close(p->gradient, load(*backend, file, "grad.param." + theirs(p->name, s6), dtype, p->value.shape()), dtype,
-                     "gradient of " + p->name);
+    for (const auto& p : store.all()) {
+        const std::string name = "grad.param." + theirs(p->name, s6);
+        // A gradient that the file holds as float32 cannot be met closer than its rounding.
+        const DType stored = file.at(name).dtype == "F32" ? DType::f32 : dtype;
+        expect_close(p->gradient, load(*backend, file, name, dtype, p->value.shape()), stored, "gradient of " + p->name);
+    }
 
     LayerState state = layer->make_state(x[0]);
     const Tensor stepped = backend->allocate(x.shape(), dtype), one = backend->allocate({x[0], 1, x[2]}, dtype);
