@@ -8,6 +8,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/causal_conv1d.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/cache_control.h"
 
 #include "kernels/cpu/simd_map-inl.h"
 
@@ -16,6 +17,7 @@
 namespace nigiri::cpu {
 
 constexpr int max_taps = 8;
+constexpr int64_t group = 8;   // rows of the backward pass taken together
 constexpr int64_t tile = 512;  // channels taken together: their weights stay in the first cache
 
 struct ConvRows {
@@ -132,6 +134,10 @@ HWY_INLINE void backward_column(const ConvRows& a, const TapRows& w, const ConvS
         const bool exists = inner || row < a.length;
         x[taps - 1] = exists ? load(a.x, row) : hn::Zero(d);
         slope[0] = exists ? load(a.dy, row) : hn::Zero(d);
+        if constexpr (inner) {  // a stride of whole rows is more than the processor foresees
+            hwy::Prefetch(a.x[base + row + group] + first + at.column);
+            hwy::Prefetch(a.dy[base + row + group] + first + at.column);
+        }
         if constexpr (silu) {
             auto p = bias;
             for (int k = 0; k < taps; ++k) p = hn::MulAdd(tap[k], x[k], p);
@@ -168,7 +174,7 @@ void backward_tile(const ConvRows& a, ConvSums sums, int64_t first, int64_t n, i
         int64_t next = 0;
         for (int64_t l = l0; l < stop; l = next) {
             // The first rows alone, then groups few enough that they are one stream through memory.
-            next = l == l0 ? std::min<int64_t>(stop, l + taps - 1 + (taps == 1)) : std::min<int64_t>(stop, l + 8);
+            next = l == l0 ? std::min<int64_t>(stop, l + taps - 1 + (taps == 1)) : std::min(stop, l + group);
             const bool inner = l > l0 && next <= l1;
             simd::map(1, n, [&](auto, auto at) HWY_ATTR {
                 if (inner)

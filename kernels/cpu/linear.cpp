@@ -17,7 +17,7 @@ namespace nigiri::cpu {
 
 // A product of few rows, as a step of generation needs it.
 struct FewRows {
-    static constexpr int64_t most = 4;
+    static constexpr int64_t most = 16;  // more are faster through the library
     Rows x, weight, y;
     const float* bias = nullptr;
     int64_t rows = 0, columns = 0;  // rows of x, columns of x
@@ -35,100 +35,105 @@ namespace hn = hwy::HWY_NAMESPACE;
 using Tag = hn::ScalableTag<float>;
 using V = hn::Vec<Tag>;
 
-// Four vectors to the vector of their four sums, in its lowest block.
-#if HWY_TARGET != HWY_SCALAR
-template <class D>
-HWY_INLINE hn::Vec<hn::Full128<float>> fold(D d, hn::Vec<D> v) {
-    if constexpr (hn::MaxLanes(d) == 4) {
-        return v;
-    } else {
-        const hn::Half<D> half;
-        return fold(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+// The sums of four vectors, in this order. (A sum of one vector at a time would take twice the instructions.)
+struct Sums {
+#if HWY_TARGET == HWY_SCALAR
+    float v[4];
+    HWY_INLINE Sums(V a, V b, V c, V e) : v{a.raw, b.raw, c.raw, e.raw} {}
+    HWY_INLINE void add(const float* p) {
+        for (int i = 0; i < 4; ++i) v[i] += p[i];
     }
-}
-
-HWY_INLINE void store_sums(V a, V b, V c, V e, float* to) {
-    const Tag d;
-    const hn::RepartitionToWide<Tag> pairs;
-    const auto ab = hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
-    const auto ce = hn::Add(hn::InterleaveLower(d, c, e), hn::InterleaveUpper(d, c, e));
-    const auto low = hn::BitCast(d, hn::InterleaveLower(pairs, hn::BitCast(pairs, ab), hn::BitCast(pairs, ce)));
-    const auto high = hn::BitCast(d, hn::InterleaveUpper(pairs, hn::BitCast(pairs, ab), hn::BitCast(pairs, ce)));
-    hn::StoreU(fold(d, hn::Add(low, high)), hn::Full128<float>(), to);
-}
+    HWY_INLINE void store(float* p) const {
+        for (int i = 0; i < 4; ++i) p[i] = v[i];
+    }
 #else
-HWY_INLINE void store_sums(V a, V b, V c, V e, float* to) {
-    to[0] = a.raw, to[1] = b.raw, to[2] = c.raw, to[3] = e.raw;
-}
-#endif
+    using Four = hn::Full128<float>;
+    hn::Vec<Four> v;
+    HWY_INLINE Sums(V a, V b, V c, V e) {
+        const Tag d;
+        const hn::RepartitionToWide<Tag> pairs;
+        // Within every block of four lanes: first the sums of two lanes of each, then all four.
+        const auto ab = hn::BitCast(pairs, hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b)));
+        const auto ce = hn::BitCast(pairs, hn::Add(hn::InterleaveLower(d, c, e), hn::InterleaveUpper(d, c, e)));
+        v = fold(d, hn::Add(hn::BitCast(d, hn::InterleaveLower(pairs, ab, ce)), hn::BitCast(d, hn::InterleaveUpper(pairs, ab, ce))));
+    }
+    HWY_INLINE void add(const float* p) { v = hn::Add(v, hn::LoadU(Four(), p)); }
+    HWY_INLINE void store(float* p) const { hn::StoreU(v, Four(), p); }
 
-// sums[m][i] = dot(x[m], weight[n + i]) for four rows of the weight, each read once for all rows of x.
+    template <class D>
+    static HWY_INLINE hn::Vec<Four> fold(D d, hn::Vec<D> u) {
+        if constexpr (hn::MaxLanes(d) == 4) {
+            return u;
+        } else {
+            const hn::Half<D> half;
+            return fold(half, hn::Add(hn::LowerHalf(half, u), hn::UpperHalf(half, u)));
+        }
+    }
+#endif
+};
+
+// Four outputs n of all rows of x; each weight is read once.
 template <int kRows>
-HWY_INLINE void dot4(const FewRows& p, int64_t n, float (&sums)[kRows][4]) {
+HWY_INLINE void four_outputs(const FewRows& p, int64_t n) {
     const Tag d;
     const auto lanes = static_cast<int64_t>(hn::Lanes(d));
     V acc[kRows][4];
     for (auto& row : acc)
         for (auto& v : row) v = hn::Zero(d);
     const float *w0 = p.weight[n], *w1 = p.weight[n + 1], *w2 = p.weight[n + 2], *w3 = p.weight[n + 3];
-    int64_t k = 0;
-    for (; k + lanes <= p.columns; k += lanes) {
-        const auto v0 = hn::LoadU(d, w0 + k), v1 = hn::LoadU(d, w1 + k);
-        const auto v2 = hn::LoadU(d, w2 + k), v3 = hn::LoadU(d, w3 + k);
+    const auto step = [&](auto load, int64_t k) HWY_ATTR {
+        const auto v0 = load(w0 + k), v1 = load(w1 + k), v2 = load(w2 + k), v3 = load(w3 + k);
         for (int m = 0; m < kRows; ++m) {
-            const auto x = hn::LoadU(d, p.x[m] + k);
+            const auto x = load(p.x[m] + k);
             acc[m][0] = hn::MulAdd(v0, x, acc[m][0]);
             acc[m][1] = hn::MulAdd(v1, x, acc[m][1]);
             acc[m][2] = hn::MulAdd(v2, x, acc[m][2]);
             acc[m][3] = hn::MulAdd(v3, x, acc[m][3]);
         }
-    }
+    };
+    int64_t k = 0;
+    for (; k + lanes <= p.columns; k += lanes) step([&](const float* from) HWY_ATTR { return hn::LoadU(d, from); }, k);
     if (k < p.columns) {
         const auto rest = static_cast<size_t>(p.columns - k);
-        const auto v0 = simd::load_first(d, w0 + k, rest), v1 = simd::load_first(d, w1 + k, rest);
-        const auto v2 = simd::load_first(d, w2 + k, rest), v3 = simd::load_first(d, w3 + k, rest);
-        for (int m = 0; m < kRows; ++m) {
-            const auto x = simd::load_first(d, p.x[m] + k, rest);
-            acc[m][0] = hn::MulAdd(v0, x, acc[m][0]);
-            acc[m][1] = hn::MulAdd(v1, x, acc[m][1]);
-            acc[m][2] = hn::MulAdd(v2, x, acc[m][2]);
-            acc[m][3] = hn::MulAdd(v3, x, acc[m][3]);
-        }
+        step([&](const float* from) HWY_ATTR { return simd::load_first(d, from, rest); }, k);
     }
-    for (int m = 0; m < kRows; ++m) store_sums(acc[m][0], acc[m][1], acc[m][2], acc[m][3], sums[m]);
+    for (int m = 0; m < kRows; ++m) {
+        Sums sums(acc[m][0], acc[m][1], acc[m][2], acc[m][3]);
+        if (p.bias != nullptr) sums.add(p.bias + n);
+        if (p.accumulate) sums.add(p.y[m] + n);
+        sums.store(p.y[m] + n);
+    }
+}
+
+HWY_INLINE float dot(const float* a, const float* b, int64_t n) {
+    const Tag d;
+    const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+    auto acc = hn::Zero(d);
+    int64_t k = 0;
+    for (; k + lanes <= n; k += lanes) acc = hn::MulAdd(hn::LoadU(d, a + k), hn::LoadU(d, b + k), acc);
+    if (k < n) {
+        const auto rest = static_cast<size_t>(n - k);
+        acc = hn::MulAdd(simd::load_first(d, a + k, rest), simd::load_first(d, b + k, rest), acc);
+    }
+    return simd::sum(d, acc);
 }
 
 template <int kRows>
 void few_rows(const FewRows& p, int64_t begin, int64_t end) {
-    const Tag d;
-    const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-    const auto put = [&](int64_t m, int64_t n, float sum) HWY_ATTR {
-        if (p.bias != nullptr) sum += p.bias[n];
-        p.y[m][n] = p.accumulate ? p.y[m][n] + sum : sum;
-    };
     int64_t n = begin;
-    for (; n + 4 <= end; n += 4) {
-        float sums[kRows][4];
-        dot4<kRows>(p, n, sums);
-        for (int m = 0; m < kRows; ++m)
-            for (int64_t i = 0; i < 4; ++i) put(m, n + i, sums[m][i]);
-    }
-    for (; n < end; ++n) {
+    for (; n + 4 <= end; n += 4) four_outputs<kRows>(p, n);
+    for (; n < end; ++n)
         for (int m = 0; m < kRows; ++m) {
-            auto acc = hn::Zero(d);
-            int64_t k = 0;
-            for (; k + lanes <= p.columns; k += lanes)
-                acc = hn::MulAdd(hn::LoadU(d, p.weight[n] + k), hn::LoadU(d, p.x[m] + k), acc);
-            if (k < p.columns) {
-                const auto rest = static_cast<size_t>(p.columns - k);
-                acc = hn::MulAdd(simd::load_first(d, p.weight[n] + k, rest), simd::load_first(d, p.x[m] + k, rest), acc);
-            }
-            put(m, n, simd::sum(d, acc));
+            const float sum = dot(p.weight[n], p.x[m], p.columns) + (p.bias != nullptr ? p.bias[n] : 0);
+            p.y[m][n] = p.accumulate ? p.y[m][n] + sum : sum;
         }
-    }
 }
 
-void few_rows_product(const FewRows& p, int64_t begin, int64_t end) {
+void few_rows_product(FewRows p, int64_t begin, int64_t end) {
+    for (; p.rows > 4; p.rows -= 4) {
+        few_rows<4>(p, begin, end);
+        p.x.data = p.x[4], p.y.data = p.y[4];
+    }
     switch (p.rows) {
         case 1: few_rows<1>(p, begin, end); return;
         case 2: few_rows<2>(p, begin, end); return;
@@ -197,8 +202,8 @@ void forward(const LinearForward& op, int threads) {
     const float* bias = op.bias.as<float>();
     if (m <= FewRows::most) {
         const FewRows p{x, weight, y, bias, m, k, op.accumulate};
-        // Weights stream at cache speed: waking threads pays from about a megabyte.
-        parallel_ranges(threads, n, 4, n * k / 8, [&](int64_t begin, int64_t end) {
+        // Weights stream at cache speed: waking threads for a single row pays from about a megabyte.
+        parallel_ranges(threads, n, 4, n * k * (4 + m) / 32, [&](int64_t begin, int64_t end) {
             HWY_DYNAMIC_DISPATCH(few_rows_product)(p, begin, end);
         });
         return;
@@ -212,7 +217,7 @@ void forward(const LinearForward& op, int threads) {
         return;
     }
     // Blocks of rows, so that the bias is added while a block is still in the cache.
-    constexpr int64_t block = 256;
+    constexpr int64_t block = 512;
     const ThreadCount count(1);
     parallel_ranges(threads, m, block, m * n * k, [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; r += block) {

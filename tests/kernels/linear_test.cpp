@@ -60,7 +60,7 @@ class Linear : public ::testing::Test {
 TEST_F(Linear, ForwardIsTheProduct) {
     for (const DType dtype : {f32, f64})
         for (const bool gaps : {false, true})
-            for (const int64_t m : {1, 2, 3, 4, 5, 17})
+            for (const int64_t m : {1, 2, 3, 4, 5, 16, 17})
                 for (const int64_t n : {1, 3, 4, 5, 33, 64})
                     for (const int64_t k : {1, 3, 16, 17, 33, 64}) check_forward(m, n, k, dtype, gaps);
 }
