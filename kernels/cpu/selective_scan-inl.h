@@ -10,7 +10,7 @@
 #include <algorithm>
 
 #include "hwy/highway.h"
-#include "kernels/cpu/selective_scan_internal.h"
+#include "kernels/cpu/selective_scan_planes.h"
 #include "kernels/cpu/simd_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -349,11 +349,18 @@ HWY_INLINE void store_channels(V x, float* p, int64_t count) {
     for (int64_t i = 0; i < count; ++i) p[i] = part[i];
 }
 
-// softplus and its slope at once.
+// softplus and its slope at once, as simd::softplus and simd::sigmoid compute them but with one division for both.
 HWY_INLINE V softplus(V x, V& slope) {
     const V one = constant(1), e = simd::exp(tag, hn::Neg(hn::Abs(x)));
-    slope = hn::Div(hn::IfThenElse(hn::Lt(x, hn::Zero(tag)), e, one), hn::Add(one, e));
-    return hn::Add(hn::Max(hn::Zero(tag), x), simd::log1p_unit(tag, e));
+    const V e1 = hn::Add(e, one), e2 = hn::Add(e1, one), inverse = hn::Div(one, hn::Mul(e1, e2));
+    slope = hn::Mul(hn::Mul(hn::IfThenElse(hn::Lt(x, hn::Zero(tag)), e, one), e2), inverse);
+    const V s = hn::Mul(hn::Mul(e, e1), inverse);  // ln(1 + e) = 2 atanh(e / (2 + e)); the polynomial of log1p_unit
+    const V z = hn::Mul(s, s);
+    V p = constant(0.28025140022479156f);
+    p = hn::MulAdd(p, z, constant(0.27999013470407064f));
+    p = hn::MulAdd(p, z, constant(0.4002170613180381f));
+    p = hn::MulAdd(p, z, constant(0.6666641302425431f));
+    return hn::Add(hn::Max(hn::Zero(tag), x), hn::MulAdd(hn::Mul(s, z), p, hn::Add(s, s)));
 }
 
 #if HWY_TARGET != HWY_SCALAR
@@ -384,6 +391,50 @@ HWY_INLINE void store_sums(V s0, V s1, V s2, V s3, float* p) {
                            hn::BitCast(tag, hn::InterleaveUpper(wide, xw, yw)));
     add_blocks(tag, sums, p);
 #endif
+}
+
+// Vector `i` of a plane, counting parts within states: number i of a matrix row, for vector v of the group's channels.
+HWY_INLINE int64_t plane_offset(const Planes& p, int64_t i, int64_t v) {
+    return i / p.parts * p.state_size() + (v * p.parts + i % p.parts) * p.lanes;
+}
+
+// to_plane and from_plane by fours: four neighbours of a row are one lane of four vectors.
+HWY_INLINE void rows_to_plane(const Planes& p, int64_t group, const StateMatrix& m, int64_t row, float* plane) {
+    if (m.state_stride != p.parts) return to_plane(p, group, m, row, plane);
+    const int64_t numbers = p.states * p.parts, padded = p.padded_states() * p.parts;
+    HWY_ALIGN float part[4 * lane_count] = {};
+    for (int64_t v = 0; v < p.vectors; ++v) {
+        const int64_t d = group * p.width() + v * lane_count, count = std::min<int64_t>(lane_count, p.channels - d);
+        for (int64_t i = 0; i < padded; i += 4) {
+            const float* from = m.data + (row + d) * m.row_stride + i;
+            const int64_t left = numbers - i;
+            if (left < 4 || count < lane_count) std::fill_n(part, 4 * lane_count, 0.0f);
+            for (int64_t lane = 0; lane < count; ++lane, from += m.row_stride)
+                left >= 4 ? std::copy_n(from, 4, part + 4 * lane) : std::copy_n(from, left, part + 4 * lane);
+            V x[4];
+            hn::LoadInterleaved4(tag, part, x[0], x[1], x[2], x[3]);
+            for (int64_t k = 0; k < std::min<int64_t>(4, padded - i); ++k)
+                hn::Store(x[k], tag, plane + plane_offset(p, i + k, v));
+        }
+    }
+}
+HWY_INLINE void plane_to_rows(const Planes& p, int64_t group, const float* plane, const StateMatrix& m, int64_t row) {
+    if (m.state_stride != p.parts) return from_plane(p, group, plane, m, row);
+    const int64_t numbers = p.states * p.parts;
+    HWY_ALIGN float part[4 * lane_count];
+    for (int64_t v = 0; v < p.vectors; ++v) {
+        const int64_t d = group * p.width() + v * lane_count, count = std::min<int64_t>(lane_count, p.channels - d);
+        for (int64_t i = 0; i < numbers; i += 4) {
+            float* to = m.data + (row + d) * m.row_stride + i;
+            const int64_t left = numbers - i;
+            V x[4];
+            for (int64_t k = 0; k < 4; ++k)
+                x[k] = k < left ? hn::Load(tag, plane + plane_offset(p, i + k, v)) : hn::Zero(tag);
+            hn::StoreInterleaved4(x[0], x[1], x[2], x[3], tag, part);
+            for (int64_t lane = 0; lane < count; ++lane, to += m.row_stride)
+                left >= 4 ? std::copy_n(part + 4 * lane, 4, to) : std::copy_n(part + 4 * lane, left, to);
+        }
+    }
 }
 
 }  // namespace nigiri::cpu::scan::HWY_NAMESPACE

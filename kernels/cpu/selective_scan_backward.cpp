@@ -77,17 +77,26 @@ struct Backward {
     struct Operand {
         const float* data;
         int64_t stride;
-        template <bool kSelective>
-        HWY_INLINE N get(int64_t t, int state, int v) const {
+    };
+    template <bool kSelective>
+    struct TileOperand {
+        N rows[2];  // a selective operand's numbers at this time step
+        HWY_INLINE TileOperand(const Operand& x, int64_t t) {
+            if constexpr (kSelective) {
+                rows[0] = broadcast<kComplex>(x.data + t * x.stride);
+                rows[1] = broadcast<kComplex>(x.data + t * x.stride + parts);
+            }
+        }
+        HWY_INLINE N get(const Operand& x, int state, int v) const {
             if constexpr (kSelective)
-                return broadcast<kComplex>(data + t * stride + state * parts);
+                return rows[state];
             else
-                return load<kComplex>(data + state * plane_step + v * number);
+                return load<kComplex>(x.data + state * plane_step + v * number);
         }
     };
 
     // Every state, Abar and aux of the tile over the chunk; y. states[t] is the state before step t.
-    static void run_forward(const Arrays& arrays, int64_t steps, const float* a, Operand b, Operand c,
+    static void run_forward(const Arrays arrays, int64_t steps, const float* a, Operand b, Operand c,
                             const float* start, float* states, float* abars, float* auxs) {
         Rule<kComplex, kRule> rules[2][vectors];
         N h[2][vectors];
@@ -102,6 +111,8 @@ struct Backward {
             }
         }
         for (int64_t t = 0; t < steps; ++t) {
+            const TileOperand<kSelectiveB> bt(b, t);
+            const TileOperand<kSelectiveC> ct(c, t);
             HWY_UNROLL(2)
             for (int v = 0; v < vectors; ++v) {
                 const int64_t at_time = t * width + v * lane_count;
@@ -110,7 +121,7 @@ struct Backward {
                 HWY_UNROLL(2)
                 for (int i = 0; i < 2; ++i) {
                     const int64_t at = t * tile_step + i * plane_step + v * number;
-                    N abar, aux, input = scale(b.template get<kSelectiveB>(t, i, v), x);
+                    N abar, aux, input = scale(bt.get(b, i, v), x);
                     rules[i][v].step(dt, abar, aux);
                     store(abar, abars + at);
                     if constexpr (!euler) {
@@ -119,7 +130,7 @@ struct Backward {
                     }
                     h[i][v] = mul_add(abar, h[i][v], input);
                     store(h[i][v], states + at + tile_step);
-                    y = real_mul_add(c.template get<kSelectiveC>(t, i, v), h[i][v], y);
+                    y = real_mul_add(ct.get(c, i, v), h[i][v], y);
                 }
                 hn::Store(y, tag, arrays.y + at_time);
             }
@@ -133,8 +144,8 @@ struct Backward {
         int64_t share_stride;
     };
 
-    static void run_backward(const Arrays& arrays, int64_t steps, const float* a, Operand b, Operand c,
-                             const float* states, const float* abars, const float* auxs, const Gradients& out) {
+    static void run_backward(const Arrays arrays, int64_t steps, const float* a, Operand b, Operand c,
+                             const float* states, const float* abars, const float* auxs, const Gradients out) {
         Rule<kComplex, kRule> rules[2][vectors];
         N dh[2][vectors], after[2][vectors], da[2][vectors], db[2][vectors], dc[2][vectors];
         HWY_UNROLL(2)
@@ -149,6 +160,8 @@ struct Backward {
             }
         }
         for (int64_t t = steps - 1; t >= 0; --t) {
+            const TileOperand<kSelectiveB> bt(b, t);
+            const TileOperand<kSelectiveC> ct(c, t);
             N share_b[2] = {zero<kComplex>(), zero<kComplex>()}, share_c[2] = {zero<kComplex>(), zero<kComplex>()};
             HWY_UNROLL(2)
             for (int v = 0; v < vectors; ++v) {
@@ -160,7 +173,7 @@ struct Backward {
                 for (int i = 0; i < 2; ++i) {
                     const int64_t at = t * tile_step + i * plane_step + v * number;
                     const auto& rule = rules[i][v];
-                    const N bn = b.template get<kSelectiveB>(t, i, v), cn = c.template get<kSelectiveC>(t, i, v);
+                    const N bn = bt.get(b, i, v), cn = ct.get(c, i, v);
                     const N before = load<kComplex>(states + at), abar = load<kComplex>(abars + at);
                     dh[i][v] = conj_scale_add(cn, dy, dh[i][v]);
                     N& dc_sum = kSelectiveC ? share_c[i] : dc[i][v];
@@ -235,7 +248,7 @@ struct Backward {
             if constexpr (kSelectiveC) rows_c = SelectiveRows::of_chunk(op.c, planes, row, steps, padded_c);
             for (int64_t g = first_group; g < last_group; ++g) {
                 const int64_t unit = batch * planes.groups() + g;
-                to_plane(planes, g, StateMatrix::of_pairs(op.checkpoints, planes), (chunk * op.u[0] + batch) * channels,
+                rows_to_plane(planes, g, StateMatrix::of_pairs(op.checkpoints, planes), (chunk * op.u[0] + batch) * channels,
                          start);
                 prepare(op, row, steps, g * width, arrays);
                 for (int64_t n = 0; n < planes.padded_states(); n += tile_states) {
@@ -375,12 +388,13 @@ void merge_shares(const SelectiveScanBackward& op, const BackwardWork& work, int
     for (int64_t g = 1; g < planes.groups(); ++g)
         for (int64_t i = 0; i < size; ++i) sum[i] += sum[g * group_stride + i];
     const int64_t numbers = planes.states * planes.parts, per_tile = tile_states * planes.parts;
-    const auto write = [&](const View& v, int64_t offset) {
+    const auto write = [&](const View& v, const float* share) {
         float* row = v.row<float>(batch * op.u[1] + t);
-        for (int64_t i = 0; i < numbers; ++i) row[i] = sum[i / per_tile * 2 * per_tile + offset + i % per_tile];
+        for (int64_t i = 0; i < numbers; i += per_tile, share += 2 * per_tile)
+            std::copy_n(share, std::min(per_tile, numbers - i), row + i);
     };
-    if (op.selective_b) write(op.db, 0);
-    if (op.selective_c) write(op.dc, per_tile);
+    if (op.selective_b) write(op.db, sum);
+    if (op.selective_c) write(op.dc, sum + per_tile);
 }
 
 // Adds the units' planes, one for every batch row, to a parameter's gradient. Sums over batch rows run in double.

@@ -87,7 +87,7 @@ struct Forward {
 
         for (int64_t g = first_group; g < last_group; ++g)
             if (op.state)
-                to_plane(planes, g, StateMatrix::of_states(op.state, planes), batch * channels, states + g * size);
+                rows_to_plane(planes, g, StateMatrix::of_states(op.state, planes), batch * channels, states + g * size);
             else
                 std::fill_n(states + g * size, size, 0.0f);
 
@@ -100,7 +100,7 @@ struct Forward {
             for (int64_t g = first_group; g < last_group; ++g) {
                 float* state = states + g * size;
                 if (op.checkpoints)
-                    from_plane(planes, g, state, StateMatrix::of_pairs(op.checkpoints, planes),
+                    plane_to_rows(planes, g, state, StateMatrix::of_pairs(op.checkpoints, planes),
                                (chunk * op.u[0] + batch) * channels);
                 const int64_t d = g * lane_count, count = channels - d;
                 prepare(op, row, steps, d, count, arrays, u_array);
@@ -116,7 +116,7 @@ struct Forward {
         }
         if (op.state)
             for (int64_t g = first_group; g < last_group; ++g)
-                from_plane(planes, g, states + g * size, StateMatrix::of_states(op.state, planes), batch * channels);
+                plane_to_rows(planes, g, states + g * size, StateMatrix::of_states(op.state, planes), batch * channels);
     }
 
     // dt, the input's share and y = 0.

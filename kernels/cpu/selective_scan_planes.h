@@ -49,12 +49,13 @@ struct StateMatrix {
 template <class F>
 void for_each_number(const Planes& p, int64_t group, const StateMatrix& m, int64_t row, F&& f) {
     const int64_t first = group * p.width(), count = std::min(p.width(), p.channels - first);
-    for (int64_t i = 0; i < count; ++i) {
-        const int64_t offset = i / p.lanes * p.parts * p.lanes + i % p.lanes;
-        for (int64_t n = 0; n < p.states; ++n)
-            for (int64_t part = 0; part < p.parts; ++part)
-                f(n * p.state_size() + part * p.lanes + offset, m.at(row + first + i, n) + part);
-    }
+    const int64_t plane_stride = p.state_size();
+    for (int64_t i = 0; i < count; ++i)
+        for (int64_t part = 0; part < p.parts; ++part) {
+            int64_t at = (i / p.lanes * p.parts + part) * p.lanes + i % p.lanes;
+            float* x = m.at(row + first + i, 0) + part;
+            for (int64_t n = 0; n < p.states; ++n, at += plane_stride, x += m.state_stride) f(at, x);
+        }
 }
 
 inline void to_plane(const Planes& p, int64_t group, const StateMatrix& m, int64_t row, float* plane) {
