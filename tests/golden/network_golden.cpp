@@ -155,7 +155,7 @@ void judge(const SafeTensorsFile& file, DType dtype) {
 
     tape.backward(logits, dlogits);
     for (const auto& p : network.parameters().all()) {
-        const std::vector<double> gradient = file.values("grad." + naming.theirs(p->name));
+        const std::vector<double> gradient = file.values("grad.param." + naming.theirs(p->name));
         const Tensor want = backend->allocate(p->value.shape(), dtype);
         for (int64_t i = 0; i < want.size(); ++i)
             test::set(want, i, gradient[static_cast<size_t>(naming.permuted(p->name, i))]);
