@@ -83,8 +83,8 @@ struct TapRows {
     }
 };
 
-// K = 0 stands for any number of taps.
-template <int K, bool silu>
+// K = 0 stands for any number of taps. (A branch for silu costs nothing; a copy of the code for it would, in building.)
+template <int K>
 void forward_tile(const ConvRows& a, int64_t first, int64_t n, int64_t begin, int64_t end) {
     const int taps = K > 0 ? K : a.taps;
     const TapRows w(a, first, n);
@@ -103,7 +103,7 @@ void forward_tile(const ConvRows& a, int64_t first, int64_t n, int64_t begin, in
         simd::map(1, n, [&](auto d, auto at) HWY_ATTR {
             auto p = hn::Load(d, w.bias + at.column);
             for (int k = 0; k < taps; ++k) p = hn::MulAdd(hn::Load(d, w.tap[k] + at.column), at.load(d, from[k]), p);
-            at.store(silu ? simd::silu(d, p) : p, d, y);
+            at.store(a.silu ? simd::silu(d, p) : p, d, y);
         });
     }
 }
@@ -111,7 +111,7 @@ void forward_tile(const ConvRows& a, int64_t first, int64_t n, int64_t begin, in
 // Rows [l, stop) of one sequence, whose first row is `base`, at one vector of channels. The windows hold what the last
 // `taps` rows had: dx of a row is known once the slopes of the taps - 1 rows behind it are.
 // `inner`: every row lies inside of [l0 + taps - 1, l1); else what lies outside is left out.
-template <int K, bool silu, bool inner, class At>
+template <int K, bool inner, class At>
 HWY_INLINE void backward_column(const ConvRows& a, const TapRows& w, const ConvSums& sums, int64_t first, At at,
                                 int64_t base, int64_t l0, int64_t l1, int64_t l, int64_t stop) {
     const Tag d;
@@ -138,7 +138,7 @@ HWY_INLINE void backward_column(const ConvRows& a, const TapRows& w, const ConvS
             hwy::Prefetch(a.x[base + row + group] + first + at.column);
             hwy::Prefetch(a.dy[base + row + group] + first + at.column);
         }
-        if constexpr (silu) {
+        if (a.silu) {
             auto p = bias;
             for (int k = 0; k < taps; ++k) p = hn::MulAdd(tap[k], x[k], p);
             slope[0] = hn::Mul(slope[0], simd::silu_slope(d, p, simd::sigmoid(d, p)));
@@ -162,7 +162,7 @@ HWY_INLINE void backward_column(const ConvRows& a, const TapRows& w, const ConvS
     at.store(dbias, d, sums.bias());
 }
 
-template <int K, bool silu>
+template <int K>
 void backward_tile(const ConvRows& a, ConvSums sums, int64_t first, int64_t n, int64_t begin, int64_t end) {
     const int taps = K > 0 ? K : a.taps;
     const TapRows w(a, first, n);
@@ -177,10 +177,10 @@ void backward_tile(const ConvRows& a, ConvSums sums, int64_t first, int64_t n, i
             next = l == l0 ? std::min<int64_t>(stop, l + taps - 1 + (taps == 1)) : std::min(stop, l + group);
             const bool inner = l > l0 && next <= l1;
             simd::map(1, n, [&](auto, auto at) HWY_ATTR {
-                if (inner)
-                    backward_column<K, silu, true>(a, w, sums, first, at, base, l0, l1, l, next);
+                if (K > 0 && inner)
+                    backward_column<K, K != 0>(a, w, sums, first, at, base, l0, l1, l, next);
                 else
-                    backward_column<K, silu, false>(a, w, sums, first, at, base, l0, l1, l, next);
+                    backward_column<K, false>(a, w, sums, first, at, base, l0, l1, l, next);
             });
         }
         begun += l1 - l0;
@@ -191,22 +191,14 @@ void backward_tile(const ConvRows& a, ConvSums sums, int64_t first, int64_t n, i
 void forward_rows(const ConvRows& a, int64_t begin, int64_t end) {
     for (int64_t first = 0; first < a.columns; first += tile) {
         const int64_t n = std::min(tile, a.columns - first);
-        if (a.taps == 4)
-            a.silu ? forward_tile<4, true>(a, first, n, begin, end) : forward_tile<4, false>(a, first, n, begin, end);
-        else
-            a.silu ? forward_tile<0, true>(a, first, n, begin, end) : forward_tile<0, false>(a, first, n, begin, end);
+        a.taps == 4 ? forward_tile<4>(a, first, n, begin, end) : forward_tile<0>(a, first, n, begin, end);
     }
 }
 
 void backward_rows(const ConvRows& a, ConvSums sums, int64_t begin, int64_t end) {
     for (int64_t first = 0; first < a.columns; first += tile) {
         const int64_t n = std::min(tile, a.columns - first);
-        if (a.taps == 4)
-            a.silu ? backward_tile<4, true>(a, sums, first, n, begin, end)
-                   : backward_tile<4, false>(a, sums, first, n, begin, end);
-        else
-            a.silu ? backward_tile<0, true>(a, sums, first, n, begin, end)
-                   : backward_tile<0, false>(a, sums, first, n, begin, end);
+        a.taps == 4 ? backward_tile<4>(a, sums, first, n, begin, end) : backward_tile<0>(a, sums, first, n, begin, end);
     }
 }
 
