@@ -44,7 +44,8 @@ void adamw_block(Rows weight, Rows grad, Rows m, Rows v, const AdamWFactors<floa
     simd::map(1, n, [=](auto d, auto at) HWY_ATTR {
         const auto g = hn::Mul(at.load(d, grad), hn::Set(d, f.gradient_scale));
         const auto m1 = hn::MulAdd(at.load(d, m), hn::Set(d, f.beta1), hn::Mul(g, hn::Set(d, f.rest1)));
-        const auto v1 = hn::MulAdd(at.load(d, v), hn::Set(d, f.beta2), hn::Mul(hn::Mul(g, g), hn::Set(d, f.rest2)));
+        const auto v1 =
+            hn::MulAdd(at.load(d, v), hn::Set(d, f.beta2), hn::Mul(hn::Mul(g, g), hn::Set(d, f.rest2)));
         const auto root = hn::MulAdd(hn::Sqrt(v1), hn::Set(d, f.scale2), hn::Set(d, f.eps));
         const auto step = hn::Mul(hn::Div(m1, root), hn::Set(d, f.rate));
         at.store(hn::Sub(hn::Mul(at.load(d, weight), hn::Set(d, f.keep)), step), d, weight);
@@ -61,7 +62,8 @@ double sum_of_squares_row(const float* x, int64_t n) {
     auto a = hn::Zero(d), b = hn::Zero(d);  // two chains hide the latency of the addition
     int64_t i = 0;
     for (; i + 2 * lanes <= n; i += 2 * lanes) {
-        const auto u = hn::PromoteTo(d, hn::LoadU(half, x + i)), v = hn::PromoteTo(d, hn::LoadU(half, x + i + lanes));
+        const auto u = hn::PromoteTo(d, hn::LoadU(half, x + i)),
+                   v = hn::PromoteTo(d, hn::LoadU(half, x + i + lanes));
         a = hn::MulAdd(u, u, a);
         b = hn::MulAdd(v, v, b);
     }
@@ -119,15 +121,16 @@ void CpuBackend::adamw(const AdamW& op) {
         require(v->shape == op.weight.shape && v->dtype == op.weight.dtype && v->contiguous(), "adamw",
                 "contiguous operands of equal shape and type");
     require(op.step >= 1, "adamw", "steps that count from 1");
+    require(op.weight.dtype != DType::i32, "adamw", "float elements");
     if (op.weight.dtype == DType::f64) {
         plain_adamw(op);
         return;
     }
     const AdamWFactors<float> factors(op);
     const auto f = [&](const Block& b) {
-        HWY_DYNAMIC_DISPATCH(adamw_block)(b.of(op.weight), b.of(op.grad), b.of(op.m), b.of(op.v), factors, b.columns);
+        HWY_DYNAMIC_DISPATCH(adamw_block)
+        (b.of(op.weight), b.of(op.grad), b.of(op.m), b.of(op.v), factors, b.columns);
     };
-    require(op.weight.dtype == DType::f32, "adamw", "float elements");
     parallel_blocks(threads(), 4, f, op.weight, op.grad, op.m, op.v);
 }
 

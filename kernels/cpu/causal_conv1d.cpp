@@ -31,8 +31,8 @@ struct ConvRows {
     bool silu = false;
 };
 
-// What one slice of the rows adds to the gradients of the parameters (rows 0 to taps - 1: weights of one tap each;
-// row `taps`: bias), and behind that taps - 1 rows of room for slopes that later rows still need.
+// What one slice of the rows adds to the gradients of the parameters (rows 0 to taps - 1: weights of one tap
+// each; row `taps`: bias), and behind that taps - 1 rows of room for slopes that later rows still need.
 struct ConvSums {
     Rows rows;
     int taps;
@@ -83,8 +83,9 @@ struct TapRows {
     }
 };
 
-// K = 0 stands for any number of taps.
-template <int K, bool silu>
+// K = 0 stands for any number of taps. (A branch for silu costs nothing; a copy of the code for it would, in
+// building.)
+template <int K>
 void forward_tile(const ConvRows& a, int64_t first, int64_t n, int64_t begin, int64_t end) {
     const int taps = K > 0 ? K : a.taps;
     const TapRows w(a, first, n);
@@ -102,22 +103,25 @@ void forward_tile(const ConvRows& a, int64_t first, int64_t n, int64_t begin, in
         const Rows y{a.y[row] + first, 0};
         simd::map(1, n, [&](auto d, auto at) HWY_ATTR {
             auto p = hn::Load(d, w.bias + at.column);
-            for (int k = 0; k < taps; ++k) p = hn::MulAdd(hn::Load(d, w.tap[k] + at.column), at.load(d, from[k]), p);
-            at.store(silu ? simd::silu(d, p) : p, d, y);
+            for (int k = 0; k < taps; ++k)
+                p = hn::MulAdd(hn::Load(d, w.tap[k] + at.column), at.load(d, from[k]), p);
+            at.store(a.silu ? simd::silu(d, p) : p, d, y);
         });
     }
 }
 
-// Rows [l, stop) of one sequence, whose first row is `base`, at one vector of channels. The windows hold what the last
-// `taps` rows had: dx of a row is known once the slopes of the taps - 1 rows behind it are.
-// `inner`: every row lies inside of [l0 + taps - 1, l1); else what lies outside is left out.
-template <int K, bool silu, bool inner, class At>
-HWY_INLINE void backward_column(const ConvRows& a, const TapRows& w, const ConvSums& sums, int64_t first, At at,
-                                int64_t base, int64_t l0, int64_t l1, int64_t l, int64_t stop) {
+// Rows [l, stop) of one sequence, whose first row is `base`, at one vector of channels. The windows hold what
+// the last `taps` rows had: dx of a row is known once the slopes of the taps - 1 rows behind it are. `inner`:
+// every row lies inside of [l0 + taps - 1, l1); else what lies outside is left out.
+template <int K, bool inner, class At>
+HWY_INLINE void backward_column(const ConvRows& a, const TapRows& w, const ConvSums& sums, int64_t first,
+                                At at, int64_t base, int64_t l0, int64_t l1, int64_t l, int64_t stop) {
     const Tag d;
     const int taps = K > 0 ? K : a.taps;
     constexpr int room = K > 0 ? K : max_taps;
-    const auto load = [&](Rows from, int64_t row) HWY_ATTR { return at.load(d, Rows{from[base + row] + first, 0}); };
+    const auto load = [&](Rows from, int64_t row) HWY_ATTR {
+        return at.load(d, Rows{from[base + row] + first, 0});
+    };
     V tap[room], x[room], slope[room], dtap[room];
     for (int k = 0; k < taps; ++k) {
         tap[k] = hn::Load(d, w.tap[k] + at.column);
@@ -138,7 +142,7 @@ HWY_INLINE void backward_column(const ConvRows& a, const TapRows& w, const ConvS
             hwy::Prefetch(a.x[base + row + group] + first + at.column);
             hwy::Prefetch(a.dy[base + row + group] + first + at.column);
         }
-        if constexpr (silu) {
+        if (a.silu) {
             auto p = bias;
             for (int k = 0; k < taps; ++k) p = hn::MulAdd(tap[k], x[k], p);
             slope[0] = hn::Mul(slope[0], simd::silu_slope(d, p, simd::sigmoid(d, p)));
@@ -162,14 +166,15 @@ HWY_INLINE void backward_column(const ConvRows& a, const TapRows& w, const ConvS
     at.store(dbias, d, sums.bias());
 }
 
-template <int K, bool silu>
+template <int K>
 void backward_tile(const ConvRows& a, ConvSums sums, int64_t first, int64_t n, int64_t begin, int64_t end) {
     const int taps = K > 0 ? K : a.taps;
     const TapRows w(a, first, n);
     sums.rows.data += first;
     for (int64_t begun = begin; begun < end;) {
         const int64_t l0 = begun % a.length, base = begun - l0, l1 = std::min(a.length, l0 + end - begun);
-        for (int k = 1; k < taps; ++k) std::memset(sums.slope(k).data, 0, static_cast<size_t>(n) * sizeof(float));
+        for (int k = 1; k < taps; ++k)
+            std::memset(sums.slope(k).data, 0, static_cast<size_t>(n) * sizeof(float));
         const int64_t stop = l1 + taps - 1;
         int64_t next = 0;
         for (int64_t l = l0; l < stop; l = next) {
@@ -177,10 +182,10 @@ void backward_tile(const ConvRows& a, ConvSums sums, int64_t first, int64_t n, i
             next = l == l0 ? std::min<int64_t>(stop, l + taps - 1 + (taps == 1)) : std::min(stop, l + group);
             const bool inner = l > l0 && next <= l1;
             simd::map(1, n, [&](auto, auto at) HWY_ATTR {
-                if (inner)
-                    backward_column<K, silu, true>(a, w, sums, first, at, base, l0, l1, l, next);
+                if (K > 0 && inner)
+                    backward_column<K, K != 0>(a, w, sums, first, at, base, l0, l1, l, next);
                 else
-                    backward_column<K, silu, false>(a, w, sums, first, at, base, l0, l1, l, next);
+                    backward_column<K, false>(a, w, sums, first, at, base, l0, l1, l, next);
             });
         }
         begun += l1 - l0;
@@ -191,22 +196,15 @@ void backward_tile(const ConvRows& a, ConvSums sums, int64_t first, int64_t n, i
 void forward_rows(const ConvRows& a, int64_t begin, int64_t end) {
     for (int64_t first = 0; first < a.columns; first += tile) {
         const int64_t n = std::min(tile, a.columns - first);
-        if (a.taps == 4)
-            a.silu ? forward_tile<4, true>(a, first, n, begin, end) : forward_tile<4, false>(a, first, n, begin, end);
-        else
-            a.silu ? forward_tile<0, true>(a, first, n, begin, end) : forward_tile<0, false>(a, first, n, begin, end);
+        a.taps == 4 ? forward_tile<4>(a, first, n, begin, end) : forward_tile<0>(a, first, n, begin, end);
     }
 }
 
 void backward_rows(const ConvRows& a, ConvSums sums, int64_t begin, int64_t end) {
     for (int64_t first = 0; first < a.columns; first += tile) {
         const int64_t n = std::min(tile, a.columns - first);
-        if (a.taps == 4)
-            a.silu ? backward_tile<4, true>(a, sums, first, n, begin, end)
-                   : backward_tile<4, false>(a, sums, first, n, begin, end);
-        else
-            a.silu ? backward_tile<0, true>(a, sums, first, n, begin, end)
-                   : backward_tile<0, false>(a, sums, first, n, begin, end);
+        a.taps == 4 ? backward_tile<4>(a, sums, first, n, begin, end)
+                    : backward_tile<0>(a, sums, first, n, begin, end);
     }
 }
 
@@ -229,12 +227,13 @@ const T* input_row(const View& x, const View& state, int taps, int64_t b, int64_
     return state ? state.row<T>(b * (taps - 1) + taps - 1 + l) : nullptr;
 }
 
-double pre_activation(const View& x, const View& state, const View& weight, const View& bias, int64_t b, int64_t l,
-                      int64_t c) {
+double pre_activation(const View& x, const View& state, const View& weight, const View& bias, int64_t b,
+                      int64_t l, int64_t c) {
     const auto taps = static_cast<int>(weight[1]);
     double p = bias ? bias.as<double>()[c] : 0;
     for (int k = 0; k < taps; ++k)
-        if (const double* from = input_row<double>(x, state, taps, b, l - (taps - 1) + k)) p += weight.row<double>(c)[k] * from[c];
+        if (const double* from = input_row<double>(x, state, taps, b, l - (taps - 1) + k))
+            p += weight.row<double>(c)[k] * from[c];
     return p;
 }
 
@@ -256,7 +255,8 @@ void plain_backward(const CausalConv1dBackward& op) {
             for (int64_t c = 0; c < op.x[2]; ++c) {
                 double slope = op.dy.row<double>(b * length + l)[c];
                 if (op.silu) {
-                    const double p = pre_activation(op.x, {}, op.weight, op.bias, b, l, c), s = 1 / (1 + std::exp(-p));
+                    const double p = pre_activation(op.x, {}, op.weight, op.bias, b, l, c),
+                                 s = 1 / (1 + std::exp(-p));
                     slope *= s * (1 + p * (1 - s));
                 }
                 for (int k = 0; k < taps; ++k) {
@@ -279,14 +279,17 @@ void advance(const View& x, const View& state, int taps, int64_t b) {
 }
 
 void check(const char* name, const View& x, const View& weight, const View& bias, const View& y) {
-    require(x.shape.rank() == 3 && y.shape == x.shape && y.dtype == x.dtype, name, "x (B, L, D) and its like");
+    require(x.shape.rank() == 3 && y.shape == x.shape && y.dtype == x.dtype, name,
+            "x (B, L, D) and its like");
     require(weight.shape.rank() == 2 && weight[0] == x[2] && weight[1] >= 1 && weight[1] <= max_taps &&
                 weight.dtype == x.dtype,
             name, "weight (D, K) with 1 <= K <= 8");
     if (bias) require(bias.size() == x[2] && bias.contiguous() && bias.dtype == x.dtype, name, "bias (D)");
 }
 
-Rows rows_of(const View& v) { return {v.as<float>(), v.row_stride}; }
+Rows rows_of(const View& v) {
+    return {v.as<float>(), v.row_stride};
+}
 
 ConvRows rows_of(const View& x, const View& weight, const View& bias, bool silu) {
     ConvRows a;
@@ -333,8 +336,8 @@ void CpuBackend::causal_conv1d_backward(const CausalConv1dBackward& op) {
     constexpr const char* name = "causal_conv1d_backward";
     check(name, op.x, op.weight, op.bias, op.dy);
     check(name, op.dx, op.dweight, op.dbias, op.dx);
-    require(op.dx.shape == op.x.shape && op.dx.dtype == op.x.dtype && op.dweight.shape == op.weight.shape, name,
-            "gradients shaped like their values");
+    require(op.dx.shape == op.x.shape && op.dx.dtype == op.x.dtype && op.dweight.shape == op.weight.shape,
+            name, "gradients shaped like their values");
     require(op.dx.data != op.dy.data || op.dx.size() == 0, name, "dx beside dy");
     if (op.x.dtype == DType::f64) {
         plain_backward(op);

@@ -18,7 +18,8 @@ namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// One row: the loss, and the gradient where `gradient` is given (it may be `logits`). A gradient without a target is 0.
+// One row: the loss, and the gradient where `gradient` is given (it may be `logits`). A gradient without a
+// target is 0.
 float row_loss(const float* logits, float* gradient, int64_t columns, int32_t target, float scale) {
     const hn::ScalableTag<float> d;
     using V = hn::Vec<decltype(d)>;
@@ -40,7 +41,8 @@ float row_loss(const float* logits, float* gradient, int64_t columns, int32_t ta
     }
     if (c < whole) maximum = hn::Max(maximum, hn::LoadU(d, logits + c));
     if (rest > 0)
-        second = hn::Max(second, hn::IfThenElse(hn::FirstN(d, rest), simd::load_first(d, logits + whole, rest), lowest));
+        second = hn::Max(
+            second, hn::IfThenElse(hn::FirstN(d, rest), simd::load_first(d, logits + whole, rest), lowest));
     maximum = hn::MaxOfLanes(d, hn::Max(maximum, second));
 
     V total = hn::Zero(d);
@@ -61,16 +63,18 @@ float row_loss(const float* logits, float* gradient, int64_t columns, int32_t ta
         for (c = 0; c < whole; c += lanes)
             hn::StoreU(hn::Mul(hn::LoadU(d, gradient + c), factor), d, gradient + c);
         if (rest > 0)
-            simd::store_first(hn::Mul(simd::load_first(d, gradient + whole, rest), factor), d, gradient + whole, rest);
+            simd::store_first(hn::Mul(simd::load_first(d, gradient + whole, rest), factor), d,
+                              gradient + whole, rest);
         gradient[target] -= scale;
     }
     return std::log(sum) + (hn::GetLane(maximum) - at_target);
 }
 
-void row_losses(Rows logits, Elements<const int32_t> targets, float* losses, Rows gradient, int64_t columns, float scale,
-                int64_t begin, int64_t end) {
+void row_losses(Rows logits, Elements<const int32_t> targets, float* losses, Rows gradient, int64_t columns,
+                float scale, int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
-        losses[r] = row_loss(logits[r], gradient.data != nullptr ? gradient[r] : nullptr, columns, targets[r], scale);
+        losses[r] =
+            row_loss(logits[r], gradient.data != nullptr ? gradient[r] : nullptr, columns, targets[r], scale);
 }
 
 }  // namespace
@@ -123,7 +127,8 @@ void CpuBackend::cross_entropy(const CrossEntropy& op) {
     const Rows gradient{op.dlogits.as<float>(), op.dlogits.row_stride};
     float* losses = op.losses.as<float>();
     parallel_ranges(threads(), rows, 1, op.logits.size() * 4, [&](int64_t begin, int64_t end) {
-        HWY_DYNAMIC_DISPATCH(row_losses)(logits, targets, losses, gradient, columns, static_cast<float>(op.scale), begin, end);
+        HWY_DYNAMIC_DISPATCH(row_losses)
+        (logits, targets, losses, gradient, columns, static_cast<float>(op.scale), begin, end);
     });
 }
 

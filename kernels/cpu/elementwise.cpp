@@ -15,7 +15,9 @@ namespace nigiri::cpu::HWY_NAMESPACE {
 namespace {
 
 void add_block(Rows x1, Rows x2, Rows y, int64_t rows, int64_t columns) {
-    simd::map(rows, columns, [=](auto d, auto at) HWY_ATTR { at.store(simd::hn::Add(at.load(d, x1), at.load(d, x2)), d, y); });
+    simd::map(rows, columns, [=](auto d, auto at) HWY_ATTR {
+        at.store(simd::hn::Add(at.load(d, x1), at.load(d, x2)), d, y);
+    });
 }
 
 }  // namespace
@@ -32,7 +34,8 @@ HWY_EXPORT(add_block);
 template <class T>
 void copy_block(const View& x, const View& y, const Block& b) {
     for (int64_t r = b.row; r < b.row + b.rows; ++r)
-        std::memcpy(y.row<T>(r) + b.column, x.row<T>(r) + b.column, static_cast<size_t>(b.columns) * sizeof(T));
+        std::memcpy(y.row<T>(r) + b.column, x.row<T>(r) + b.column,
+                    static_cast<size_t>(b.columns) * sizeof(T));
 }
 
 template <class T>
@@ -40,7 +43,8 @@ void fill_block(const View& y, T value, const Block& b) {
     for (int64_t r = b.row; r < b.row + b.rows; ++r) {
         T* to = y.row<T>(r) + b.column;
         if (value == T{0})
-            std::memset(to, 0, static_cast<size_t>(b.columns) * sizeof(T));  // past the caches where that pays
+            std::memset(to, 0,
+                        static_cast<size_t>(b.columns) * sizeof(T));  // past the caches where that pays
         else
             std::fill_n(to, b.columns, value);
     }
@@ -54,9 +58,15 @@ using namespace cpu;
 void CpuBackend::fill(const Fill& op) {
     const auto f = [&](const Block& b) {
         switch (op.y.dtype) {
-            case DType::f32: fill_block(op.y, static_cast<float>(op.value), b); return;
-            case DType::f64: fill_block(op.y, op.value, b); return;
-            case DType::i32: fill_block(op.y, static_cast<int32_t>(op.value), b); return;
+            case DType::f32:
+                fill_block(op.y, static_cast<float>(op.value), b);
+                return;
+            case DType::f64:
+                fill_block(op.y, op.value, b);
+                return;
+            case DType::i32:
+                fill_block(op.y, static_cast<int32_t>(op.value), b);
+                return;
         }
     };
     parallel_blocks(threads(), 1, f, op.y);
@@ -121,8 +131,12 @@ void shift_any(const View& x, const View& y, int64_t step, int threads, const ch
 
 }  // namespace
 
-void CpuBackend::shift_forward(const ShiftForward& op) { shift_any(op.x, op.y, 1, threads(), "shift_forward"); }
-void CpuBackend::shift_backward(const ShiftBackward& op) { shift_any(op.dy, op.dx, -1, threads(), "shift_backward"); }
+void CpuBackend::shift_forward(const ShiftForward& op) {
+    shift_any(op.x, op.y, 1, threads(), "shift_forward");
+}
+void CpuBackend::shift_backward(const ShiftBackward& op) {
+    shift_any(op.dy, op.dx, -1, threads(), "shift_backward");
+}
 
 }  // namespace nigiri
 #endif

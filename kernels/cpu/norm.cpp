@@ -16,11 +16,11 @@ namespace nigiri::cpu {
 
 // Pointers of one call; absent operands are null. Scalar norms have one weight and one bias.
 struct NormRows {
-    Rows x, y;                 // forward: y; backward: dx
-    Rows dy;                   // backward
+    Rows x, y;  // forward: y; backward: dx
+    Rows dy;    // backward
     const float* weight = nullptr;
     const float* bias = nullptr;
-    float* mean = nullptr;     // forward: written where wanted; backward: read
+    float* mean = nullptr;  // forward: written where wanted; backward: read
     float* rstd = nullptr;
     float* dweight = nullptr;  // backward: partial sums of one slice, D elements (scalar: one)
     float* dbias = nullptr;
@@ -40,15 +40,20 @@ namespace hn = hwy::HWY_NAMESPACE;
 using Tag = hn::ScalableTag<float>;
 using V = hn::Vec<Tag>;
 
-// Calls f(place) for every vector of one row, whole ones and the last part. Places behind the end load as zeros.
+// Calls f(place) for every vector of one row, whole ones and the last part. Places behind the end load as
+// zeros.
 template <class F>
 HWY_INLINE void along_row(int64_t columns, F f) {
     simd::map(1, columns, [=](auto, auto at) HWY_ATTR { f(at); });
 }
 
 // Zeros where a place is behind the end of the row, for sums of values that are not zero there by themselves.
-HWY_INLINE V inside(simd::Whole<Tag>, V v) { return v; }
-HWY_INLINE V inside(simd::Part<Tag> at, V v) { return hn::IfThenElseZero(hn::FirstN(Tag(), at.n), v); }
+HWY_INLINE V inside(simd::Whole<Tag>, V v) {
+    return v;
+}
+HWY_INLINE V inside(simd::Part<Tag> at, V v) {
+    return hn::IfThenElseZero(hn::FirstN(Tag(), at.n), v);
+}
 
 template <NormKind kind>
 void forward_rows(const NormRows& a, int64_t begin, int64_t end) {
@@ -92,7 +97,8 @@ void forward_rows(const NormRows& a, int64_t begin, int64_t end) {
 
 // With n = (x - mean) rstd, g = weight dy and c = bias rstd for scalar norms, 0 else:
 //   dx = rstd (g - mean(g) - n mean(g (n + c))), without mean(g) for rms;
-//   layer, rms: dweight += dy n, dbias += dy;  scalar: dweight += sum dy (n + c), dbias += weight rstd sum dy.
+//   layer, rms: dweight += dy n, dbias += dy;  scalar: dweight += sum dy (n + c), dbias += weight rstd sum
+//   dy.
 template <NormKind kind>
 void backward_rows(const NormRows& a, int64_t begin, int64_t end) {
     constexpr bool scalar = kind == NormKind::scalar;
@@ -135,7 +141,8 @@ void backward_rows(const NormRows& a, int64_t begin, int64_t end) {
             return hn::Mul(rstd, hn::NegMulAdd(n, mean_gn, hn::Sub(g, mean_g)));
         };
         if (a.accumulate)
-            along_row(a.columns, [&](auto at) HWY_ATTR { at.store(hn::Add(at.load(d, dx), slope(at)), d, dx); });
+            along_row(a.columns,
+                      [&](auto at) HWY_ATTR { at.store(hn::Add(at.load(d, dx), slope(at)), d, dx); });
         else
             along_row(a.columns, [&](auto at) HWY_ATTR { at.store(slope(at), d, dx); });
     }
@@ -143,17 +150,29 @@ void backward_rows(const NormRows& a, int64_t begin, int64_t end) {
 
 void forward(NormKind kind, const NormRows& a, int64_t begin, int64_t end) {
     switch (kind) {
-        case NormKind::layer: forward_rows<NormKind::layer>(a, begin, end); return;
-        case NormKind::rms: forward_rows<NormKind::rms>(a, begin, end); return;
-        case NormKind::scalar: forward_rows<NormKind::scalar>(a, begin, end); return;
+        case NormKind::layer:
+            forward_rows<NormKind::layer>(a, begin, end);
+            return;
+        case NormKind::rms:
+            forward_rows<NormKind::rms>(a, begin, end);
+            return;
+        case NormKind::scalar:
+            forward_rows<NormKind::scalar>(a, begin, end);
+            return;
     }
 }
 
 void backward(NormKind kind, const NormRows& a, int64_t begin, int64_t end) {
     switch (kind) {
-        case NormKind::layer: backward_rows<NormKind::layer>(a, begin, end); return;
-        case NormKind::rms: backward_rows<NormKind::rms>(a, begin, end); return;
-        case NormKind::scalar: backward_rows<NormKind::scalar>(a, begin, end); return;
+        case NormKind::layer:
+            backward_rows<NormKind::layer>(a, begin, end);
+            return;
+        case NormKind::rms:
+            backward_rows<NormKind::rms>(a, begin, end);
+            return;
+        case NormKind::scalar:
+            backward_rows<NormKind::scalar>(a, begin, end);
+            return;
     }
 }
 
@@ -234,7 +253,9 @@ void plain_backward(const NormBackward& op) {
     }
 }
 
-Rows rows_of(const View& v) { return {v.as<float>(), v.row_stride}; }
+Rows rows_of(const View& v) {
+    return {v.as<float>(), v.row_stride};
+}
 
 }  // namespace
 }  // namespace cpu

@@ -1,5 +1,5 @@
-// How the CPU kernels share work between threads: contiguous parts that depend on the sizes alone, so that results do
-// not change from run to run, and sums over rows not even with the number of threads.
+// How the CPU kernels share work between threads: contiguous parts that depend on the sizes alone, so that
+// results do not change from run to run, and sums over rows not even with the number of threads.
 #pragma once
 
 #include <algorithm>
@@ -10,8 +10,9 @@
 
 namespace nigiri::cpu {
 
-// Calls f(begin, end) on one part of [0, n) per thread. Parts begin at multiples of `grain`. `work` counts element
-// visits, weighted by their cost relative to a copy; little work stays on the calling thread. f must not throw.
+// Calls f(begin, end) on one part of [0, n) per thread. Parts begin at multiples of `grain`. `work` counts
+// element visits, weighted by their cost relative to a copy; little work stays on the calling thread. f must
+// not throw.
 template <class F>
 void parallel_ranges(int threads, int64_t n, int64_t grain, int64_t work, const F& f) {
     if (n <= 0) return;
@@ -22,11 +23,15 @@ void parallel_ranges(int threads, int64_t n, int64_t grain, int64_t work, const 
     }
     const auto parts = static_cast<int>(std::min<int64_t>(threads, units));
 #pragma omp parallel for schedule(static) num_threads(parts)
-    for (int t = 0; t < parts; ++t) f(units * t / parts * grain, std::min(n, units * (t + 1) / parts * grain));
+    for (int t = 0; t < parts; ++t)
+        f(units * t / parts * grain, std::min(n, units * (t + 1) / parts * grain));
 }
 
-// Sums over rows go through this many partial sums, added in order: enough for many threads, few enough to add up.
-inline int64_t slices_of(int64_t rows) { return std::clamp<int64_t>(rows / 256, 1, 64); }
+// Sums over rows go through this many partial sums, added in order: enough for many threads, few enough to
+// add up.
+inline int64_t slices_of(int64_t rows) {
+    return std::clamp<int64_t>(rows / 256, 1, 64);
+}
 
 // Calls f(slice, begin, end) for every slice of [0, rows).
 template <class F>
@@ -49,16 +54,19 @@ struct Block {
     Rows of(const View& v) const { return {v.row<float>(row) + column, v.row_stride}; }
 };
 
-// Calls f(block) on one block per thread of matrices of equal shape. Matrices without gaps are taken as one long row.
+// Calls f(block) on one block per thread of matrices of equal shape. Matrices without gaps are taken as one
+// long row.
 template <class F, class... Views>
 void parallel_blocks(int threads, int64_t cost, const F& f, const View& first, const Views&... others) {
     const int64_t size = first.size(), rows = first.rows(), columns = first.columns();
     if (first.contiguous() && (others.contiguous() && ...)) {
-        parallel_ranges(threads, size, 64, size * cost,
-                        [&](int64_t begin, int64_t end) { f(Block{0, 1, begin, end - begin}); });
+        parallel_ranges(threads, size, 64, size * cost, [&](int64_t begin, int64_t end) {
+            f(Block{0, 1, begin, end - begin});
+        });
     } else {
-        parallel_ranges(threads, rows, 1, size * cost,
-                        [&](int64_t begin, int64_t end) { f(Block{begin, end - begin, 0, columns}); });
+        parallel_ranges(threads, rows, 1, size * cost, [&](int64_t begin, int64_t end) {
+            f(Block{begin, end - begin, 0, columns});
+        });
     }
 }
 
@@ -67,7 +75,9 @@ template <class T>
 class Elements {
   public:
     explicit Elements(const View& v)
-        : data_(v.as<std::remove_const_t<T>>()), columns_(v.contiguous() ? v.size() : v.columns()), stride_(v.row_stride) {}
+        : data_(v.as<std::remove_const_t<T>>()),
+          columns_(v.contiguous() ? v.size() : v.columns()),
+          stride_(v.row_stride) {}
     T& operator[](int64_t i) const {
         return i < columns_ ? data_[i] : data_[i / columns_ * stride_ + i % columns_];
     }

@@ -12,7 +12,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace nigiri::cpu::HWY_NAMESPACE::simd {
 
-// A place in a block: one whole vector of consecutive columns, or the first n elements of one at the end of a row.
+// A place in a block: one whole vector of consecutive columns, or the first n elements of one at the end of a
+// row.
 template <class D>
 struct Whole {
     int64_t row, column;

@@ -1,8 +1,9 @@
-// Elementary functions on vectors of float32, without branches, for every instruction set that Highway dispatches to.
-// Included inside a file that uses foreach_target.h: hence the guard that opens again for every target.
+// Elementary functions on vectors of float32, without branches, for every instruction set that Highway
+// dispatches to. Included inside a file that uses foreach_target.h: hence the guard that opens again for
+// every target.
 //
-// Errors were measured over all exponents (tests/kernels/simd_math_test.cpp holds them to it). NaN goes through every
-// function; results below the smallest normal number may come out as zero.
+// Errors were measured over all exponents (tests/kernels/simd_math_test.cpp holds them to it). NaN goes
+// through every function; results below the smallest normal number may come out as zero.
 #if defined(NIGIRI_KERNELS_CPU_SIMD_MATH_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef NIGIRI_KERNELS_CPU_SIMD_MATH_INL_H
 #undef NIGIRI_KERNELS_CPU_SIMD_MATH_INL_H
@@ -37,9 +38,9 @@ HWY_INLINE hn::TFromD<D> sum(D d, hn::Vec<D> v) {
 
 namespace detail {
 
-// 2 p(r) * 2^(n - 1), where `shifted` is 1.5 * 2^23 + n: its low bits are n, so shifting them to the exponent's place
-// needs no conversion. The factor two moves the range so that n = 128 still overflows to infinity by itself and
-// n = -126 gives exactly zero.
+// 2 p(r) * 2^(n - 1), where `shifted` is 1.5 * 2^23 + n: its low bits are n, so shifting them to the
+// exponent's place needs no conversion. The factor two moves the range so that n = 128 still overflows to
+// infinity by itself and n = -126 gives exactly zero.
 template <class D>
 HWY_INLINE hn::Vec<D> times_power_of_two(D d, hn::Vec<D> twice_p, hn::Vec<D> shifted) {
     const hn::RebindToSigned<D> di;
@@ -160,16 +161,18 @@ HWY_INLINE hn::Vec<D> silu_slope(D d, hn::Vec<D> x, hn::Vec<D> s) {
     return hn::Mul(s, hn::MulAdd(x, hn::Sub(hn::Set(d, 1.0f), s), hn::Set(d, 1.0f)));
 }
 
-// The standard normal distribution function Phi(x) = (1 + erf(x / sqrt 2)) / 2 and, through `density`, its derivative
-// exp(-x^2 / 2) / sqrt(2 pi). Phi is within 1e-7; the lower tail keeps 2e-6 of its own size down to x = -6, because
-// it is the density times the (smooth) Mills ratio and no difference of nearly equal numbers.
+// The standard normal distribution function Phi(x) = (1 + erf(x / sqrt 2)) / 2 and, through `density`, its
+// derivative exp(-x^2 / 2) / sqrt(2 pi). Phi is within 1e-7; the lower tail keeps 2e-6 of its own size down
+// to x = -6, because it is the density times the (smooth) Mills ratio and no difference of nearly equal
+// numbers.
 template <class D>
 HWY_INLINE hn::Vec<D> normal_cdf(D d, hn::Vec<D> x, hn::Vec<D>& density) {
     const auto one = hn::Set(d, 1.0f), half = hn::Set(d, 0.5f);
     const auto a = hn::Abs(x), z = hn::Mul(x, x);
     const auto e = exp(d, hn::Mul(z, hn::Set(d, -0.5f)));
     density = hn::Mul(e, hn::Set(d, 0.3989422804014327f));
-    // exp(a^2 / 2) Phi(-a) on [1, 13.3] as a polynomial of t = 1 / (1 + 0.28 a), minimax in relative error: 7e-8.
+    // exp(a^2 / 2) Phi(-a) on [1, 13.3] as a polynomial of t = 1 / (1 + 0.28 a), minimax in relative error:
+    // 7e-8.
     const auto t = hn::Div(one, hn::MulAdd(a, hn::Set(d, 0.28f), one));
     auto p = hn::Set(d, -0.059138119589791927f);
     p = hn::MulAdd(p, t, hn::Set(d, 0.13056875830276538f));

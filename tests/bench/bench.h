@@ -1,6 +1,6 @@
 // What the benchmarks share: a backend, operands, and counters of bytes and of floating-point operations.
-// Times are wall-clock times (operations use threads of their own). Compare figures of one run only, above all with
-// `copy`: a shared machine is never equally fast twice.
+// Times are wall-clock times (operations use threads of their own). Compare figures of one run only, above
+// all with `copy`: a shared machine is never equally fast twice.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -42,7 +42,9 @@ void measure(benchmark::State& state, double bytes, double flops, F&& call) {
     call();  // memory of the pool, generated code of oneDNN
     for (auto _ : state) call();
     using benchmark::Counter;
-    const auto rate = [&](double amount) { return Counter(amount * static_cast<double>(state.iterations()), Counter::kIsRate); };
+    const auto rate = [&](double amount) {
+        return Counter(amount * static_cast<double>(state.iterations()), Counter::kIsRate);
+    };
     if (bytes > 0) state.counters["bytes/s"] = rate(bytes);
     if (flops > 0) state.counters["flop/s"] = rate(flops);
 }

@@ -1,5 +1,6 @@
-// The operations between the sequence layers, at the shapes of the network `base`: 16384 samples of width 64 in the outer
-// stage, 4096 of width 128 in the middle, 1024 of width 256 in the centre; Mamba's inner widths are twice that.
+// The operations between the sequence layers, at the shapes of the network `base`: 16384 samples of width 64
+// in the outer stage, 4096 of width 128 in the middle, 1024 of width 256 in the centre; Mamba's inner widths
+// are twice that.
 #include "tests/bench/bench.h"
 
 namespace nigiri::bench {
@@ -12,7 +13,12 @@ void outer_widths(benchmark::internal::Benchmark* b) {
     b->Args({16384, 64})->Args({4096, 128})->Args({1024, 256})->ArgNames({"rows", "width"})->UseRealTime();
 }
 void inner_widths(benchmark::internal::Benchmark* b) {
-    b->Args({16384, 128})->Args({4096, 256})->Args({1024, 512})->Args({1, 128})->ArgNames({"rows", "width"})->UseRealTime();
+    b->Args({16384, 128})
+        ->Args({4096, 256})
+        ->Args({1024, 512})
+        ->Args({1, 128})
+        ->ArgNames({"rows", "width"})
+        ->UseRealTime();
 }
 
 // An element-wise operation that moves `arrays` float32 arrays.
@@ -74,7 +80,8 @@ BENCHMARK(glu_forward)->Apply(outer_widths);
 
 void glu_backward(State& state) {
     const Matrix matrix(state);
-    const Tensor x = operand({matrix.rows, 2 * matrix.columns}), dx = operand({matrix.rows, 2 * matrix.columns}), dy = matrix();
+    const Tensor x = operand({matrix.rows, 2 * matrix.columns}),
+                 dx = operand({matrix.rows, 2 * matrix.columns}), dy = matrix();
     measure(state, matrix.bytes(5), 0, [&] { backend().glu_backward({.x = x, .dy = dy, .dx = dx}); });
 }
 BENCHMARK(glu_backward)->Apply(outer_widths);
@@ -90,10 +97,15 @@ BENCHMARK(gate_forward)->Apply(inner_widths);
 
 void gate_backward(State& state) {
     const Matrix matrix(state);
-    const Tensor xz = operand({matrix.rows, 2 * matrix.columns}), dxz = operand({matrix.rows, 2 * matrix.columns}), dy = matrix();
+    const Tensor xz = operand({matrix.rows, 2 * matrix.columns}),
+                 dxz = operand({matrix.rows, 2 * matrix.columns}), dy = matrix();
     const int64_t n = matrix.columns;
     measure(state, matrix.bytes(5), 0, [&] {
-        backend().gate_backward({.x = xz.columns(0, n), .z = xz.columns(n, n), .dy = dy, .dx = dxz.columns(0, n), .dz = dxz.columns(n, n)});
+        backend().gate_backward({.x = xz.columns(0, n),
+                                 .z = xz.columns(n, n),
+                                 .dy = dy,
+                                 .dx = dxz.columns(0, n),
+                                 .dz = dxz.columns(n, n)});
     });
 }
 BENCHMARK(gate_backward)->Apply(inner_widths);
@@ -102,24 +114,41 @@ void norm_forward(State& state) {
     const Matrix matrix(state);
     const auto kind = static_cast<NormKind>(state.range(2));
     const int64_t parameters = kind == NormKind::scalar ? 1 : matrix.columns;
-    const Tensor x = matrix(), y = matrix(), weight = operand({parameters}), mean = operand({matrix.rows}), rstd = operand({matrix.rows});
+    const Tensor x = matrix(), y = matrix(), weight = operand({parameters}), mean = operand({matrix.rows}),
+                 rstd = operand({matrix.rows});
     const Tensor bias = kind == NormKind::rms ? Tensor() : operand({parameters});
-    measure(state, matrix.bytes(2), 0, [&] { backend().norm_forward({.kind = kind, .x = x, .weight = weight, .bias = bias, .y = y, .mean = mean, .rstd = rstd}); });
+    measure(state, matrix.bytes(2), 0, [&] {
+        backend().norm_forward(
+            {.kind = kind, .x = x, .weight = weight, .bias = bias, .y = y, .mean = mean, .rstd = rstd});
+    });
 }
 void norm_backward(State& state) {
     const Matrix matrix(state);
     const auto kind = static_cast<NormKind>(state.range(2));
     const int64_t parameters = kind == NormKind::scalar ? 1 : matrix.columns;
-    const Tensor x = matrix(), dy = matrix(), dx = matrix(), weight = operand({parameters}), dweight = operand({parameters});
-    const Tensor bias = kind == NormKind::rms ? Tensor() : operand({parameters}), dbias = kind == NormKind::rms ? Tensor() : operand({parameters});
+    const Tensor x = matrix(), dy = matrix(), dx = matrix(), weight = operand({parameters}),
+                 dweight = operand({parameters});
+    const Tensor bias = kind == NormKind::rms ? Tensor() : operand({parameters}),
+                 dbias = kind == NormKind::rms ? Tensor() : operand({parameters});
     const Tensor mean = operand({matrix.rows}), rstd = operand({matrix.rows});
     measure(state, matrix.bytes(4), 0, [&] {
-        backend().norm_backward({.kind = kind, .x = x, .weight = weight, .bias = bias, .mean = mean, .rstd = rstd, .dy = dy, .dx = dx, .dweight = dweight, .dbias = dbias, .accumulate = true});
+        backend().norm_backward({.kind = kind,
+                                 .x = x,
+                                 .weight = weight,
+                                 .bias = bias,
+                                 .mean = mean,
+                                 .rstd = rstd,
+                                 .dy = dy,
+                                 .dx = dx,
+                                 .dweight = dweight,
+                                 .dbias = dbias,
+                                 .accumulate = true});
     });
 }
 void norms(benchmark::internal::Benchmark* b) {
     for (const int kind : {0, 1, 2})
-        for (const auto& [rows, width] : {std::pair{16384, 64}, std::pair{4096, 128}, std::pair{1024, 256}}) b->Args({rows, width, kind});
+        for (const auto& [rows, width] : {std::pair{16384, 64}, std::pair{4096, 128}, std::pair{1024, 256}})
+            b->Args({rows, width, kind});
     b->ArgNames({"rows", "width", "kind"})->UseRealTime();
 }
 BENCHMARK(norm_forward)->Apply(norms)->Args({1, 64, 0});
@@ -128,10 +157,15 @@ BENCHMARK(norm_backward)->Apply(norms);
 void causal_conv1d_forward(State& state) {
     const Matrix matrix(state);
     const Shape shape{1, matrix.rows, matrix.columns};
-    const Tensor x = operand(shape), y = operand(shape), weight = operand({matrix.columns, 4}), bias = operand({matrix.columns});
+    const Tensor x = operand(shape), y = operand(shape), weight = operand({matrix.columns, 4}),
+                 bias = operand({matrix.columns});
     const Tensor conv_state = operand({1, 3, matrix.columns});
     measure(state, matrix.bytes(2), 0, [&] {
-        backend().causal_conv1d_forward({.x = x, .weight = weight, .bias = bias, .y = y, .state = matrix.rows == 1 ? conv_state : Tensor()});
+        backend().causal_conv1d_forward({.x = x,
+                                         .weight = weight,
+                                         .bias = bias,
+                                         .y = y,
+                                         .state = matrix.rows == 1 ? conv_state : Tensor()});
     });
 }
 BENCHMARK(causal_conv1d_forward)->Apply(inner_widths);
@@ -139,43 +173,56 @@ BENCHMARK(causal_conv1d_forward)->Apply(inner_widths);
 void causal_conv1d_backward(State& state) {
     const Matrix matrix(state);
     const Shape shape{1, matrix.rows, matrix.columns};
-    const Tensor x = operand(shape), dy = operand(shape), dx = operand(shape), weight = operand({matrix.columns, 4}), bias = operand({matrix.columns});
+    const Tensor x = operand(shape), dy = operand(shape), dx = operand(shape),
+                 weight = operand({matrix.columns, 4}), bias = operand({matrix.columns});
     const Tensor dweight = operand({matrix.columns, 4}), dbias = operand({matrix.columns});
     measure(state, matrix.bytes(3), 0, [&] {
-        backend().causal_conv1d_backward({.x = x, .weight = weight, .bias = bias, .dy = dy, .dx = dx, .dweight = dweight, .dbias = dbias});
+        backend().causal_conv1d_backward(
+            {.x = x, .weight = weight, .bias = bias, .dy = dy, .dx = dx, .dweight = dweight, .dbias = dbias});
     });
 }
 BENCHMARK(causal_conv1d_backward)->Apply(inner_widths);
 
 void embedding_forward(State& state) {
     const Tensor t = tokens({1, 16384}, 256), table = operand({256, 64}), y = operand({1, 16384, 64});
-    measure(state, 16384.0 * 65 * 4, 0, [&] { backend().embedding_forward({.tokens = t, .table = table, .y = y}); });
+    measure(state, 16384.0 * 65 * 4, 0,
+            [&] { backend().embedding_forward({.tokens = t, .table = table, .y = y}); });
 }
 BENCHMARK(embedding_forward)->UseRealTime();
 
 void embedding_backward(State& state) {
     const Tensor t = tokens({1, 16384}, 256), dtable = operand({256, 64}), dy = operand({1, 16384, 64});
-    measure(state, 16384.0 * 65 * 4, 0, [&] { backend().embedding_backward({.tokens = t, .dy = dy, .dtable = dtable}); });
+    measure(state, 16384.0 * 65 * 4, 0,
+            [&] { backend().embedding_backward({.tokens = t, .dy = dy, .dtable = dtable}); });
 }
 BENCHMARK(embedding_backward)->UseRealTime();
 
 void cross_entropy(State& state) {
-    const Tensor logits = operand({16384, 256}), dlogits = operand({16384, 256}), t = tokens({16384}, 256), losses = operand({16384});
-    measure(state, 16384.0 * 256 * 8, 0, [&] { backend().cross_entropy({.logits = logits, .targets = t, .losses = losses, .dlogits = dlogits, .scale = 1e-4}); });
+    const Tensor logits = operand({16384, 256}), dlogits = operand({16384, 256}), t = tokens({16384}, 256),
+                 losses = operand({16384});
+    measure(state, 16384.0 * 256 * 8, 0, [&] {
+        backend().cross_entropy(
+            {.logits = logits, .targets = t, .losses = losses, .dlogits = dlogits, .scale = 1e-4});
+    });
 }
 BENCHMARK(cross_entropy)->UseRealTime();
 
 void adamw(State& state) {
     const int64_t n = state.range(0);
-    const Tensor w = operand({n}), g = operand({n}), m = operand({n}, 0.1), v = backend().zeros({n}, DType::f32);
-    measure(state, static_cast<double>(n) * 4 * 8, 0, [&] { backend().adamw({.weight = w, .grad = g, .m = m, .v = v, .lr = 1e-4, .weight_decay = 0.1, .step = 100}); });
+    const Tensor w = operand({n}), g = operand({n}), m = operand({n}, 0.1),
+                 v = backend().zeros({n}, DType::f32);
+    measure(state, static_cast<double>(n) * 4 * 8, 0, [&] {
+        backend().adamw(
+            {.weight = w, .grad = g, .m = m, .v = v, .lr = 1e-4, .weight_decay = 0.1, .step = 100});
+    });
 }
 BENCHMARK(adamw)->Arg(16384)->Arg(5 << 20)->UseRealTime();
 
 void sum_of_squares(State& state) {
     const int64_t n = state.range(0);
     const Tensor x = operand({n});
-    measure(state, static_cast<double>(n) * 4, 0, [&] { benchmark::DoNotOptimize(backend().sum_of_squares(x)); });
+    measure(state, static_cast<double>(n) * 4, 0,
+            [&] { benchmark::DoNotOptimize(backend().sum_of_squares(x)); });
 }
 BENCHMARK(sum_of_squares)->Arg(16384)->Arg(5 << 20)->UseRealTime();
 
@@ -200,31 +247,39 @@ BENCHMARK(linear_forward)->Apply(products);
 
 void linear_forward_bias(State& state) {
     const Product p(state);
-    const Tensor x = operand({p.m, p.k}), weight = operand({p.n, p.k}), bias = operand({p.n}), y = operand({p.m, p.n});
-    measure(state, 0, p.flops(), [&] { backend().linear_forward({.x = x, .weight = weight, .bias = bias, .y = y}); });
+    const Tensor x = operand({p.m, p.k}), weight = operand({p.n, p.k}), bias = operand({p.n}),
+                 y = operand({p.m, p.n});
+    measure(state, 0, p.flops(),
+            [&] { backend().linear_forward({.x = x, .weight = weight, .bias = bias, .y = y}); });
 }
 BENCHMARK(linear_forward_bias)->Apply(products);
 
 void linear_backward(State& state) {
     const Product p(state);
-    const Tensor x = operand({p.m, p.k}), weight = operand({p.n, p.k}), dy = operand({p.m, p.n}), dx = operand({p.m, p.k});
+    const Tensor x = operand({p.m, p.k}), weight = operand({p.n, p.k}), dy = operand({p.m, p.n}),
+                 dx = operand({p.m, p.k});
     const Tensor dweight = operand({p.n, p.k});
-    measure(state, 0, 2 * p.flops(), [&] { backend().linear_backward({.x = x, .weight = weight, .dy = dy, .dx = dx, .dweight = dweight}); });
+    measure(state, 0, 2 * p.flops(), [&] {
+        backend().linear_backward({.x = x, .weight = weight, .dy = dy, .dx = dx, .dweight = dweight});
+    });
 }
 BENCHMARK(linear_backward)->Apply(products);
 
 void linear_backward_bias(State& state) {
     const Product p(state);
     const Tensor dy = operand({p.m, p.n}), dbias = operand({p.n});
-    measure(state, 4.0 * static_cast<double>(p.m * p.n), 0, [&] { backend().linear_backward({.dy = dy, .dbias = dbias}); });
+    measure(state, 4.0 * static_cast<double>(p.m * p.n), 0,
+            [&] { backend().linear_backward({.dy = dy, .dbias = dbias}); });
 }
 BENCHMARK(linear_backward_bias)->Args({16384, 256, 1})->Args({16384, 64, 1})->UseRealTime();
 
 // A step of generation: the weights are read once.
 void linear_few_rows(State& state) {
     const Product p(state);
-    const Tensor x = operand({p.m, p.k}), weight = operand({p.n, p.k}), bias = operand({p.n}), y = operand({p.m, p.n});
-    measure(state, 4.0 * static_cast<double>(p.n * p.k), p.flops(), [&] { backend().linear_forward({.x = x, .weight = weight, .bias = bias, .y = y}); });
+    const Tensor x = operand({p.m, p.k}), weight = operand({p.n, p.k}), bias = operand({p.n}),
+                 y = operand({p.m, p.n});
+    measure(state, 4.0 * static_cast<double>(p.n * p.k), p.flops(),
+            [&] { backend().linear_forward({.x = x, .weight = weight, .bias = bias, .y = y}); });
 }
 BENCHMARK(linear_few_rows)
     ->ArgNames({"rows", "N", "K"})

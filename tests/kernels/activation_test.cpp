@@ -17,18 +17,24 @@ class Activation : public ::testing::Test {
     std::shared_ptr<Backend> backend = make_backend("cpu", 2);
     Random random{test::seed()};
 
-    Tensor values(const Shape& shape, DType dtype = f64) { return test::random_tensor(*backend, shape, dtype, random, 2); }
+    Tensor values(const Shape& shape, DType dtype = f64) {
+        return test::random_tensor(*backend, shape, dtype, random, 2);
+    }
     Tensor strided(const Shape& shape) { return test::random_strided(*backend, shape, f32, random, 2); }
     Tensor in_double(const Tensor& x) { return test::converted(*backend, x, f64); }
     Tensor room(const Shape& shape, DType dtype = f64) { return backend->allocate(shape, dtype); }
 };
 
-double silu(double x) { return x / (1 + std::exp(-x)); }
+double silu(double x) {
+    return x / (1 + std::exp(-x));
+}
 
 TEST_F(Activation, Float64FollowsTheFormulas) {
-    const Tensor x = values({40}), z = values({40}), wide = values({3, 40}), y = room({40}), half = room({3, 20});
+    const Tensor x = values({40}), z = values({40}), wide = values({3, 40}), y = room({40}),
+                 half = room({3, 20});
     backend->gelu_forward({.x = x, .y = y});
-    for (int64_t i = 0; i < 40; ++i) EXPECT_NEAR(get(y, i), get(x, i) * 0.5 * (1 + std::erf(get(x, i) / std::sqrt(2.0))), 1e-14);
+    for (int64_t i = 0; i < 40; ++i)
+        EXPECT_NEAR(get(y, i), get(x, i) * 0.5 * (1 + std::erf(get(x, i) / std::sqrt(2.0))), 1e-14);
     backend->gate_forward({.x = x, .z = z, .y = y});
     for (int64_t i = 0; i < 40; ++i) EXPECT_NEAR(get(y, i), get(x, i) * silu(get(z, i)), 1e-14);
     backend->negative_exp_forward({.x = x, .y = y});
@@ -36,7 +42,8 @@ TEST_F(Activation, Float64FollowsTheFormulas) {
     backend->glu_forward({.x = wide, .y = half});
     for (int64_t r = 0; r < 3; ++r)
         for (int64_t c = 0; c < 20; ++c)
-            EXPECT_NEAR(get(half, r * 20 + c), get(wide, r * 40 + c) / (1 + std::exp(-get(wide, r * 40 + 20 + c))), 1e-14);
+            EXPECT_NEAR(get(half, r * 20 + c),
+                        get(wide, r * 40 + c) / (1 + std::exp(-get(wide, r * 40 + 20 + c))), 1e-14);
 }
 
 TEST_F(Activation, GradientsAreThoseOfFiniteDifferences) {
@@ -45,7 +52,8 @@ TEST_F(Activation, GradientsAreThoseOfFiniteDifferences) {
     const Tensor dx = room(shape), dz = room(shape);
 
     backend->gelu_backward({.x = x, .dy = dy, .dx = dx});
-    test::expect_gradients([&] { return backend->gelu_forward({.x = x, .y = y}), test::dot(y, dy); }, {{"gelu dx", x, dx}}, random);
+    test::expect_gradients([&] { return backend->gelu_forward({.x = x, .y = y}), test::dot(y, dy); },
+                           {{"gelu dx", x, dx}}, random);
 
     backend->gate_backward({.x = x, .z = z, .dy = dy, .dx = dx, .dz = dz});
     test::expect_gradients([&] { return backend->gate_forward({.x = x, .z = z, .y = y}), test::dot(y, dy); },
@@ -53,15 +61,19 @@ TEST_F(Activation, GradientsAreThoseOfFiniteDifferences) {
 
     const Tensor narrow = room({3, 3}), dnarrow = values({3, 3});
     backend->glu_backward({.x = x, .dy = dnarrow, .dx = dx});
-    test::expect_gradients([&] { return backend->glu_forward({.x = x, .y = narrow}), test::dot(narrow, dnarrow); }, {{"glu dx", x, dx}}, random);
+    test::expect_gradients(
+        [&] { return backend->glu_forward({.x = x, .y = narrow}), test::dot(narrow, dnarrow); },
+        {{"glu dx", x, dx}}, random);
 
     backend->negative_exp_forward({.x = x, .y = y});
     backend->fill({.y = dx, .value = 0});
     backend->negative_exp_backward({.y = y, .dy = dy, .dx = dx});
-    test::expect_gradients([&] { return backend->negative_exp_forward({.x = x, .y = y}), test::dot(y, dy); }, {{"negative_exp dx", x, dx}}, random);
+    test::expect_gradients([&] { return backend->negative_exp_forward({.x = x, .y = y}), test::dot(y, dy); },
+                           {{"negative_exp dx", x, dx}}, random);
 }
 
-// The vector functions err by some 2 ulp (1.2e-7 each); 1e-6 of the tensor's norm leaves room for the products.
+// The vector functions err by some 2 ulp (1.2e-7 each); 1e-6 of the tensor's norm leaves room for the
+// products.
 constexpr double tolerance = 1e-6;
 
 TEST_F(Activation, Float32AgreesWithFloat64) {
@@ -70,8 +82,10 @@ TEST_F(Activation, Float32AgreesWithFloat64) {
         // With gaps and without: two different ways through the same loop.
         for (const bool gaps : {false, true}) {
             const auto operand = [&] { return gaps ? strided(shape) : values(shape, f32); };
-            const Tensor x = operand(), z = operand(), dy = operand(), y = operand(), dx = operand(), dz = operand();
-            const Tensor x64 = in_double(x), z64 = in_double(z), dy64 = in_double(dy), y64 = room(shape), dx64 = room(shape), dz64 = room(shape);
+            const Tensor x = operand(), z = operand(), dy = operand(), y = operand(), dx = operand(),
+                         dz = operand();
+            const Tensor x64 = in_double(x), z64 = in_double(z), dy64 = in_double(dy), y64 = room(shape),
+                         dx64 = room(shape), dz64 = room(shape);
 
             backend->gelu_forward({.x = x, .y = y});
             backend->gelu_forward({.x = x64, .y = y64});
@@ -103,7 +117,8 @@ TEST_F(Activation, GluInFloat32AgreesWithFloat64) {
     for (const int64_t h : {1, 3, 16, 17, 33, 64}) {
         for (const int64_t rows : {1, 7, 1000}) {
             SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(h));
-            const Tensor x = strided({rows, 2 * h}), y = room({rows, h}, f32), dy = values({rows, h}, f32), dx = strided({rows, 2 * h});
+            const Tensor x = strided({rows, 2 * h}), y = room({rows, h}, f32), dy = values({rows, h}, f32),
+                         dx = strided({rows, 2 * h});
             const Tensor y64 = room({rows, h}), dx64 = room({rows, 2 * h});
             backend->glu_forward({.x = x, .y = y});
             backend->glu_forward({.x = in_double(x), .y = y64});
@@ -119,8 +134,11 @@ TEST_F(Activation, ResultsMayReplaceOperands) {
     for (const DType dtype : {f32, f64}) {
         const Shape shape{3, 37};
         const Tensor x = values(shape, dtype), z = values(shape, dtype), dy = values(shape, dtype);
-        const Tensor apart = room(shape, dtype), dz = room(shape, dtype), place = room(shape, dtype), dz2 = room(shape, dtype);
-        const auto expect_same = [&](const char* what) { EXPECT_EQ(test::max_difference(place, apart), 0) << what; };
+        const Tensor apart = room(shape, dtype), dz = room(shape, dtype), place = room(shape, dtype),
+                     dz2 = room(shape, dtype);
+        const auto expect_same = [&](const char* what) {
+            EXPECT_EQ(test::max_difference(place, apart), 0) << what;
+        };
 
         backend->gelu_forward({.x = x, .y = apart});
         backend->copy({.x = x, .y = place});
@@ -143,7 +161,8 @@ TEST_F(Activation, ResultsMayReplaceOperands) {
 }
 
 TEST_F(Activation, LargeArgumentsStayFinite) {
-    const Tensor x = room({4}, f32), one = room({4}, f32), y = room({4}, f32), dx = room({4}, f32), dz = room({4}, f32);
+    const Tensor x = room({4}, f32), one = room({4}, f32), y = room({4}, f32), dx = room({4}, f32),
+                 dz = room({4}, f32);
     const double at[4] = {-1e4, -100, 100, 1e4};
     for (int64_t i = 0; i < 4; ++i) test::set(x, i, at[i]), test::set(one, i, 1);
     const auto expect = [&](const Tensor& t, double low, double high100, double high) {

@@ -20,20 +20,37 @@ class CausalConv1d : public ::testing::Test {
         Tensor x, weight, bias, y, dy, dx, dweight, dbias;
     };
     Case make(int64_t batch, int64_t length, int64_t width, int64_t taps, DType dtype, bool gaps = false) {
-        const auto operand = [&](const Shape& s) { return gaps ? test::random_strided(*backend, s, dtype, random) : test::random_tensor(*backend, s, dtype, random); };
+        const auto operand = [&](const Shape& s) {
+            return gaps ? test::random_strided(*backend, s, dtype, random)
+                        : test::random_tensor(*backend, s, dtype, random);
+        };
         const Shape shape{batch, length, width};
-        return {operand(shape), operand({width, taps}), test::random_tensor(*backend, {width}, dtype, random), operand(shape), operand(shape),
-                operand(shape), operand({width, taps}), test::random_tensor(*backend, {width}, dtype, random)};
+        return {operand(shape),
+                operand({width, taps}),
+                test::random_tensor(*backend, {width}, dtype, random),
+                operand(shape),
+                operand(shape),
+                operand(shape),
+                operand({width, taps}),
+                test::random_tensor(*backend, {width}, dtype, random)};
     }
     Case in_double(const Case& c) {
         const auto d = [&](const Tensor& t) { return test::converted(*backend, t, f64); };
         return {d(c.x), d(c.weight), d(c.bias), d(c.y), d(c.dy), d(c.dx), d(c.dweight), d(c.dbias)};
     }
     void forward(Backend& on, const Case& c, bool silu, const View& state = {}) {
-        on.causal_conv1d_forward({.x = c.x, .weight = c.weight, .bias = c.bias, .y = c.y, .state = state, .silu = silu});
+        on.causal_conv1d_forward(
+            {.x = c.x, .weight = c.weight, .bias = c.bias, .y = c.y, .state = state, .silu = silu});
     }
     void backward(Backend& on, const Case& c, bool silu) {
-        on.causal_conv1d_backward({.x = c.x, .weight = c.weight, .bias = c.bias, .dy = c.dy, .dx = c.dx, .dweight = c.dweight, .dbias = c.dbias, .silu = silu});
+        on.causal_conv1d_backward({.x = c.x,
+                                   .weight = c.weight,
+                                   .bias = c.bias,
+                                   .dy = c.dy,
+                                   .dx = c.dx,
+                                   .dweight = c.dweight,
+                                   .dbias = c.dbias,
+                                   .silu = silu});
     }
 };
 
@@ -47,8 +64,11 @@ TEST_F(CausalConv1d, Float64FollowsTheFormula) {
                 for (int64_t d = 0; d < width; ++d) {
                     double p = get(c.bias, d);
                     for (int64_t k = 0; k < taps; ++k)
-                        if (l - (taps - 1) + k >= 0) p += get(c.weight, d * taps + k) * get(c.x, (b * length + l - (taps - 1) + k) * width + d);
-                    EXPECT_NEAR(get(c.y, (b * length + l) * width + d), silu ? p / (1 + std::exp(-p)) : p, 1e-13);
+                        if (l - (taps - 1) + k >= 0)
+                            p += get(c.weight, d * taps + k) *
+                                 get(c.x, (b * length + l - (taps - 1) + k) * width + d);
+                    EXPECT_NEAR(get(c.y, (b * length + l) * width + d), silu ? p / (1 + std::exp(-p)) : p,
+                                1e-13);
                 }
     }
 }
@@ -65,14 +85,16 @@ TEST_F(CausalConv1d, GradientsAreThoseOfFiniteDifferences) {
                 forward(*backend, c, silu);
                 return test::dot(c.y, c.dy);
             };
-            test::expect_gradients(loss, {{"x", c.x, c.dx}, {"weight", c.weight, c.dweight}, {"bias", c.bias, c.dbias}}, random);
+            test::expect_gradients(
+                loss, {{"x", c.x, c.dx}, {"weight", c.weight, c.dweight}, {"bias", c.bias, c.dbias}}, random);
         }
 }
 
 TEST_F(CausalConv1d, Float32AgreesWithFloat64) {
     const auto check = [&](int64_t batch, int64_t length, int64_t width, int64_t taps, bool silu, bool gaps) {
-        SCOPED_TRACE(std::to_string(batch) + " x " + std::to_string(length) + " x " + std::to_string(width) + ", " + std::to_string(taps) + " taps, silu " +
-                     std::to_string(silu) + ", gaps " + std::to_string(gaps));
+        SCOPED_TRACE(std::to_string(batch) + " x " + std::to_string(length) + " x " + std::to_string(width) +
+                     ", " + std::to_string(taps) + " taps, silu " + std::to_string(silu) + ", gaps " +
+                     std::to_string(gaps));
         const Case c = make(batch, length, width, taps, f32, gaps), d = in_double(c);
         forward(*backend, c, silu);
         forward(*backend, d, silu);
@@ -116,7 +138,8 @@ TEST_F(CausalConv1d, WorksWithoutBias) {
 TEST_F(CausalConv1d, PiecesWithStateEqualTheWhole) {
     for (const DType dtype : {f32, f64})
         for (const int64_t taps : {1, 3, 4, 8})
-            for (const std::vector<int64_t>& pieces : {std::vector<int64_t>{1, 1, 1, 1, 1, 1}, {2, 1, 5, 3}, {40, 1, 60}}) {
+            for (const std::vector<int64_t>& pieces :
+                 {std::vector<int64_t>{1, 1, 1, 1, 1, 1}, {2, 1, 5, 3}, {40, 1, 60}}) {
                 SCOPED_TRACE(std::string(name_of(dtype)) + ", " + std::to_string(taps) + " taps");
                 int64_t length = 0;
                 for (const int64_t n : pieces) length += n;
@@ -127,18 +150,23 @@ TEST_F(CausalConv1d, PiecesWithStateEqualTheWhole) {
                 int64_t begin = 0;
                 for (const int64_t n : pieces) {
                     Case piece = whole;
-                    piece.x = backend->allocate({batch, n, width}, dtype), piece.y = backend->allocate({batch, n, width}, dtype);
-                    const auto at = [&](int64_t i) { return (i / (n * width) * length + begin) * width + i % (n * width); };
+                    piece.x = backend->allocate({batch, n, width}, dtype),
+                    piece.y = backend->allocate({batch, n, width}, dtype);
+                    const auto at = [&](int64_t i) {
+                        return (i / (n * width) * length + begin) * width + i % (n * width);
+                    };
                     for (int64_t i = 0; i < piece.x.size(); ++i) test::set(piece.x, i, get(whole.x, at(i)));
                     forward(*backend, piece, true, state);
-                    for (int64_t i = 0; i < piece.y.size(); ++i) ASSERT_EQ(get(piece.y, i), get(whole.y, at(i))) << "row " << begin;
+                    for (int64_t i = 0; i < piece.y.size(); ++i)
+                        ASSERT_EQ(get(piece.y, i), get(whole.y, at(i))) << "row " << begin;
                     begin += n;
                 }
                 for (int64_t b = 0; b < batch; ++b)
                     for (int64_t j = 0; j < taps - 1; ++j)
                         for (int64_t d = 0; d < width; ++d) {
                             const int64_t l = length - (taps - 1) + j;
-                            EXPECT_EQ(get(state, (b * (taps - 1) + j) * width + d), l >= 0 ? get(whole.x, (b * length + l) * width + d) : 0);
+                            EXPECT_EQ(get(state, (b * (taps - 1) + j) * width + d),
+                                      l >= 0 ? get(whole.x, (b * length + l) * width + d) : 0);
                         }
             }
 }

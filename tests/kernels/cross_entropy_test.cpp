@@ -20,13 +20,17 @@ class CrossEntropyTest : public ::testing::Test {
     Tensor targets(int64_t rows, int64_t classes) {
         const Tensor t = backend->allocate({rows}, DType::i32);
         for (int64_t i = 0; i < rows; ++i)
-            test::set(t, i, random.below(5) == 0 ? -1 : static_cast<double>(random.below(static_cast<uint64_t>(classes))));
+            test::set(t, i,
+                      random.below(5) == 0
+                          ? -1
+                          : static_cast<double>(random.below(static_cast<uint64_t>(classes))));
         return t;
     }
 };
 
 TEST_F(CrossEntropyTest, Float64FollowsTheFormula) {
-    const Tensor logits = test::random_strided(*backend, {6, 11}, f64, random, 3), t = targets(6, 11), losses = backend->allocate({6}, f64);
+    const Tensor logits = test::random_strided(*backend, {6, 11}, f64, random, 3), t = targets(6, 11),
+                 losses = backend->allocate({6}, f64);
     backend->cross_entropy({.logits = logits, .targets = t, .losses = losses});
     for (int64_t r = 0; r < 6; ++r) {
         double sum = 0;
@@ -37,9 +41,11 @@ TEST_F(CrossEntropyTest, Float64FollowsTheFormula) {
 }
 
 TEST_F(CrossEntropyTest, GradientIsThatOfFiniteDifferences) {
-    const Tensor logits = test::random_tensor(*backend, {5, 7}, f64, random), t = targets(5, 7), losses = backend->allocate({5}, f64);
+    const Tensor logits = test::random_tensor(*backend, {5, 7}, f64, random), t = targets(5, 7),
+                 losses = backend->allocate({5}, f64);
     const Tensor gradient = backend->allocate({5, 7}, f64);
-    backend->cross_entropy({.logits = logits, .targets = t, .losses = losses, .dlogits = gradient, .scale = 0.3});
+    backend->cross_entropy(
+        {.logits = logits, .targets = t, .losses = losses, .dlogits = gradient, .scale = 0.3});
     const auto loss = [&] {
         backend->cross_entropy({.logits = logits, .targets = t, .losses = losses});
         double sum = 0;
@@ -53,25 +59,37 @@ TEST_F(CrossEntropyTest, Float32AgreesWithFloat64) {
     for (const int64_t classes : {1, 2, 3, 15, 16, 17, 33, 256, 1000})
         for (const int64_t rows : {1, 5, 372}) {
             SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(classes));
-            const Tensor logits = test::random_strided(*backend, {rows, classes}, f32, random, 3), t = targets(rows, classes);
-            const Tensor losses = backend->allocate({rows}, f32), gradient = test::random_strided(*backend, {rows, classes}, f32, random);
-            const Tensor losses64 = backend->allocate({rows}, f64), again = backend->allocate({rows}, f32), gradient64 = backend->allocate({rows, classes}, f64);
+            const Tensor logits = test::random_strided(*backend, {rows, classes}, f32, random, 3),
+                         t = targets(rows, classes);
+            const Tensor losses = backend->allocate({rows}, f32),
+                         gradient = test::random_strided(*backend, {rows, classes}, f32, random);
+            const Tensor losses64 = backend->allocate({rows}, f64), again = backend->allocate({rows}, f32),
+                         gradient64 = backend->allocate({rows, classes}, f64);
             const double scale = 1.0 / static_cast<double>(rows);
-            backend->cross_entropy({.logits = logits, .targets = t, .losses = losses, .dlogits = gradient, .scale = scale});
-            backend->cross_entropy({.logits = test::converted(*backend, logits, f64), .targets = t, .losses = losses64, .dlogits = gradient64, .scale = scale});
-            // A loss is a difference of numbers near 10: absolute errors of some 1e-6. Gradients are at most `scale`.
+            backend->cross_entropy(
+                {.logits = logits, .targets = t, .losses = losses, .dlogits = gradient, .scale = scale});
+            backend->cross_entropy({.logits = test::converted(*backend, logits, f64),
+                                    .targets = t,
+                                    .losses = losses64,
+                                    .dlogits = gradient64,
+                                    .scale = scale});
+            // A loss is a difference of numbers near 10: absolute errors of some 1e-6. Gradients are at most
+            // `scale`.
             EXPECT_LE(test::max_difference(losses, losses64), 4e-6);
             EXPECT_LE(test::max_difference(gradient, gradient64), 1e-6 * scale);
-            backend->cross_entropy({.logits = logits, .targets = t, .losses = again, .dlogits = logits, .scale = scale});
+            backend->cross_entropy(
+                {.logits = logits, .targets = t, .losses = again, .dlogits = logits, .scale = scale});
             EXPECT_EQ(test::max_difference(logits, gradient), 0) << "in place";
             EXPECT_EQ(test::max_difference(again, losses), 0) << "in place";
         }
 }
 
 TEST_F(CrossEntropyTest, LargeLogitsDoNotOverflow) {
-    const Tensor logits = backend->zeros({2, 20}, f32), t = backend->zeros({2}, DType::i32), losses = backend->allocate({2}, f32);
+    const Tensor logits = backend->zeros({2, 20}, f32), t = backend->zeros({2}, DType::i32),
+                 losses = backend->allocate({2}, f32);
     const Tensor gradient = backend->allocate({2, 20}, f32);
-    for (int64_t c = 0; c < 20; ++c) test::set(logits, c, c == 0 ? 1e4 : -1e4), test::set(logits, 20 + c, -1e5);
+    for (int64_t c = 0; c < 20; ++c)
+        test::set(logits, c, c == 0 ? 1e4 : -1e4), test::set(logits, 20 + c, -1e5);
     backend->cross_entropy({.logits = logits, .targets = t, .losses = losses, .dlogits = gradient});
     EXPECT_EQ(get(losses, 0), 0);
     EXPECT_NEAR(get(losses, 1), std::log(20.0), 1e-6);
@@ -83,7 +101,8 @@ TEST_F(CrossEntropyTest, LargeLogitsDoNotOverflow) {
 
 TEST_F(CrossEntropyTest, ANaNIsSeen) {
     for (const int64_t at : {0, 3, 18}) {
-        const Tensor logits = backend->zeros({1, 19}, f32), t = backend->zeros({1}, DType::i32), losses = backend->allocate({1}, f32);
+        const Tensor logits = backend->zeros({1, 19}, f32), t = backend->zeros({1}, DType::i32),
+                     losses = backend->allocate({1}, f32);
         test::set(logits, at, std::nan(""));
         backend->cross_entropy({.logits = logits, .targets = t, .losses = losses});
         EXPECT_TRUE(std::isnan(get(losses, 0))) << "at " << at;
@@ -91,14 +110,17 @@ TEST_F(CrossEntropyTest, ANaNIsSeen) {
 }
 
 TEST_F(CrossEntropyTest, RefusesTargetsThatAreNoClass) {
-    const Tensor logits = backend->zeros({2, 4}, f32), t = backend->zeros({2}, DType::i32), losses = backend->allocate({2}, f32);
+    const Tensor logits = backend->zeros({2, 4}, f32), t = backend->zeros({2}, DType::i32),
+                 losses = backend->allocate({2}, f32);
     for (const int bad : {-2, 4, -2147483647}) {
         test::set(t, 1, bad);
         EXPECT_THROW(backend->cross_entropy({.logits = logits, .targets = t, .losses = losses}), Error);
     }
     test::set(t, 1, 3);
     EXPECT_NO_THROW(backend->cross_entropy({.logits = logits, .targets = t, .losses = losses}));
-    EXPECT_THROW(backend->cross_entropy({.logits = logits, .targets = backend->zeros({3}, DType::i32), .losses = losses}), Error);
+    EXPECT_THROW(backend->cross_entropy(
+                     {.logits = logits, .targets = backend->zeros({3}, DType::i32), .losses = losses}),
+                 Error);
 }
 
 }  // namespace

@@ -38,7 +38,8 @@ TEST_P(Elementwise, Copies) {
     for (const Shape& shape : shapes) {
         SCOPED_TRACE(shape.text());
         const Tensor x = test::random_strided(*backend, shape, GetParam(), random, 100);
-        const Tensor y = backend->zeros(shape, GetParam()), z = test::random_strided(*backend, shape, GetParam(), random);
+        const Tensor y = backend->zeros(shape, GetParam()),
+                     z = test::random_strided(*backend, shape, GetParam(), random);
         backend->copy({.x = x, .y = y});
         backend->copy({.x = y, .y = z});
         EXPECT_EQ(test::max_difference(z, x), 0);
@@ -73,7 +74,8 @@ TEST_P(Elementwise, ShiftMovesEverySequenceByOneStep) {
         SCOPED_TRACE(shape.text());
         const int64_t length = shape[1], columns = shape[2];
         const Tensor x = test::random_strided(*backend, shape, GetParam(), random, 100);
-        const Tensor y = test::random_strided(*backend, shape, GetParam(), random), dx = backend->zeros(shape, GetParam());
+        const Tensor y = test::random_strided(*backend, shape, GetParam(), random),
+                     dx = backend->zeros(shape, GetParam());
         backend->shift_forward({.x = x, .y = y});
         backend->shift_backward({.dy = x, .dx = dx});
         for (int64_t i = 0; i < x.size(); ++i) {

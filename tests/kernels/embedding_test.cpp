@@ -15,7 +15,8 @@ class Embedding : public ::testing::TestWithParam<DType> {
     // A window of longer rows, as a batch is cut out of a recording.
     Tensor tokens(int64_t batch, int64_t length, int64_t vocabulary) {
         const Tensor t = backend->allocate({batch, length + 3}, DType::i32);
-        for (int64_t i = 0; i < t.size(); ++i) test::set(t, i, static_cast<double>(random.below(static_cast<uint64_t>(vocabulary))));
+        for (int64_t i = 0; i < t.size(); ++i)
+            test::set(t, i, static_cast<double>(random.below(static_cast<uint64_t>(vocabulary))));
         return t.columns(1, length);
     }
 };
@@ -25,7 +26,8 @@ TEST_P(Embedding, LooksUpRowsAndSumsTheirGradients) {
         for (const int64_t length : {1, 7, 700}) {
             SCOPED_TRACE(std::to_string(width) + " wide, length " + std::to_string(length));
             const int64_t vocabulary = 11;
-            const Tensor t = tokens(2, length, vocabulary), table = test::random_strided(*backend, {vocabulary, width}, GetParam(), random);
+            const Tensor t = tokens(2, length, vocabulary),
+                         table = test::random_strided(*backend, {vocabulary, width}, GetParam(), random);
             const Tensor y = test::random_strided(*backend, {2, length, width}, GetParam(), random);
             const Tensor dtable = test::random_strided(*backend, {vocabulary, width}, GetParam(), random);
             Tensor expected = test::converted(*backend, dtable, DType::f64);
@@ -44,7 +46,8 @@ TEST_P(Embedding, LooksUpRowsAndSumsTheirGradients) {
 
 TEST_P(Embedding, SumsDoNotDependOnTheNumberOfThreads) {
     const auto alone = make_backend("cpu", 1), many = make_backend("cpu", 3);
-    const Tensor t = tokens(4, 900, 256), dy = test::random_tensor(*backend, {4, 900, 64}, GetParam(), random);
+    const Tensor t = tokens(4, 900, 256),
+                 dy = test::random_tensor(*backend, {4, 900, 64}, GetParam(), random);
     const Tensor a = backend->zeros({256, 64}, GetParam()), b = backend->zeros({256, 64}, GetParam());
     alone->embedding_backward({.tokens = t, .dy = dy, .dtable = a});
     many->embedding_backward({.tokens = t, .dy = dy, .dtable = b});

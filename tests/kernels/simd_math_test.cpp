@@ -43,17 +43,21 @@ void silu(const float* x, float* y, size_t n) {
     apply([](auto d, auto v) HWY_ATTR { return simd::silu(d, v); }, x, y, n);
 }
 void normal_cdf(const float* x, float* y, size_t n) {
-    apply([](auto d, auto v) HWY_ATTR {
-        auto density = hn::Zero(d);
-        return simd::normal_cdf(d, v, density);
-    }, x, y, n);
+    apply(
+        [](auto d, auto v) HWY_ATTR {
+            auto density = hn::Zero(d);
+            return simd::normal_cdf(d, v, density);
+        },
+        x, y, n);
 }
 void normal_density(const float* x, float* y, size_t n) {
-    apply([](auto d, auto v) HWY_ATTR {
-        auto density = hn::Zero(d);
-        simd::normal_cdf(d, v, density);
-        return density;
-    }, x, y, n);
+    apply(
+        [](auto d, auto v) HWY_ATTR {
+            auto density = hn::Zero(d);
+            simd::normal_cdf(d, v, density);
+            return density;
+        },
+        x, y, n);
 }
 
 }  // namespace
@@ -111,7 +115,8 @@ std::vector<float> points(double low, double high) {
 
 // The largest error in units of the last place of the true value (of `floor_value`, where that is larger).
 template <class Function, class Reference>
-double worst_ulp(Function&& f, Reference&& reference, const std::vector<float>& x, double floor_value = 0x1p-126) {
+double worst_ulp(Function&& f, Reference&& reference, const std::vector<float>& x,
+                 double floor_value = 0x1p-126) {
     std::vector<float> y(x.size());
     f(x.data(), y.data(), x.size());
     double worst = 0;
@@ -124,21 +129,41 @@ double worst_ulp(Function&& f, Reference&& reference, const std::vector<float>& 
     return worst;
 }
 
-double phi(double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); }
+double phi(double x) {
+    return 0.5 * std::erfc(-x / std::sqrt(2.0));
+}
 
 TEST(SimdMath, KeepsItsStatedErrors) {
     on_every_target([] {
-        EXPECT_LE(worst_ulp(HWY_DYNAMIC_DISPATCH(exp), [](double x) { return std::exp(x); }, points(-86.9, 88.7)), 2);
-        EXPECT_LE(worst_ulp(HWY_DYNAMIC_DISPATCH(exp2), [](double x) { return std::exp2(x); }, points(-125.4, 127.99)), 2.5);
+        EXPECT_LE(worst_ulp(
+                      HWY_DYNAMIC_DISPATCH(exp), [](double x) { return std::exp(x); }, points(-86.9, 88.7)),
+                  2);
+        EXPECT_LE(
+            worst_ulp(
+                HWY_DYNAMIC_DISPATCH(exp2), [](double x) { return std::exp2(x); }, points(-125.4, 127.99)),
+            2.5);
         std::vector<float> positive;
         for (double x = 0x1p-125; x < 0x1p126; x *= 1.0007) positive.push_back(static_cast<float>(x));
         for (double x = 0.5; x < 2; x += 1e-5) positive.push_back(static_cast<float>(x));
-        EXPECT_LE(worst_ulp(HWY_DYNAMIC_DISPATCH(log), [](double x) { return std::log(x); }, positive), 2);
-        EXPECT_LE(worst_ulp(HWY_DYNAMIC_DISPATCH(log1p_unit), [](double x) { return std::log1p(x); }, points(0, 1)), 2);
-        EXPECT_LE(worst_ulp(HWY_DYNAMIC_DISPATCH(softplus), [](double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); },
-                            points(-86, 100)), 2.5);
-        EXPECT_LE(worst_ulp(HWY_DYNAMIC_DISPATCH(sigmoid), [](double x) { return 1 / (1 + std::exp(-x)); }, points(-86, 100)), 2.5);
-        EXPECT_LE(worst_ulp(HWY_DYNAMIC_DISPATCH(silu), [](double x) { return x / (1 + std::exp(-x)); }, points(-80, 100)), 2.5);
+        EXPECT_LE(worst_ulp(
+                      HWY_DYNAMIC_DISPATCH(log), [](double x) { return std::log(x); }, positive),
+                  2);
+        EXPECT_LE(worst_ulp(
+                      HWY_DYNAMIC_DISPATCH(log1p_unit), [](double x) { return std::log1p(x); }, points(0, 1)),
+                  2);
+        EXPECT_LE(worst_ulp(
+                      HWY_DYNAMIC_DISPATCH(softplus),
+                      [](double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); },
+                      points(-86, 100)),
+                  2.5);
+        EXPECT_LE(worst_ulp(
+                      HWY_DYNAMIC_DISPATCH(sigmoid), [](double x) { return 1 / (1 + std::exp(-x)); },
+                      points(-86, 100)),
+                  2.5);
+        EXPECT_LE(worst_ulp(
+                      HWY_DYNAMIC_DISPATCH(silu), [](double x) { return x / (1 + std::exp(-x)); },
+                      points(-80, 100)),
+                  2.5);
     });
 }
 
@@ -153,7 +178,8 @@ TEST(SimdMath, NormalDistributionIsExactInBothTails) {
             const double r = phi(x[i]);
             absolute = std::max(absolute, std::abs(cdf[i] - r));
             relative = std::max(relative, std::abs(cdf[i] / r - 1));
-            slope = std::max(slope, std::abs(density[i] - std::exp(-0.5 * x[i] * static_cast<double>(x[i])) / std::sqrt(2 * M_PI)));
+            slope = std::max(slope, std::abs(density[i] - std::exp(-0.5 * x[i] * static_cast<double>(x[i])) /
+                                                              std::sqrt(2 * M_PI)));
         }
         EXPECT_LE(absolute, 1e-7);
         EXPECT_LE(relative, 2e-6);  // exp(-x^2 / 2) at x = -6 has lost 18 rounding errors of x^2 / 2
@@ -187,8 +213,8 @@ TEST(SimdMath, SpecialValues) {
         EXPECT_EQ(at(HWY_DYNAMIC_DISPATCH(normal_cdf), 1000.0f), 1.0f);
         EXPECT_EQ(at(HWY_DYNAMIC_DISPATCH(normal_cdf), -1000.0f), 0.0f);
         for (const auto f : {HWY_DYNAMIC_DISPATCH(exp), HWY_DYNAMIC_DISPATCH(exp2), HWY_DYNAMIC_DISPATCH(log),
-                             HWY_DYNAMIC_DISPATCH(softplus), HWY_DYNAMIC_DISPATCH(sigmoid), HWY_DYNAMIC_DISPATCH(silu),
-                             HWY_DYNAMIC_DISPATCH(normal_cdf)})
+                             HWY_DYNAMIC_DISPATCH(softplus), HWY_DYNAMIC_DISPATCH(sigmoid),
+                             HWY_DYNAMIC_DISPATCH(silu), HWY_DYNAMIC_DISPATCH(normal_cdf)})
             EXPECT_TRUE(std::isnan(at(f, nan)));
     });
 }
@@ -196,7 +222,8 @@ TEST(SimdMath, SpecialValues) {
 TEST(SimdMath, TouchesNothingBehindTheEnd) {
     on_every_target([] {
         for (size_t n = 1; n < 40; ++n) {
-            std::vector<float> x(n, 1.0f), y(n + 1, 7.0f);  // x is exactly n long: a read beyond it fails under a sanitizer
+            std::vector<float> x(n, 1.0f),
+                y(n + 1, 7.0f);  // x is exactly n long: a read beyond it fails under a sanitizer
             HWY_DYNAMIC_DISPATCH(exp)(x.data(), y.data(), n);
             EXPECT_EQ(y[n], 7.0f);
             EXPECT_NEAR(y[n - 1], 2.718281828f, 5e-7f);
