@@ -46,18 +46,22 @@ std::string to_text(const ScanReport& report, bool all_files) {
     std::string text;
     std::vector<std::vector<std::string>> used = {{"split", "seconds", "rate", "channels", "peak", "file"}};
     std::vector<std::vector<std::string>> skipped = {{"skipped because", "file", ""}};
+    size_t unlisted = 0;
     for (size_t i = 0; i < report.files.size(); ++i) {
         const FileReport& f = report.files[i];
         if (f.used())
             used.push_back({splits_of(report, i), shown(static_cast<double>(f.samples) / report.sample_rate, 2), std::to_string(f.info.rate),
                             std::to_string(f.info.channels), shown(f.peak, 3), f.name});
+        else if (f.fault == AudioFault::not_listed && !all_files)
+            ++unlisted;
         else
             skipped.push_back({name_of(f.fault), f.name, f.reason});
     }
     if (all_files && used.size() > 1) text += table(used) + "\n";
     if (skipped.size() > 1) text += table(skipped) + "\n";
     for (const std::string& note : report.notes) text += "note: " + note + "\n";
-    text += std::to_string(used.size() - 1) + " files used, " + std::to_string(skipped.size() - 1) + " skipped; at " +
+    text += std::to_string(used.size() - 1) + " files used, " + std::to_string(skipped.size() - 1 + unlisted) + " skipped" +
+            (unlisted > 0 ? " (" + std::to_string(unlisted) + " by the list of files)" : "") + "; at " +
             std::to_string(report.sample_rate) + " Hz mono:";
     for (const Split split : all_splits)
         text += std::string(split == Split::train ? " " : ", ") + name_of(split) + " " + duration(report.seconds(split));

@@ -94,12 +94,15 @@ void find_split_folders(std::vector<FileReport>& files) {
         return slash == std::string::npos ? std::nullopt : split_of_folder(f.name.substr(0, slash));
     };
     if (std::none_of(files.begin(), files.end(), [&](const auto& f) { return top(f) == Split::train; })) return;
+    for (FileReport& f : files) f.folder = top(f);
+}
+
+void drop_outsiders(std::vector<FileReport>& files) {
+    if (std::none_of(files.begin(), files.end(), [](const auto& f) { return f.folder.has_value(); })) return;
     for (FileReport& f : files) {
-        f.folder = top(f);
-        if (!f.folder && f.used()) {
-            f.fault = AudioFault::outside_split;
-            f.reason = "it is in none of the folders train, valid and test";
-        }
+        if (f.folder || !f.used()) continue;
+        f.fault = AudioFault::outside_split;
+        f.reason = "it is in none of the folders train, valid and test";
     }
 }
 
@@ -311,6 +314,7 @@ ScanReport scan(const fs::path& folder, const ScanOptions& options, const Progre
         f.fault = AudioFault::damaged;
         f.reason = "it does not hold the samples that were prepared";
     }
+    drop_outsiders(report.files);
     drop_duplicates(report.files);
 
     std::vector<SplitCandidate> candidates;

@@ -78,7 +78,7 @@ class SampleSink {
 ScanReport scan(const std::filesystem::path& folder, const ScanOptions& options = {}, const Progress& progress = {},
                 SampleSink* sink = nullptr);
 
-// For people: the files (all, or only those left out), the notes, the totals. Names are printed without control characters.
+// For people: the files (all, or only those that cannot be used), the notes, the totals. Names are printed without control characters.
 std::string to_text(const ScanReport& report, bool all_files = true);
 // {"folder", "sample_rate", "prepared", "files": [{"name", "used", "fault", "reason", "seconds", "rate", "channels", "format", "peak", "clipped"}],
 //  "parts": [{"name", "split", "begin", "end"}], "splits": {"train": {"files", "seconds", "samples"}, ...}, "used", "skipped", "notes"}

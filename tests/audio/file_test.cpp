@@ -184,6 +184,22 @@ TEST(AudioReader, NoticesEveryTruncatedFormat) {
     }
 }
 
+TEST(AudioReader, NoticesDamageWithinAFlacFile) {
+    // FLAC frames carry checksums: a changed byte anywhere in the sound must not pass for sound.
+    const TemporaryFolder folder;
+    write_any(folder / "x.flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_16, test::noise(48000, 0.2, 5), 16000, 1);
+    const std::string whole = test::bytes_of(folder / "x.flac");
+    Random random(test::seed());
+    for (int round = 0; round < 20; ++round) {
+        std::string bytes = whole;
+        const size_t at = 9000 + random.below(bytes.size() - 9000);  // behind the header
+        bytes[at] = static_cast<char>(bytes[at] ^ (1 << random.below(8)));
+        test::write_bytes(folder / "x.flac", bytes);
+        const AudioFault fault = fault_of(folder / "x.flac");
+        EXPECT_TRUE(fault == AudioFault::damaged || fault == AudioFault::truncated) << at << ": " << name_of(fault) << ", seed " << test::seed();
+    }
+}
+
 TEST(AudioReader, NeverCrashesOnDamagedFiles) {
     // Bytes overwritten at random, mostly in the header, in seven formats. Whatever comes of it: samples that are finite and not more than
     // the file can hold, or an AudioError.

@@ -133,6 +133,23 @@ TEST(Quantize, SegmentMinmaxScalesToTheSegment) {
     }
 }
 
+TEST(Quantize, SegmentMinmaxOfLongSegmentsIsThatOfTheirSamples) {
+    // Long segments go by a table; every value of the whole range, of a narrow one, and noise.
+    std::vector<int16_t> all, narrow;
+    for (int v = -32768; v <= 32767; ++v) all.push_back(static_cast<int16_t>(v));
+    for (int i = 0; i < 6000; ++i) narrow.push_back(static_cast<int16_t>(100 + i % 40));
+    const auto random = test::noise16(10000, 0.05, test::seed());
+    for (const auto& samples : {all, narrow, random}) {
+        const auto [low, high] = std::minmax_element(samples.begin(), samples.end());
+        std::vector<uint8_t> codes(samples.size());
+        for (const Quantization q : both) {
+            encode_minmax(samples, q, codes);
+            for (size_t i = 0; i < samples.size(); ++i)
+                ASSERT_EQ(codes[i], encode_minmax(samples[i] / 32768.0, *low / 32768.0, *high / 32768.0, q)) << name_of(q) << " " << samples[i];
+        }
+    }
+}
+
 TEST(Quantize, SegmentMinmaxOfAConstantIsTheLowestCode) {
     const std::vector<int16_t> samples(10, 77);
     std::vector<uint8_t> codes(10, 99);
