@@ -36,13 +36,14 @@ const Pcm16Table& pcm16_table(Quantization quantization) {
     return quantization == Quantization::mu_law ? *mu : *linear;
 }
 
-// From here on a table of the segment's values is quicker than a logarithm a sample: codes grow with the sample, so halving finds the 255 steps with
-// some 4000 logarithms.
+// From here on a table of the segment's values is quicker than a logarithm a sample: codes grow with the
+// sample, so halving finds the 255 steps with some 4000 logarithms.
 constexpr size_t few_samples = 4096;
 
 // table[v - base] = code(v) for v in [low, high], given the codes of both ends.
 template <class F>
-void fill_monotone(std::vector<uint8_t>& table, int base, int low, int high, uint8_t at_low, uint8_t at_high, const F& code) {
+void fill_monotone(std::vector<uint8_t>& table, int base, int low, int high, uint8_t at_low, uint8_t at_high,
+                   const F& code) {
     if (at_low == at_high || high - low <= 1) {
         std::fill(table.begin() + (low - base), table.begin() + (high - base), at_low);
         table[static_cast<size_t>(high - base)] = at_high;
@@ -56,7 +57,8 @@ void fill_monotone(std::vector<uint8_t>& table, int base, int low, int high, uin
 
 std::array<float, code_count> make_decode_table(Quantization quantization) {
     std::array<float, code_count> table{};
-    for (int q = 0; q < code_count; ++q) table[static_cast<size_t>(q)] = static_cast<float>(decode(q, quantization));
+    for (int q = 0; q < code_count; ++q)
+        table[static_cast<size_t>(q)] = static_cast<float>(decode(q, quantization));
     return table;
 }
 
@@ -66,8 +68,12 @@ void require_same(size_t a, size_t b) {
 
 }  // namespace
 
-const char* name_of(Quantization quantization) { return quantization == Quantization::mu_law ? "mu-law" : "linear"; }
-const char* name_of(Scaling scaling) { return scaling == Scaling::full_scale ? "full-scale" : "segment-minmax"; }
+const char* name_of(Quantization quantization) {
+    return quantization == Quantization::mu_law ? "mu-law" : "linear";
+}
+const char* name_of(Scaling scaling) {
+    return scaling == Scaling::full_scale ? "full-scale" : "segment-minmax";
+}
 
 Quantization parse_quantization(const std::string& name) {
     for (const auto q : {Quantization::mu_law, Quantization::linear})
@@ -96,7 +102,8 @@ double decode(int code, Quantization quantization) {
 
 void encode(std::span<const float> samples, Quantization quantization, std::span<uint8_t> codes) {
     require_same(samples.size(), codes.size());
-    for (size_t i = 0; i < samples.size(); ++i) codes[i] = encode(static_cast<double>(samples[i]), quantization);
+    for (size_t i = 0; i < samples.size(); ++i)
+        codes[i] = encode(static_cast<double>(samples[i]), quantization);
 }
 
 void decode(std::span<const uint8_t> codes, Quantization quantization, std::span<float> samples) {
@@ -106,7 +113,8 @@ void decode(std::span<const uint8_t> codes, Quantization quantization, std::span
 }
 
 const std::array<float, code_count>& decode_table(Quantization quantization) {
-    static const auto mu = make_decode_table(Quantization::mu_law), linear = make_decode_table(Quantization::linear);
+    static const auto mu = make_decode_table(Quantization::mu_law),
+                      linear = make_decode_table(Quantization::linear);
     return quantization == Quantization::mu_law ? mu : linear;
 }
 

@@ -1,5 +1,5 @@
-// Playing through PortAudio and ALSA into a file, by ALSA's own plug-ins: the whole path but the loudspeaker. In a program of its own,
-// because ALSA reads its configuration once.
+// Playing through PortAudio and ALSA into a file, by ALSA's own plug-ins: the whole path but the loudspeaker.
+// In a program of its own, because ALSA reads its configuration once.
 #include <algorithm>
 #include <cstdlib>
 
@@ -14,12 +14,15 @@ using test::TemporaryFolder;
 class DeviceOutput : public testing::Test {
   protected:
     void SetUp() override {
-        test::write_bytes(folder_ / "asound.conf", "pcm.nothing { type null }\npcm.!default { type null }\nctl.!default { type hw card 0 }\n"
-                                                   "pcm.nigiri_test { type file slave.pcm nothing file \"" +
-                                                       recorded().string() + "\" format raw }\n");
+        test::write_bytes(
+            folder_ / "asound.conf",
+            "pcm.nothing { type null }\npcm.!default { type null }\nctl.!default { type hw card 0 }\n"
+            "pcm.nigiri_test { type file slave.pcm nothing file \"" +
+                recorded().string() + "\" format raw }\n");
         ::setenv("ALSA_CONFIG_PATH", (folder_ / "asound.conf").c_str(), 1);
         bool there = false;
-        for (const OutputDevice& d : output_devices()) there = there || d.name.find("nigiri_test") != std::string::npos;
+        for (const OutputDevice& d : output_devices())
+            there = there || d.name.find("nigiri_test") != std::string::npos;
         if (!there) GTEST_SKIP() << "PortAudio has no ALSA here";
     }
 
@@ -47,7 +50,8 @@ TEST_F(DeviceOutput, PlaysEverySampleInOrder) {
         EXPECT_EQ(output->played(), 30000);
         EXPECT_EQ(output->queued(), 0);
     }
-    // The null device takes samples faster than they are made, so gaps of silence may lie between, each followed by a fade in.
+    // The null device takes samples faster than they are made, so gaps of silence may lie between, each
+    // followed by a fade in.
     const auto got = heard();
     ASSERT_GE(got.size(), x.size());
     size_t next = 0, exact = 0, gap = 0;
@@ -71,7 +75,8 @@ TEST_F(DeviceOutput, ConvertsToTheDevicesRate) {
     // PortAudio asks ALSA for rates up to 192000 only; what is higher is converted to the device's own 44100.
     std::string message;
     const auto output = open_output("nigiri_test", 400000, message);
-    EXPECT_NE(output->description().find("44100 Hz, from 400000 Hz"), std::string::npos) << output->description();
+    EXPECT_NE(output->description().find("44100 Hz, from 400000 Hz"), std::string::npos)
+        << output->description();
     EXPECT_TRUE(play(*output, test::sine(440, 1.0, 400000)));
     EXPECT_NEAR(static_cast<double>(output->played()), 400000, 10);
 }

@@ -1,7 +1,8 @@
 // Judge of quantize.safetensors.
+#include "audio/quantize.h"
+
 #include <algorithm>
 
-#include "audio/quantize.h"
 #include "tests/golden/golden.h"
 
 namespace nigiri::golden {
@@ -17,8 +18,11 @@ void quantize(const SafeTensorsFile& file, DType dtype) {
         ASSERT_EQ(encoded.size(), audio.size());
         ASSERT_EQ(decoded.size(), codes.size());
         // The published encoders scale to the clip's extremes first.
-        for (size_t i = 0; i < audio.size(); ++i) EXPECT_EQ(encode_minmax(audio[i], *low, *high, q), encoded[i]) << name << "[" << i << "]";
-        for (size_t i = 0; i < codes.size(); ++i) EXPECT_NEAR(decode(static_cast<int>(codes[i]), q), decoded[i], tolerance(dtype)) << name << "[" << i << "]";
+        for (size_t i = 0; i < audio.size(); ++i)
+            EXPECT_EQ(encode_minmax(audio[i], *low, *high, q), encoded[i]) << name << "[" << i << "]";
+        for (size_t i = 0; i < codes.size(); ++i)
+            EXPECT_NEAR(decode(static_cast<int>(codes[i]), q), decoded[i], tolerance(dtype))
+                << name << "[" << i << "]";
     }
 }
 
