@@ -18,7 +18,9 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-double decibels(double amplitude) { return amplitude > 0 ? 20 * std::log10(amplitude) : -infinity; }
+double decibels(double amplitude) {
+    return amplitude > 0 ? 20 * std::log10(amplitude) : -infinity;
+}
 
 void check_rate(int rate) {
     if (rate < 1) throw Error("sound at " + std::to_string(rate) + " Hz cannot be analysed");
@@ -62,7 +64,8 @@ Level measure_level(std::span<const float> samples, int rate, const LevelOptions
 
 double integrated_loudness(std::span<const float> samples, int rate) {
     check_rate(rate);
-    const std::unique_ptr<ebur128_state, DestroyMeter> meter(ebur128_init(1, static_cast<unsigned long>(rate), EBUR128_MODE_I));
+    const std::unique_ptr<ebur128_state, DestroyMeter> meter(
+        ebur128_init(1, static_cast<unsigned long>(rate), EBUR128_MODE_I));
     if (!meter) throw Error("loudness cannot be measured at " + std::to_string(rate) + " Hz");
     std::vector<float> block;
     for (size_t at = 0; at < samples.size(); at += block.size()) {
@@ -70,7 +73,8 @@ double integrated_loudness(std::span<const float> samples, int rate) {
         block.assign(part.begin(), part.end());
         for (float& x : block)
             if (!std::isfinite(x)) x = 0;
-        if (ebur128_add_frames_float(meter.get(), block.data(), block.size()) != EBUR128_SUCCESS) throw Error("loudness cannot be measured: out of memory");
+        if (ebur128_add_frames_float(meter.get(), block.data(), block.size()) != EBUR128_SUCCESS)
+            throw Error("loudness cannot be measured: out of memory");
     }
     double loudness = -infinity;
     if (ebur128_loudness_global(meter.get(), &loudness) != EBUR128_SUCCESS) return -infinity;
@@ -82,7 +86,8 @@ double spectral_flatness(std::span<const float> samples, int rate) {
     SpectrumOptions options;
     options.hop = 512;
     options.centred = false;
-    // Parseval: a frame of RMS r has the mean power r^2 * sum of the squared window, which is 3/8 of its length.
+    // Parseval: a frame of RMS r has the mean power r^2 * sum of the squared window, which is 3/8 of its
+    // length.
     const double audible = std::pow(10, -60 / 10.0) * options.window * 3 / 8;
     double sum = 0;
     int64_t counted = 0;
@@ -105,7 +110,8 @@ double spectral_flatness(std::span<const float> samples, int rate) {
 std::vector<double> onsets(std::span<const float> samples, int rate) {
     check_rate(rate);
     MelOptions options;
-    options.window = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::max(16, rate * 64 / 1000 + rate / 100))));
+    options.window =
+        static_cast<int>(std::bit_floor(static_cast<unsigned>(std::max(16, rate * 64 / 1000 + rate / 100))));
     options.hop = std::max(1, options.window / 4);
     options.centred = false;
     options.bands = 40;
@@ -135,7 +141,8 @@ std::vector<double> onsets(std::span<const float> samples, int rate) {
             sum += there;
             ++count;
         }
-        // A rise from frame t - 1 to t comes from the samples frame t has beyond it; weighed by the window, the onset lies near its third quarter.
+        // A rise from frame t - 1 to t comes from the samples frame t has beyond it; weighed by the window,
+        // the onset lies near its third quarter.
         if (peak && here - sum / static_cast<double>(count) >= threshold)
             times.push_back((static_cast<double>(t * options.hop) + 0.75 * options.window) / rate);
     }
@@ -149,7 +156,8 @@ Analysis analyse(std::span<const float> samples, int rate, const LevelOptions& o
     a.loudness_lufs = integrated_loudness(samples, rate);
     a.flatness = spectral_flatness(samples, rate);
     a.onsets_per_second = a.seconds > 0 ? static_cast<double>(onsets(samples, rate).size()) / a.seconds : 0;
-    if (std::any_of(samples.begin(), samples.end(), [](float x) { return !std::isfinite(x); })) a.warnings.push_back("not a number");
+    if (std::any_of(samples.begin(), samples.end(), [](float x) { return !std::isfinite(x); }))
+        a.warnings.push_back("not a number");
     if (a.level.silent_share >= 0.98) a.warnings.push_back("silent");
     if (a.level.clipped_share > 0.01) a.warnings.push_back("clipped");
     if (std::abs(a.level.dc) > 0.05) a.warnings.push_back("constant offset");
@@ -158,7 +166,9 @@ Analysis analyse(std::span<const float> samples, int rate, const LevelOptions& o
 }
 
 nlohmann::json to_json(const Analysis& a) {
-    const auto finite = [](double x) { return std::isfinite(x) ? nlohmann::json(x) : nlohmann::json(nullptr); };
+    const auto finite = [](double x) {
+        return std::isfinite(x) ? nlohmann::json(x) : nlohmann::json(nullptr);
+    };
     return {{"seconds", a.seconds},
             {"peak_dbfs", finite(a.level.peak_dbfs)},
             {"rms_dbfs", finite(a.level.rms_dbfs)},
@@ -172,8 +182,10 @@ nlohmann::json to_json(const Analysis& a) {
 }
 
 std::string to_text(const Analysis& a) {
-    std::string text = duration(a.seconds) + ", peak " + shown(a.level.peak_dbfs, 1) + " dBFS, RMS " + shown(a.level.rms_dbfs, 1) + " dBFS, " +
-                       shown(a.loudness_lufs, 1) + " LUFS, flatness " + shown(a.flatness, 2) + ", " + shown(a.onsets_per_second, 1) + " onsets/s";
+    std::string text = duration(a.seconds) + ", peak " + shown(a.level.peak_dbfs, 1) + " dBFS, RMS " +
+                       shown(a.level.rms_dbfs, 1) + " dBFS, " + shown(a.loudness_lufs, 1) +
+                       " LUFS, flatness " + shown(a.flatness, 2) + ", " + shown(a.onsets_per_second, 1) +
+                       " onsets/s";
     for (const std::string& w : a.warnings) text += ", " + w + "!";
     return text;
 }

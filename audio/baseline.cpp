@@ -26,7 +26,8 @@ void walk(const Dataset& data, Split split, int64_t segment_length, const Progre
 
 }  // namespace
 
-ContextModel ContextModel::fit(const Dataset& data, Split split, int order, int64_t segment_length, const Progress& progress) {
+ContextModel ContextModel::fit(const Dataset& data, Split split, int order, int64_t segment_length,
+                               const Progress& progress) {
     if (order < 0 || order > 2) throw Error("context models have order 0, 1 or 2");
     if (data.samples(split) == 0) throw Error(std::string("there is no audio for ") + name_of(split));
     ContextModel model;
@@ -48,26 +49,30 @@ ContextModel ContextModel::fit(const Dataset& data, Split split, int order, int6
                 const uint32_t n = model.counts_[k][context * code_count + code];
                 model.totals_[k][context] += n;
                 // Forgetting the oldest code of the context leaves its last k - 1.
-                if (k > 0) model.counts_[k - 1][context % (contexts_here / code_count) * code_count + code] += n;
+                if (k > 0)
+                    model.counts_[k - 1][context % (contexts_here / code_count) * code_count + code] += n;
             }
     }
     return model;
 }
 
 double ContextModel::probability(int code, int previous, int before) const {
-    const size_t c = static_cast<size_t>(code), contexts[] = {0, static_cast<size_t>(previous),
-                                                              static_cast<size_t>(before) * code_count + static_cast<size_t>(previous)};
+    const size_t c = static_cast<size_t>(code),
+                 contexts[] = {0, static_cast<size_t>(previous),
+                               static_cast<size_t>(before) * code_count + static_cast<size_t>(previous)};
     double p = (counts_[0][c] + 0.5) / (totals_[0][0] + 0.5 * code_count);
     for (size_t k = 1; k < counts_.size(); ++k)
         p = (counts_[k][contexts[k] * code_count + c] + prior * p) / (totals_[k][contexts[k]] + prior);
     return p;
 }
 
-double ContextModel::bits_per_sample(const Dataset& data, Split split, int64_t segment_length, const Progress& progress) const {
+double ContextModel::bits_per_sample(const Dataset& data, Split split, int64_t segment_length,
+                                     const Progress& progress) const {
     double bits = 0;
     int64_t samples = 0;
     walk(data, split, segment_length, progress, [&](size_t code, size_t previous, size_t before) {
-        bits -= std::log2(probability(static_cast<int>(code), static_cast<int>(previous), static_cast<int>(before)));
+        bits -= std::log2(
+            probability(static_cast<int>(code), static_cast<int>(previous), static_cast<int>(before)));
         ++samples;
     });
     return samples > 0 ? bits / static_cast<double>(samples) : std::numeric_limits<double>::quiet_NaN();

@@ -59,7 +59,8 @@ class DatasetBuilder : public SampleSink {
     std::vector<Recording> whole_;
 };
 
-Dataset Dataset::load(const std::filesystem::path& folder, const DataOptions& options, const Progress& progress) {
+Dataset Dataset::load(const std::filesystem::path& folder, const DataOptions& options,
+                      const Progress& progress) {
     DatasetBuilder builder(options);
     ScanOptions scan_options;
     scan_options.sample_rate = options.sample_rate;
@@ -75,12 +76,14 @@ Dataset Dataset::load(const std::filesystem::path& folder, const DataOptions& op
                 break;
             }
         throw Error("no usable training audio in '" + folder.string() + "' (" + why + ")",
-                    "give a folder of sound files (WAV, FLAC, Ogg, MP3, AIFF); `prepare` lists what is wrong with each");
+                    "give a folder of sound files (WAV, FLAC, Ogg, MP3, AIFF); `prepare` lists what is wrong "
+                    "with each");
     }
     return builder.finish(std::move(report));
 }
 
-Dataset Dataset::from_samples(const std::vector<std::vector<int16_t>>& train, const std::vector<std::vector<int16_t>>& valid,
+Dataset Dataset::from_samples(const std::vector<std::vector<int16_t>>& train,
+                              const std::vector<std::vector<int16_t>>& valid,
                               const std::vector<std::vector<int16_t>>& test, const DataOptions& options) {
     Dataset data;
     data.options_ = options;
@@ -111,11 +114,13 @@ int64_t Dataset::samples(Split split) const {
 void Dataset::codes(Split split, const Segment& segment, std::span<uint8_t> codes) const {
     const auto& all = recordings(split);
     if (segment.recording >= all.size() || segment.begin < 0 || segment.length < 0 ||
-        segment.begin > all[segment.recording].samples() - segment.length || static_cast<int64_t>(codes.size()) != segment.length)
+        segment.begin > all[segment.recording].samples() - segment.length ||
+        static_cast<int64_t>(codes.size()) != segment.length)
         throw Error("a segment lies outside its recording");
     const Recording& r = all[segment.recording];
     if (options_.scaling == Scaling::segment_minmax)
-        encode_minmax(std::span(r.pcm).subspan(static_cast<size_t>(segment.begin), codes.size()), options_.quantization, codes);
+        encode_minmax(std::span(r.pcm).subspan(static_cast<size_t>(segment.begin), codes.size()),
+                      options_.quantization, codes);
     else
         std::copy_n(r.codes.begin() + segment.begin, segment.length, codes.begin());
 }
@@ -139,7 +144,8 @@ std::vector<Segment> Dataset::segments(Split split, int64_t length) const {
     const auto& all = recordings(split);
     for (size_t i = 0; i < all.size(); ++i) {
         const int64_t samples = all[i].samples(), step = length > 0 ? length : samples;
-        for (int64_t begin = 0; begin < samples; begin += step) out.push_back({i, begin, std::min(step, samples - begin)});
+        for (int64_t begin = 0; begin < samples; begin += step)
+            out.push_back({i, begin, std::min(step, samples - begin)});
     }
     return out;
 }
@@ -162,8 +168,10 @@ Segment Dataset::random_segment(Split split, Random& random, int64_t length) con
     return {i, static_cast<int64_t>(random.below(places)), std::min(samples, length)};
 }
 
-void Dataset::row(Split split, const Segment& segment, int64_t length, std::span<int32_t> inputs, std::span<int32_t> targets) const {
-    if (length < segment.length || static_cast<int64_t>(inputs.size()) != length || inputs.size() != targets.size())
+void Dataset::row(Split split, const Segment& segment, int64_t length, std::span<int32_t> inputs,
+                  std::span<int32_t> targets) const {
+    if (length < segment.length || static_cast<int64_t>(inputs.size()) != length ||
+        inputs.size() != targets.size())
         throw Error("a row of training data has another length than its segment needs");
     thread_local std::vector<uint8_t> q;
     q.resize(static_cast<size_t>(segment.length));
@@ -175,14 +183,15 @@ void Dataset::row(Split split, const Segment& segment, int64_t length, std::span
     if (!q.empty()) std::copy(q.begin(), q.end() - 1, inputs.begin() + 1);
 }
 
-void Dataset::sample_batch(Split split, Random& random, int batch, int64_t length, std::vector<int32_t>& inputs,
-                           std::vector<int32_t>& targets) const {
+void Dataset::sample_batch(Split split, Random& random, int batch, int64_t length,
+                           std::vector<int32_t>& inputs, std::vector<int32_t>& targets) const {
     if (batch < 1 || length < 1) throw Error("a batch needs at least one row and one sample");
     const size_t row_length = static_cast<size_t>(length), size = static_cast<size_t>(batch) * row_length;
     inputs.resize(size);
     targets.resize(size);
     for (size_t b = 0; b < static_cast<size_t>(batch); ++b)
-        row(split, random_segment(split, random, length), length, std::span(inputs).subspan(b * row_length, row_length),
+        row(split, random_segment(split, random, length), length,
+            std::span(inputs).subspan(b * row_length, row_length),
             std::span(targets).subspan(b * row_length, row_length));
 }
 

@@ -21,8 +21,8 @@ RealFft::RealFft(int size) : size_(size) {
 void RealFft::forward(std::span<const double> x, std::span<std::complex<double>> out) {
     if (x.size() != static_cast<size_t>(size_) || out.size() != static_cast<size_t>(bins()))
         throw Error("a spectrum needs as many samples as its size says");
-    // Even samples as real parts and odd ones as imaginary parts: one complex transform of half the size, then the two halves are
-    // told apart by their symmetry.
+    // Even samples as real parts and odd ones as imaginary parts: one complex transform of half the size,
+    // then the two halves are told apart by their symmetry.
     const size_t half = work_.size();
     for (size_t i = 0, reversed = 0; i < half; ++i) {
         work_[reversed] = {x[2 * i], x[2 * i + 1]};
@@ -34,14 +34,16 @@ void RealFft::forward(std::span<const double> x, std::span<std::complex<double>>
         const size_t stride = 2 * half / length;
         for (size_t begin = 0; begin < half; begin += length)
             for (size_t k = 0; k < length / 2; ++k) {
-                const std::complex<double> a = work_[begin + k], b = work_[begin + k + length / 2] * twiddles_[k * stride];
+                const std::complex<double> a = work_[begin + k],
+                                           b = work_[begin + k + length / 2] * twiddles_[k * stride];
                 work_[begin + k] = a + b;
                 work_[begin + k + length / 2] = a - b;
             }
     }
     for (size_t k = 0; k <= half; ++k) {
         const std::complex<double> z = work_[k % half], mirrored = std::conj(work_[(half - k) % half]);
-        const std::complex<double> even = 0.5 * (z + mirrored), odd = std::complex<double>(0, -0.5) * (z - mirrored);
+        const std::complex<double> even = 0.5 * (z + mirrored),
+                                   odd = std::complex<double>(0, -0.5) * (z - mirrored);
         out[k] = even + (k < half ? twiddles_[k] : std::complex<double>(-1)) * odd;
     }
 }

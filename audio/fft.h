@@ -1,5 +1,5 @@
-// A small real Fourier transform for analysis: double precision, powers of two. (The kernels' transform is built for long
-// convolutions in float32 and plans ahead; a few thousand windows of 1024 need neither.)
+// A small real Fourier transform for analysis: double precision, powers of two. (The kernels' transform is
+// built for long convolutions in float32 and plans ahead; a few thousand windows of 1024 need neither.)
 #pragma once
 
 #include <complex>

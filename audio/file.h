@@ -1,6 +1,6 @@
-// Reading sound files: whatever libsndfile reads (WAV, FLAC, Ogg Vorbis and Opus, MP3, AIFF, CAF, AU, ...) as mono samples at a
-// wanted rate. Files are untrusted: every one ends in samples or in an AudioError, and the memory used does not depend on what
-// a header claims.
+// Reading sound files: whatever libsndfile reads (WAV, FLAC, Ogg Vorbis and Opus, MP3, AIFF, CAF, AU, ...) as
+// mono samples at a wanted rate. Files are untrusted: every one ends in samples or in an AudioError, and the
+// memory used does not depend on what a header claims.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,7 @@ class AudioError : public Error {
 };
 
 struct AudioInfo {
-    int rate = 0;         // Hz, of the file
+    int rate = 0;  // Hz, of the file
     int channels = 0;
     int64_t frames = -1;  // as the header says; -1 where it does not know
     uint64_t bytes = 0;   // size of the file
@@ -65,15 +65,16 @@ inline constexpr int max_hours = 24;
 // Reads one file in blocks: channels averaged, then resampled to `rate` Hz (0: the file's own rate).
 class AudioReader {
   public:
-    // Throws AudioError: unreadable, not_regular, not_audio, bad_format, empty, truncated (known from the container's header).
+    // Throws AudioError: unreadable, not_regular, not_audio, bad_format, empty, truncated (known from the
+    // container's header).
     explicit AudioReader(const std::filesystem::path& path, int rate = 0);
     ~AudioReader();
     AudioReader(AudioReader&&) noexcept;
 
     const AudioInfo& info() const;
     int rate() const;  // of the samples read() gives
-    // The next samples, as many as fit; fewer only at the end, 0 after it. Throws AudioError: non_finite, truncated, damaged,
-    // too_long.
+    // The next samples, as many as fit; fewer only at the end, 0 after it. Throws AudioError: non_finite,
+    // truncated, damaged, too_long.
     size_t read(std::span<float> out);
     // Share of the file's promised frames read so far, in [0, 1].
     double fraction() const;
@@ -96,7 +97,8 @@ Audio read_audio(const std::filesystem::path& path, int rate = 0, const Progress
 // The header only.
 AudioInfo read_audio_info(const std::filesystem::path& path);
 
-// Text fields of a sound file by name: title, copyright, software, artist, comment, date, album, license, tracknumber, genre.
+// Text fields of a sound file by name: title, copyright, software, artist, comment, date, album, license,
+// tracknumber, genre.
 using Tags = std::map<std::string, std::string>;
 Tags read_tags(const std::filesystem::path& path);
 

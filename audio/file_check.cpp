@@ -9,7 +9,8 @@
 namespace nigiri {
 namespace {
 
-// Sizes from here on are what sox, ffmpeg and others write when they cannot come back to fill the real one in.
+// Sizes from here on are what sox, ffmpeg and others write when they cannot come back to fill the real one
+// in.
 constexpr uint64_t pipe_placeholder = 0x7FFFF000;
 
 struct Reader {
@@ -17,7 +18,8 @@ struct Reader {
     uint64_t bytes;
 
     bool get(uint64_t at, uint8_t* out, size_t n) const {
-        return at <= bytes && bytes - at >= n && ::pread(fd, out, n, static_cast<off_t>(at)) == static_cast<ssize_t>(n);
+        return at <= bytes && bytes - at >= n &&
+               ::pread(fd, out, n, static_cast<off_t>(at)) == static_cast<ssize_t>(n);
     }
 };
 
@@ -27,9 +29,12 @@ uint64_t integer(const uint8_t* p, int bytes, bool big) {
     return x;
 }
 
-bool is(const uint8_t* p, const char* id) { return std::memcmp(p, id, 4) == 0; }
+bool is(const uint8_t* p, const char* id) {
+    return std::memcmp(p, id, 4) == 0;
+}
 
-// RIFF, RIFX, RF64 and FORM: four letters and a 32-bit size, then chunks of the same shape, padded to even sizes.
+// RIFF, RIFX, RF64 and FORM: four letters and a 32-bit size, then chunks of the same shape, padded to even
+// sizes.
 bool iff(const Reader& file, bool big, const char* sound) {
     uint64_t at = 12, wide_size = 0;
     for (int chunk = 0; chunk < 4096; ++chunk) {
@@ -38,11 +43,14 @@ bool iff(const Reader& file, bool big, const char* sound) {
         uint64_t size = integer(head + 4, 4, big);
         if (is(head, "ds64") && file.get(at, head, 24)) wide_size = integer(head + 16, 8, false);
         if (is(head, sound)) {
-            if (size == 0xFFFFFFFF && wide_size) size = wide_size;
-            else if (size >= pipe_placeholder) return false;
+            if (size == 0xFFFFFFFF && wide_size)
+                size = wide_size;
+            else if (size >= pipe_placeholder)
+                return false;
             return size > file.bytes - at - 8;
         }
-        if (size > file.bytes - at - 8) return false;  // a strange chunk, and no sound found: libsndfile judges
+        if (size > file.bytes - at - 8)
+            return false;  // a strange chunk, and no sound found: libsndfile judges
         at += 8 + size + (size & 1);
     }
     return false;
@@ -95,7 +103,8 @@ std::map<std::string, std::string> riff_info(int fd, uint64_t bytes) {
     uint64_t at = 12;
     for (int chunk = 0; chunk < 4096 && file.get(at, head, 12); ++chunk) {
         const uint64_t size = integer(head + 4, 4, false);
-        if (is(head, "LIST") && is(head + 8, "INFO") && size >= 4 && size <= bytes - at - 8) info_fields(file, at + 12, at + 8 + size, fields);
+        if (is(head, "LIST") && is(head + 8, "INFO") && size >= 4 && size <= bytes - at - 8)
+            info_fields(file, at + 12, at + 8 + size, fields);
         at += 8 + size + (size & 1);
     }
     return fields;

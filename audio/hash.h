@@ -14,7 +14,8 @@ inline uint64_t fnv1a(std::string_view bytes, uint64_t hash = fnv1a_basis) {
     return hash;
 }
 
-// Of 16-bit samples, low byte first: the same on every machine, and for every way of cutting them into blocks.
+// Of 16-bit samples, low byte first: the same on every machine, and for every way of cutting them into
+// blocks.
 inline uint64_t fnv1a(std::span<const int16_t> samples, uint64_t hash = fnv1a_basis) {
     for (const int16_t v : samples) {
         hash = (hash ^ (static_cast<uint16_t>(v) & 0xFF)) * fnv1a_prime;

@@ -90,7 +90,8 @@ std::optional<Manifest> read_manifest(const std::filesystem::path& folder) {
     Manifest manifest;
     try {
         if (j.at("version").get<int>() != format_version)
-            throw Error("'" + path.string() + "' is of a version this program does not know", "use a newer version of the program");
+            throw Error("'" + path.string() + "' is of a version this program does not know",
+                        "use a newer version of the program");
         manifest.complete = j.at("complete").get<bool>();
         manifest.source = j.at("source").get<std::string>();
         manifest.sample_rate = j.at("sample_rate").get<int>();
@@ -112,20 +113,19 @@ std::optional<Manifest> read_manifest(const std::filesystem::path& folder) {
 void write_manifest(const std::filesystem::path& folder, const Manifest& manifest) {
     json files = json::array();
     for (const ManifestEntry& e : manifest.files) files.push_back(json_of(e, manifest.sample_rate));
-    const json j = {{"format", format_name},
-                    {"version", format_version},
-                    {"complete", manifest.complete},
-                    {"source", manifest.source},
-                    {"sample_rate", manifest.sample_rate},
-                    {"seed", manifest.seed},
-                    {"files", std::move(files)}};
+    const json j = {
+        {"format", format_name},     {"version", format_version},           {"complete", manifest.complete},
+        {"source", manifest.source}, {"sample_rate", manifest.sample_rate}, {"seed", manifest.seed},
+        {"files", std::move(files)}};
     const std::string text = j.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
     const std::filesystem::path path = folder / manifest_name;
-    const std::filesystem::path temporary = folder / (".nigiri-manifest-" + std::to_string(::getpid()) + ".part");
+    const std::filesystem::path temporary =
+        folder / (".nigiri-manifest-" + std::to_string(::getpid()) + ".part");
     const auto fail = [&] {
         const std::string reason = std::strerror(errno);
         ::unlink(temporary.c_str());
-        throw Error("cannot write '" + path.string() + "': " + reason, "check the folder, its permissions and the free space");
+        throw Error("cannot write '" + path.string() + "': " + reason,
+                    "check the folder, its permissions and the free space");
     };
     const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) fail();
@@ -133,8 +133,10 @@ void write_manifest(const std::filesystem::path& folder, const Manifest& manifes
     bool good = true;
     while (good && done < text.size()) {
         const ssize_t n = ::write(fd, text.data() + done, text.size() - done);
-        if (n > 0) done += static_cast<size_t>(n);
-        else good = n < 0 && errno == EINTR;
+        if (n > 0)
+            done += static_cast<size_t>(n);
+        else
+            good = n < 0 && errno == EINTR;
     }
     good = good && ::fsync(fd) == 0;
     good = ::close(fd) == 0 && good;

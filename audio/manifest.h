@@ -37,7 +37,8 @@ struct Manifest {
 
 inline constexpr const char* manifest_name = "manifest.json";
 
-// Empty where `folder` has no manifest, or one of another program. Throws Error where it is ours but damaged or too new.
+// Empty where `folder` has no manifest, or one of another program. Throws Error where it is ours but damaged
+// or too new.
 std::optional<Manifest> read_manifest(const std::filesystem::path& folder);
 // Temporary name, flush, rename.
 void write_manifest(const std::filesystem::path& folder, const Manifest& manifest);

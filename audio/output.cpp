@@ -24,7 +24,8 @@ void check_rate(int rate) {
 
 class NullOutput : public AudioOutput {
   public:
-    NullOutput(int rate, bool real_time) : AudioOutput(rate), queue_(static_cast<size_t>(queue_seconds * rate)), real_time_(real_time) {
+    NullOutput(int rate, bool real_time)
+        : AudioOutput(rate), queue_(static_cast<size_t>(queue_seconds * rate)), real_time_(real_time) {
         if (real_time) thread_ = std::jthread([this](const std::stop_token& stop) { consume(stop); });
     }
 
@@ -70,7 +71,8 @@ class NullOutput : public AudioOutput {
 
 class FileOutput : public AudioOutput {
   public:
-    FileOutput(const std::filesystem::path& path, int rate) : AudioOutput(rate), path_(path), writer_(path, rate) {}
+    FileOutput(const std::filesystem::path& path, int rate)
+        : AudioOutput(rate), path_(path), writer_(path, rate) {}
 
     std::string description() const override { return "file " + path_.string(); }
     size_t write(std::span<const float> samples) override {
@@ -104,7 +106,8 @@ std::string lower(std::string s) {
 std::string list_of(const std::vector<OutputDevice>& devices) {
     if (devices.empty()) return "there is no sound device; use null or file:PATH";
     std::string text = "there are:";
-    for (const OutputDevice& d : devices) text += " " + std::to_string(d.index) + " (" + d.name + ")" + (&d == &devices.back() ? "" : ",");
+    for (const OutputDevice& d : devices)
+        text += " " + std::to_string(d.index) + " (" + d.name + ")" + (&d == &devices.back() ? "" : ",");
     return text;
 }
 
@@ -133,7 +136,9 @@ std::unique_ptr<AudioOutput> open_output(const std::string& what, int rate, std:
         }
     }
     const auto devices = output_devices();
-    const bool number = std::all_of(what.begin(), what.end(), [](unsigned char c) { return std::isdigit(c); }) && what.size() < 6;
+    const bool number =
+        std::all_of(what.begin(), what.end(), [](unsigned char c) { return std::isdigit(c); }) &&
+        what.size() < 6;
     for (const OutputDevice& d : devices)
         if (number ? d.index == std::stoi(what) : lower(d.name).find(lower(what)) != std::string::npos)
             return open_device_output(rate, d.index);
@@ -143,7 +148,8 @@ std::unique_ptr<AudioOutput> open_output(const std::string& what, int rate, std:
 bool play(AudioOutput& output, std::span<const float> samples, const Progress& progress) {
     const int64_t before = output.played(), total = static_cast<int64_t>(samples.size());
     const auto tell = [&] {
-        const double share = total > 0 ? static_cast<double>(output.played() - before) / static_cast<double>(total) : 1;
+        const double share =
+            total > 0 ? static_cast<double>(output.played() - before) / static_cast<double>(total) : 1;
         return !progress || progress(std::clamp(share, 0.0, 1.0), output.description());
     };
     const auto pause = std::chrono::milliseconds(20);

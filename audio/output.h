@@ -12,7 +12,8 @@
 
 namespace nigiri {
 
-// Takes mono samples in [-1, 1] at rate() from one thread. Nothing here waits; counts are in samples at rate().
+// Takes mono samples in [-1, 1] at rate() from one thread. Nothing here waits; counts are in samples at
+// rate().
 class AudioOutput {
   public:
     virtual ~AudioOutput() = default;
@@ -25,14 +26,15 @@ class AudioOutput {
     virtual size_t write(std::span<const float> samples) = 0;
     // Samples that write() would take now.
     virtual size_t room() const = 0;
-    // Taken but not yet played, and played, since the output was opened. (A device's own buffer counts as played.)
+    // Taken but not yet played, and played, since the output was opened. (A device's own buffer counts as
+    // played.)
     virtual int64_t queued() const = 0;
     virtual int64_t played() const = 0;
     // Times the output ran empty although finish() had not been called.
     virtual int64_t underruns() const = 0;
 
-    // Nothing more is coming for now; what a converter or a file still holds goes out. write() afterwards begins a new sound (of a file:
-    // throws Error).
+    // Nothing more is coming for now; what a converter or a file still holds goes out. write() afterwards
+    // begins a new sound (of a file: throws Error).
     virtual void finish() = 0;
     // Forgets what is queued.
     virtual void drop() = 0;
@@ -49,7 +51,8 @@ class AudioOutput {
 
 // Consumes in real time, as a device would, or at once. For machines without sound, and for tests.
 std::unique_ptr<AudioOutput> open_null_output(int rate, bool real_time = true);
-// Writes a 16-bit WAV or FLAC; finish() completes it (under its name only then). Destroyed unfinished, it leaves no file.
+// Writes a 16-bit WAV or FLAC; finish() completes it (under its name only then). Destroyed unfinished, it
+// leaves no file.
 std::unique_ptr<AudioOutput> open_file_output(const std::filesystem::path& path, int rate);
 
 struct OutputDevice {
@@ -61,15 +64,18 @@ struct OutputDevice {
 };
 // The devices PortAudio finds; empty where there are none.
 std::vector<OutputDevice> output_devices();
-// index -1: the default device. Where the device does not take `rate`, samples are converted to its own rate. Throws Error.
+// index -1: the default device. Where the device does not take `rate`, samples are converted to its own rate.
+// Throws Error.
 std::unique_ptr<AudioOutput> open_device_output(int rate, int index = -1);
 
-// "auto": the default device, or where there is none or it fails, the null output; `message` then says so and why.
-// "null", "file:PATH": those. Anything else: the device of this number, or the first whose name contains it (any case); Error with the
-// devices there are where none does, because a device that was asked for is not to be replaced in silence.
+// "auto": the default device, or where there is none or it fails, the null output; `message` then says so and
+// why. "null", "file:PATH": those. Anything else: the device of this number, or the first whose name contains
+// it (any case); Error with the devices there are where none does, because a device that was asked for is not
+// to be replaced in silence.
 std::unique_ptr<AudioOutput> open_output(const std::string& what, int rate, std::string& message);
 
-// Plays all samples and returns when they have been heard (of a file: written). Returns false if `progress` cancelled; then the sound stops.
+// Plays all samples and returns when they have been heard (of a file: written). Returns false if `progress`
+// cancelled; then the sound stops.
 bool play(AudioOutput& output, std::span<const float> samples, const Progress& progress = {});
 
 }  // namespace nigiri

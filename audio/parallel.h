@@ -1,4 +1,5 @@
-// Works through many files on a few threads while the calling thread reports progress. Private to the audio library.
+// Works through many files on a few threads while the calling thread reports progress. Private to the audio
+// library.
 #pragma once
 
 #include <algorithm>
@@ -31,11 +32,14 @@ class WorkMonitor {
     std::atomic<bool> stop_{false};
 };
 
-// Calls work(i, monitor) for i in [0, count), in order of i as threads become free. `total` is the sum of what the pieces add to the
-// monitor. `progress` is called on this thread only, with label(i) of the piece begun last. The first exception of a piece is thrown here.
+// Calls work(i, monitor) for i in [0, count), in order of i as threads become free. `total` is the sum of
+// what the pieces add to the monitor. `progress` is called on this thread only, with label(i) of the piece
+// begun last. The first exception of a piece is thrown here.
 template <class Work, class Label>
-void parallel_items(size_t count, int threads, uint64_t total, const Progress& progress, Label&& label, Work&& work) {
-    if (threads <= 0) threads = static_cast<int>(std::min(8u, std::max(1u, std::thread::hardware_concurrency())));
+void parallel_items(size_t count, int threads, uint64_t total, const Progress& progress, Label&& label,
+                    Work&& work) {
+    if (threads <= 0)
+        threads = static_cast<int>(std::min(8u, std::max(1u, std::thread::hardware_concurrency())));
     if (count > 0) report(progress, 0, label(0));
     WorkMonitor monitor;
     std::atomic<size_t> next{0};

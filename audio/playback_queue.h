@@ -10,8 +10,8 @@
 
 namespace nigiri {
 
-// The producer (any one thread) writes samples and changes the settings; the consumer (the audio callback) calls fill() and nothing else.
-// fill() never allocates, locks, waits or makes a system call.
+// The producer (any one thread) writes samples and changes the settings; the consumer (the audio callback)
+// calls fill() and nothing else. fill() never allocates, locks, waits or makes a system call.
 class PlaybackQueue {
   public:
     // Room for at least `capacity` mono samples.
@@ -24,9 +24,11 @@ class PlaybackQueue {
     size_t capacity() const noexcept { return ring_.capacity(); }
     // Forget what is queued.
     void drop() noexcept { ring_.drop(); }
-    // Nothing more is coming for now: running empty is then an end and no underrun. Writing again takes it back.
+    // Nothing more is coming for now: running empty is then an end and no underrun. Writing again takes it
+    // back.
     void set_finished(bool finished) noexcept { finished_.store(finished, std::memory_order_release); }
-    // Playback fades out or in within `fade` samples, so that neither pause nor volume clicks. While paused nothing is taken.
+    // Playback fades out or in within `fade` samples, so that neither pause nor volume clicks. While paused
+    // nothing is taken.
     void set_paused(bool paused) noexcept { paused_.store(paused, std::memory_order_relaxed); }
     bool paused() const noexcept { return paused_.load(std::memory_order_relaxed); }
     void set_volume(float volume) noexcept { volume_.store(volume, std::memory_order_relaxed); }

@@ -18,8 +18,8 @@ namespace {
 
 constexpr double queue_seconds = 2;
 
-// PortAudio's back ends (ALSA, JACK) write pages to stderr while they look for devices, found or not. The descriptor is the process's, so this lasts
-// only as long as the calls that are known to do it.
+// PortAudio's back ends (ALSA, JACK) write pages to stderr while they look for devices, found or not. The
+// descriptor is the process's, so this lasts only as long as the calls that are known to do it.
 class QuietStderr {
   public:
     QuietStderr() : lock_(mutex()) {
@@ -48,7 +48,8 @@ class QuietStderr {
 
 [[noreturn]] void fail(const std::string& what, PaError error) {
     std::string reason = Pa_GetErrorText(error);
-    if (const PaHostErrorInfo* host = error == paUnanticipatedHostError ? Pa_GetLastHostErrorInfo() : nullptr; host && host->errorText)
+    if (const PaHostErrorInfo* host = error == paUnanticipatedHostError ? Pa_GetLastHostErrorInfo() : nullptr;
+        host && host->errorText)
         reason += std::string(": ") + host->errorText;
     throw Error(what + ": " + printable(reason));
 }
@@ -113,7 +114,9 @@ class PortAudioOutput : public AudioOutput {
         if (queue_.room() <= margin) return 0;
         return to_own(queue_.room() - margin);
     }
-    int64_t queued() const override { return static_cast<int64_t>(to_own(queue_.queued() + converted_.size())); }
+    int64_t queued() const override {
+        return static_cast<int64_t>(to_own(queue_.queued() + converted_.size()));
+    }
     int64_t played() const override { return static_cast<int64_t>(to_own(queue_.played())); }
     int64_t underruns() const override { return static_cast<int64_t>(queue_.underruns()); }
     void finish() override {
@@ -134,7 +137,8 @@ class PortAudioOutput : public AudioOutput {
     void set_volume(float volume) override { queue_.set_volume(volume); }
 
   private:
-    // Opens the stream: one channel at the caller's rate if the device agrees, or what it likes better. Returns the queue's size.
+    // Opens the stream: one channel at the caller's rate if the device agrees, or what it likes better.
+    // Returns the queue's size.
     size_t open(int rate) {
         const PaDeviceInfo* info = device_ == paNoDevice ? nullptr : Pa_GetDeviceInfo(device_);
         if (!info || info->maxOutputChannels < 1) throw Error("there is no sound device");
@@ -142,14 +146,16 @@ class PortAudioOutput : public AudioOutput {
         PaStreamParameters parameters{};
         parameters.device = device_;
         parameters.sampleFormat = paFloat32;
-        parameters.suggestedLatency = info->defaultHighOutputLatency;  // the safe one: nothing here answers to a keystroke
+        parameters.suggestedLatency =
+            info->defaultHighOutputLatency;  // the safe one: nothing here answers to a keystroke
         const QuietStderr quiet;
         PaError error = paInvalidSampleRate;
         for (const double candidate : {static_cast<double>(rate), info->defaultSampleRate, 48000.0, 44100.0})
             for (const int channels : {1, 2}) {
                 if (channels > info->maxOutputChannels) continue;
                 parameters.channelCount = channels;
-                error = Pa_OpenStream(&stream_, nullptr, &parameters, candidate, paFramesPerBufferUnspecified, paNoFlag, &callback, this);
+                error = Pa_OpenStream(&stream_, nullptr, &parameters, candidate, paFramesPerBufferUnspecified,
+                                      paNoFlag, &callback, this);
                 if (error != paNoError) continue;
                 channels_ = static_cast<size_t>(channels);
                 device_rate_ = static_cast<int>(std::lround(candidate));
@@ -159,7 +165,8 @@ class PortAudioOutput : public AudioOutput {
         fail("'" + name_ + "' cannot be opened", error);
     }
 
-    static int callback(const void*, void* out, unsigned long frames, const PaStreamCallbackTimeInfo*, PaStreamCallbackFlags, void* self) {
+    static int callback(const void*, void* out, unsigned long frames, const PaStreamCallbackTimeInfo*,
+                        PaStreamCallbackFlags, void* self) {
         auto* output = static_cast<PortAudioOutput*>(self);
         output->queue_.fill(static_cast<float*>(out), frames, output->channels_);
         return paContinue;
@@ -170,7 +177,8 @@ class PortAudioOutput : public AudioOutput {
         converted_.erase(converted_.begin(), converted_.begin() + static_cast<std::ptrdiff_t>(n));
     }
     size_t to_own(size_t device_samples) const {
-        return static_cast<size_t>(static_cast<uint64_t>(device_samples) * static_cast<uint64_t>(rate()) / static_cast<uint64_t>(device_rate_));
+        return static_cast<size_t>(static_cast<uint64_t>(device_samples) * static_cast<uint64_t>(rate()) /
+                                   static_cast<uint64_t>(device_rate_));
     }
 
     Session session_;
@@ -193,7 +201,8 @@ std::vector<OutputDevice> output_devices() {
         for (PaDeviceIndex i = 0; i < Pa_GetDeviceCount(); ++i) {
             const PaDeviceInfo* info = Pa_GetDeviceInfo(i);
             if (!info || info->maxOutputChannels < 1) continue;
-            devices.push_back({i, name_of_device(*info), info->maxOutputChannels, static_cast<int>(std::lround(info->defaultSampleRate)),
+            devices.push_back({i, name_of_device(*info), info->maxOutputChannels,
+                               static_cast<int>(std::lround(info->defaultSampleRate)),
                                i == Pa_GetDefaultOutputDevice()});
         }
     } catch (const Error&) {

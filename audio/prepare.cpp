@@ -31,7 +31,8 @@ bool lies_in(const fs::path& inner, const fs::path& outer) {
 // One preparation of a folder at a time.
 class FolderLock {
   public:
-    explicit FolderLock(const fs::path& folder) : fd_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    explicit FolderLock(const fs::path& folder)
+        : fd_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
         if (fd_ >= 0 && ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
             ::close(fd_);
             throw Error("'" + folder.string() + "' is being prepared by another process", "wait for it");
@@ -62,7 +63,9 @@ class Incoming {
     Incoming& operator=(const Incoming&) = delete;
 
     fs::path file(size_t index) const { return folder_ / (std::to_string(index) + ".flac"); }
-    fs::path piece(size_t index, Split split) const { return folder_ / (std::to_string(index) + "-" + name_of(split) + ".flac"); }
+    fs::path piece(size_t index, Split split) const {
+        return folder_ / (std::to_string(index) + "-" + name_of(split) + ".flac");
+    }
 
   private:
     fs::path data_, folder_;
@@ -81,7 +84,8 @@ struct NewFolder {
 // Writes every file's samples as they are read, and recognises the sources that are prepared already.
 class Converter : public SampleSink {
   public:
-    Converter(const fs::path& data, const Incoming& incoming, const std::optional<Manifest>& old, int sample_rate)
+    Converter(const fs::path& data, const Incoming& incoming, const std::optional<Manifest>& old,
+              int sample_rate)
         : data_(data), incoming_(incoming), rate_(sample_rate) {
         if (!old || !old->complete || old->sample_rate != sample_rate) return;
         std::set<std::string> twice;
@@ -128,7 +132,9 @@ class Converter : public SampleSink {
     // The prepared file that holds the whole source already, if it does.
     const ManifestEntry* existing(size_t file) const { return existing_[file]; }
     // Where the whole source's samples are now.
-    fs::path whole(size_t file) const { return existing_[file] ? data_ / existing_[file]->file : incoming_.file(file); }
+    fs::path whole(size_t file) const {
+        return existing_[file] ? data_ / existing_[file]->file : incoming_.file(file);
+    }
 
   private:
     int64_t resampled_frames(const ManifestEntry& e) const {
@@ -169,7 +175,8 @@ std::string folded(std::string s) {
     return s;
 }
 
-// Gives every source a name of its own in the data folder: that of the last time, or its path with the separators made harmless.
+// Gives every source a name of its own in the data folder: that of the last time, or its path with the
+// separators made harmless.
 class Names {
   public:
     Names(const fs::path& data, const std::optional<Manifest>& old) : data_(data) {
@@ -185,13 +192,16 @@ class Names {
     bool owned(const std::string& file) const { return owned_.count(file) != 0; }
 
     std::string of(const FileReport& source) {
-        if (const auto it = old_.find(source.name); it != old_.end() && !foreign(it->second)) return it->second;
+        if (const auto it = old_.find(source.name); it != old_.end() && !foreign(it->second))
+            return it->second;
         std::string stem = source.name;
         if (source.folder) stem.erase(0, stem.find('/') + 1);
         const size_t dot = stem.rfind('.');
         if (dot != std::string::npos && dot > 0 && stem.find('/', dot) == std::string::npos) stem.erase(dot);
         for (char& c : stem)
-            if (c == '/' || c == '\\' || c == ':' || c == '?' || c == '*' || c == '"' || c == '<' || c == '>' || c == '|') c = '_';
+            if (c == '/' || c == '\\' || c == ':' || c == '?' || c == '*' || c == '"' || c == '<' ||
+                c == '>' || c == '|')
+                c = '_';
         if (stem.empty() || stem[0] == '.') stem = std::string("_").append(stem);
         if (stem.size() > longest_name) {
             size_t end = longest_name;
@@ -199,7 +209,8 @@ class Names {
             stem.resize(end);
         }
         std::string name = stem;
-        for (int n = 2; taken_.count(folded(name)) || foreign(name); ++n) name = stem + "-" + std::to_string(n);
+        for (int n = 2; taken_.count(folded(name)) || foreign(name); ++n)
+            name = stem + "-" + std::to_string(n);
         taken_.insert(folded(name));
         old_[source.name] = name;
         return name;
@@ -224,8 +235,10 @@ class Names {
 // Refuses what is neither new, empty, nor ours and of the same source.
 std::optional<Manifest> check_target(const fs::path& source, const fs::path& data) {
     if (lies_in(data, source))
-        throw Error("'" + data.string() + "' lies in the source folder", "choose a folder outside '" + source.string() + "'");
-    if (lies_in(source, data)) throw Error("'" + data.string() + "' holds the source folder", "choose another folder");
+        throw Error("'" + data.string() + "' lies in the source folder",
+                    "choose a folder outside '" + source.string() + "'");
+    if (lies_in(source, data))
+        throw Error("'" + data.string() + "' holds the source folder", "choose another folder");
     std::error_code error;
     const fs::file_status kind = fs::status(data, error);
     if (kind.type() == fs::file_type::not_found) return std::nullopt;
@@ -233,12 +246,14 @@ std::optional<Manifest> check_target(const fs::path& source, const fs::path& dat
     auto manifest = read_manifest(data);
     if (manifest) {
         if (manifest->source != printable(source.string()))
-            throw Error("'" + data.string() + "' was prepared from '" + manifest->source + "'", "choose another folder, or remove it first");
+            throw Error("'" + data.string() + "' was prepared from '" + manifest->source + "'",
+                        "choose another folder, or remove it first");
         return manifest;
     }
     for (fs::directory_iterator i(data, error), end; !error && i != end; i.increment(error))
         if (i->path().filename() != incoming_name)
-            throw Error("'" + data.string() + "' is not empty and was not written by prepare", "choose a new or empty folder");
+            throw Error("'" + data.string() + "' is not empty and was not written by prepare",
+                        "choose a new or empty folder");
     if (error) throw Error("cannot read '" + data.string() + "': " + error.message());
     return std::nullopt;
 }
@@ -249,9 +264,12 @@ struct Move {
 
 }  // namespace
 
-PrepareReport prepare(const fs::path& source_folder, const fs::path& data_folder, const ScanOptions& options, const Progress& progress) {
+PrepareReport prepare(const fs::path& source_folder, const fs::path& data_folder, const ScanOptions& options,
+                      const Progress& progress) {
     std::error_code error;
-    if (!fs::is_directory(source_folder, error)) throw Error("'" + source_folder.string() + "' is not a folder", "give the folder that holds the sound files");
+    if (!fs::is_directory(source_folder, error))
+        throw Error("'" + source_folder.string() + "' is not a folder",
+                    "give the folder that holds the sound files");
     const fs::path source = fs::canonical(source_folder);
     const fs::path data = fs::weakly_canonical(fs::absolute(data_folder));
     const auto old = check_target(source, data);
@@ -262,12 +280,17 @@ PrepareReport prepare(const fs::path& source_folder, const fs::path& data_folder
         Converter converter(data, incoming, old, options.sample_rate);
         PrepareReport result;
         result.folder = data_folder;
-        result.scan = scan(source_folder, options, [&](double f, const std::string& what) { return !progress || progress(0.98 * f, what); },
-                           &converter);
+        result.scan = scan(
+            source_folder, options,
+            [&](double f, const std::string& what) { return !progress || progress(0.98 * f, what); },
+            &converter);
         const ScanReport& report = result.scan;
-        if (report.prepared) throw Error("'" + source.string() + "' is prepared already", "give it to train and eval as it is");
+        if (report.prepared)
+            throw Error("'" + source.string() + "' is prepared already",
+                        "give it to train and eval as it is");
         if (report.samples(Split::train) == 0)
-            throw Error("no usable audio in '" + source_folder.string() + "' (" + std::to_string(report.files.size()) + " files looked at)");
+            throw Error("no usable audio in '" + source_folder.string() + "' (" +
+                        std::to_string(report.files.size()) + " files looked at)");
 
         Manifest manifest{false, printable(source.string()), options.sample_rate, options.seed, {}};
         std::vector<Move> moves;
@@ -301,8 +324,8 @@ PrepareReport prepare(const fs::path& source_folder, const fs::path& data_folder
             manifest.files.push_back(std::move(e));
         }
 
-        // From here on the folder changes. The manifest says so first, and names old and new files alike, so that whatever
-        // happens the next call knows which of them are its own.
+        // From here on the folder changes. The manifest says so first, and names old and new files alike, so
+        // that whatever happens the next call knows which of them are its own.
         std::set<std::string> wanted, sources;
         for (const ManifestEntry& e : manifest.files) wanted.insert(e.file);
         for (const FileReport& f : report.files) sources.insert(f.name);
@@ -311,8 +334,10 @@ PrepareReport prepare(const fs::path& source_folder, const fs::path& data_folder
         if (old)
             for (const ManifestEntry& e : old->files)
                 if (!wanted.count(e.file)) {
-                    if (sources.count(e.source)) superseded.push_back(e);
-                    else ++orphans;
+                    if (sources.count(e.source))
+                        superseded.push_back(e);
+                    else
+                        ++orphans;
                 }
         made.keep = true;
         if (!moves.empty() || !superseded.empty()) {
@@ -326,12 +351,14 @@ PrepareReport prepare(const fs::path& source_folder, const fs::path& data_folder
         manifest.complete = true;
         write_manifest(data, manifest);
         if (orphans > 0)
-            result.scan.notes.push_back(std::to_string(orphans) + " prepared files whose source is gone stay in '" + data_folder.string() +
-                                        "' but are no longer used");
+            result.scan.notes.push_back(std::to_string(orphans) +
+                                        " prepared files whose source is gone stay in '" +
+                                        data_folder.string() + "' but are no longer used");
         if (progress) progress(1, "done");  // too late to cancel
         return result;
     } catch (const fs::filesystem_error& e) {
-        throw Error(std::string("cannot prepare '") + data_folder.string() + "': " + e.what(), "check the folder, its permissions and the free space");
+        throw Error(std::string("cannot prepare '") + data_folder.string() + "': " + e.what(),
+                    "check the folder, its permissions and the free space");
     }
 }
 

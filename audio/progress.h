@@ -8,8 +8,9 @@
 
 namespace nigiri {
 
-// Called now and then with the share done in [0, 1] and what is being worked on; false cancels, and the operation then
-// throws Cancelled with nothing half written left behind. Always called on the thread that called the operation.
+// Called now and then with the share done in [0, 1] and what is being worked on; false cancels, and the
+// operation then throws Cancelled with nothing half written left behind. Always called on the thread that
+// called the operation.
 using Progress = std::function<bool(double fraction, const std::string& what)>;
 
 class Cancelled : public Error {

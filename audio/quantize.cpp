@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <vector>
 
 #include "kernels/error.h"
 
@@ -35,9 +36,29 @@ const Pcm16Table& pcm16_table(Quantization quantization) {
     return quantization == Quantization::mu_law ? *mu : *linear;
 }
 
+// From here on a table of the segment's values is quicker than a logarithm a sample: codes grow with the
+// sample, so halving finds the 255 steps with some 4000 logarithms.
+constexpr size_t few_samples = 4096;
+
+// table[v - base] = code(v) for v in [low, high], given the codes of both ends.
+template <class F>
+void fill_monotone(std::vector<uint8_t>& table, int base, int low, int high, uint8_t at_low, uint8_t at_high,
+                   const F& code) {
+    if (at_low == at_high || high - low <= 1) {
+        std::fill(table.begin() + (low - base), table.begin() + (high - base), at_low);
+        table[static_cast<size_t>(high - base)] = at_high;
+        return;
+    }
+    const int middle = low + (high - low) / 2;
+    const uint8_t at_middle = code(middle);
+    fill_monotone(table, base, low, middle, at_low, at_middle, code);
+    fill_monotone(table, base, middle, high, at_middle, at_high, code);
+}
+
 std::array<float, code_count> make_decode_table(Quantization quantization) {
     std::array<float, code_count> table{};
-    for (int q = 0; q < code_count; ++q) table[static_cast<size_t>(q)] = static_cast<float>(decode(q, quantization));
+    for (int q = 0; q < code_count; ++q)
+        table[static_cast<size_t>(q)] = static_cast<float>(decode(q, quantization));
     return table;
 }
 
@@ -47,8 +68,12 @@ void require_same(size_t a, size_t b) {
 
 }  // namespace
 
-const char* name_of(Quantization quantization) { return quantization == Quantization::mu_law ? "mu-law" : "linear"; }
-const char* name_of(Scaling scaling) { return scaling == Scaling::full_scale ? "full-scale" : "segment-minmax"; }
+const char* name_of(Quantization quantization) {
+    return quantization == Quantization::mu_law ? "mu-law" : "linear";
+}
+const char* name_of(Scaling scaling) {
+    return scaling == Scaling::full_scale ? "full-scale" : "segment-minmax";
+}
 
 Quantization parse_quantization(const std::string& name) {
     for (const auto q : {Quantization::mu_law, Quantization::linear})
@@ -77,7 +102,8 @@ double decode(int code, Quantization quantization) {
 
 void encode(std::span<const float> samples, Quantization quantization, std::span<uint8_t> codes) {
     require_same(samples.size(), codes.size());
-    for (size_t i = 0; i < samples.size(); ++i) codes[i] = encode(static_cast<double>(samples[i]), quantization);
+    for (size_t i = 0; i < samples.size(); ++i)
+        codes[i] = encode(static_cast<double>(samples[i]), quantization);
 }
 
 void decode(std::span<const uint8_t> codes, Quantization quantization, std::span<float> samples) {
@@ -87,7 +113,8 @@ void decode(std::span<const uint8_t> codes, Quantization quantization, std::span
 }
 
 const std::array<float, code_count>& decode_table(Quantization quantization) {
-    static const auto mu = make_decode_table(Quantization::mu_law), linear = make_decode_table(Quantization::linear);
+    static const auto mu = make_decode_table(Quantization::mu_law),
+                      linear = make_decode_table(Quantization::linear);
     return quantization == Quantization::mu_law ? mu : linear;
 }
 
@@ -107,7 +134,15 @@ void encode_minmax(std::span<const int16_t> samples, Quantization quantization, 
     if (samples.empty()) return;
     const auto [low, high] = std::minmax_element(samples.begin(), samples.end());
     const double minimum = *low / 32768.0, maximum = *high / 32768.0;
-    for (size_t i = 0; i < samples.size(); ++i) codes[i] = encode_minmax(samples[i] / 32768.0, minimum, maximum, quantization);
+    const auto code = [&](int v) { return encode_minmax(v / 32768.0, minimum, maximum, quantization); };
+    if (samples.size() < few_samples) {
+        for (size_t i = 0; i < samples.size(); ++i) codes[i] = code(samples[i]);
+        return;
+    }
+    thread_local std::vector<uint8_t> table;
+    table.resize(static_cast<size_t>(*high - *low) + 1);
+    fill_monotone(table, *low, *low, *high, code(*low), code(*high), code);
+    for (size_t i = 0; i < samples.size(); ++i) codes[i] = table[static_cast<size_t>(samples[i] - *low)];
 }
 
 int16_t to_pcm16(float x) {

@@ -1,5 +1,5 @@
-// Audio samples as 8-bit codes and back. The formulas are those of the published SaShiMi code, so that bits per sample can
-// be compared; `tests/golden/quantize.safetensors` holds its numbers.
+// Audio samples as 8-bit codes and back. The formulas are those of the published SaShiMi code, so that bits
+// per sample can be compared; `tests/golden/quantize.safetensors` holds its numbers.
 #pragma once
 
 #include <array>
@@ -14,7 +14,8 @@ enum class Quantization { mu_law, linear };
 // How a waveform is brought to the range that is quantised.
 enum class Scaling {
     full_scale,      // a file's own full scale, [-1, 1], is the range: one mapping for all audio
-    segment_minmax,  // as published: every segment's own minimum and maximum are the range; level and offset depend on the crop
+    segment_minmax,  // as published: every segment's own minimum and maximum are the range; level and offset
+                     // depend on the crop
 };
 
 inline constexpr int code_count = 256;
@@ -31,8 +32,8 @@ Scaling parse_scaling(const std::string& name);
 // mu-law: f = sign(x) log(1 + 255 |x + 1e-8|) / log 256, s = (f + 1) / 2; linear: s = (x + 1) / 2;
 // code = floor(s (256 - 0.01) + 0.005).
 uint8_t encode(double x, Quantization quantization);
-// y = code / 128 - 1; mu-law: sign(y) (256^|y| - 1) / 255. Not centred in its step: as published, the value is the step's lower
-// edge, so that code 128 is exactly 0.
+// y = code / 128 - 1; mu-law: sign(y) (256^|y| - 1) / 255. Not centred in its step: as published, the value
+// is the step's lower edge, so that code 128 is exactly 0.
 double decode(int code, Quantization quantization);
 
 // `codes` has the size of `samples`.
@@ -43,13 +44,16 @@ const std::array<float, code_count>& decode_table(Quantization quantization);
 
 // Scaling::full_scale of 16-bit samples (v / 32768), by table: the same codes as encode(v / 32768.0).
 void encode(std::span<const int16_t> samples, Quantization quantization, std::span<uint8_t> codes);
-// Scaling::segment_minmax of a sample of a segment with these extremes: t = (x - minimum) / (maximum - minimum + 1e-6), then linear s = t,
-// mu-law x = 2t - 1. The 1e-6 moves even a segment that spans [-1, 1] by a hair: there 0.0 becomes code 127.
+// Scaling::segment_minmax of a sample of a segment with these extremes: t = (x - minimum) / (maximum -
+// minimum + 1e-6), then linear s = t, mu-law x = 2t - 1. The 1e-6 moves even a segment that spans [-1, 1] by
+// a hair: there 0.0 becomes code 127.
 uint8_t encode_minmax(double x, double minimum, double maximum, Quantization quantization);
-// The same for a whole segment, x = v / 32768. A constant segment becomes the lowest code throughout, as published.
+// The same for a whole segment, x = v / 32768. A constant segment becomes the lowest code throughout, as
+// published.
 void encode_minmax(std::span<const int16_t> samples, Quantization quantization, std::span<uint8_t> codes);
 
-// The nearest 16-bit sample of x in [-1, 1) (x * 32768, clamped; NaN becomes 0), which is what libsndfile reads back as x.
+// The nearest 16-bit sample of x in [-1, 1) (x * 32768, clamped; NaN becomes 0), which is what libsndfile
+// reads back as x.
 int16_t to_pcm16(float x);
 
 }  // namespace nigiri

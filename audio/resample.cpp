@@ -15,16 +15,18 @@ struct Resampler::Engine {
 };
 
 Resampler::Resampler(int from, int to) : from_(from), to_(to) {
-    if (from < 1 || to < 1) throw Error("cannot resample from " + std::to_string(from) + " Hz to " + std::to_string(to) + " Hz");
+    if (from < 1 || to < 1)
+        throw Error("cannot resample from " + std::to_string(from) + " Hz to " + std::to_string(to) + " Hz");
     if (from == to) return;
     soxr_error_t error = nullptr;
     const soxr_quality_spec_t quality = soxr_quality_spec(SOXR_HQ, 0);
-    const soxr_runtime_spec_t runtime = soxr_runtime_spec(1);  // one thread: files are read in parallel, and the result is one
+    const soxr_runtime_spec_t runtime =
+        soxr_runtime_spec(1);  // one thread: files are read in parallel, and the result is one
     engine_ = std::make_unique<Engine>();
     engine_->handle = soxr_create(from, to, 1, &error, nullptr, &quality, &runtime);
     if (error || !engine_->handle)
-        throw Error("cannot resample from " + std::to_string(from) + " Hz to " + std::to_string(to) + " Hz: " +
-                    (error ? error : "out of memory"));
+        throw Error("cannot resample from " + std::to_string(from) + " Hz to " + std::to_string(to) +
+                    " Hz: " + (error ? error : "out of memory"));
 }
 
 Resampler::~Resampler() = default;
@@ -40,11 +42,13 @@ void Resampler::process(std::span<const float> in, std::vector<float>& out) {
     }
     while (!in.empty()) {
         const size_t block = std::min<size_t>(in.size(), 1 << 16);
-        const size_t room = static_cast<size_t>(resampled_length(static_cast<int64_t>(block), from_, to_)) + 1024;
+        const size_t room =
+            static_cast<size_t>(resampled_length(static_cast<int64_t>(block), from_, to_)) + 1024;
         const size_t begin = out.size();
         out.resize(begin + room);
         size_t used = 0, made = 0;
-        const soxr_error_t error = soxr_process(engine_->handle, in.data(), block, &used, out.data() + begin, room, &made);
+        const soxr_error_t error =
+            soxr_process(engine_->handle, in.data(), block, &used, out.data() + begin, room, &made);
         out.resize(begin + made);
         if (error) throw Error(std::string("resampling failed: ") + error);
         produced_ += static_cast<int64_t>(made);
@@ -59,7 +63,8 @@ void Resampler::finish(std::vector<float>& out) {
         const size_t begin = out.size();
         out.resize(begin + room);
         size_t made = 0;
-        const soxr_error_t error = soxr_process(engine_->handle, nullptr, 0, nullptr, out.data() + begin, room, &made);
+        const soxr_error_t error =
+            soxr_process(engine_->handle, nullptr, 0, nullptr, out.data() + begin, room, &made);
         out.resize(begin + made);
         if (error) throw Error(std::string("resampling failed: ") + error);
         produced_ += static_cast<int64_t>(made);
@@ -67,7 +72,8 @@ void Resampler::finish(std::vector<float>& out) {
     }
     // soxr may round the last sample the other way: the length is a promise.
     if (produced_ < expected) out.insert(out.end(), static_cast<size_t>(expected - produced_), 0.0f);
-    if (produced_ > expected) out.resize(out.size() - std::min(out.size(), static_cast<size_t>(produced_ - expected)));
+    if (produced_ > expected)
+        out.resize(out.size() - std::min(out.size(), static_cast<size_t>(produced_ - expected)));
     if (engine_) soxr_clear(engine_->handle);
     consumed_ = produced_ = 0;
 }

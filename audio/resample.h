@@ -8,8 +8,8 @@
 
 namespace nigiri {
 
-// One channel. After finish() the output holds exactly round(n * to / from) samples for n samples of input, aligned with
-// the input (no delay). With from == to samples pass unchanged.
+// One channel. After finish() the output holds exactly round(n * to / from) samples for n samples of input,
+// aligned with the input (no delay). With from == to samples pass unchanged.
 class Resampler {
   public:
     // Rates in Hz, each at least 1. Throws Error on a rate or ratio soxr refuses.

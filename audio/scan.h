@@ -1,10 +1,10 @@
-// Looking through a folder of audio: what can be used, what cannot and why, and how it is divided into train, valid and test.
+// Looking through a folder of audio: what can be used, what cannot and why, and how it is divided into train,
+// valid and test.
 #pragma once
-
-#include <nlohmann/json_fwd.hpp>
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -20,15 +20,16 @@ namespace nigiri {
 inline constexpr int64_t least_samples = 1024;
 
 struct ScanOptions {
-    int sample_rate = 16000;      // Hz, of the samples
-    uint64_t seed = 1;            // of the division into train, valid and test
-    std::filesystem::path files = {};  // if set: a list that restricts the training files (read_file_list); an entry is a path relative to the
-                                  // folder or to its train folder, a file's name, or, of prepared data, the source's
-    int threads = 0;              // files read at once; 0: as the machine has cores
+    int sample_rate = 16000;  // Hz, of the samples
+    uint64_t seed = 1;        // of the division into train, valid and test
+    // If set: a list that restricts the training files (read_file_list). An entry is a path relative to the
+    // folder or to its train folder, a file's name, or, of prepared data, the source's.
+    std::filesystem::path files = {};
+    int threads = 0;  // files read at once; 0: as the machine has cores
 };
 
 struct FileReport {
-    std::string name;             // relative to the folder, in UTF-8
+    std::string name;  // relative to the folder, in UTF-8
     std::filesystem::path path;
     AudioFault fault = AudioFault::none;
     std::string reason;           // a sentence; empty for a used file
@@ -57,31 +58,36 @@ struct ScanReport {
     double seconds(Split split) const { return static_cast<double>(samples(split)) / sample_rate; }
 };
 
-// Takes the samples as they are read, so that a file is decoded once whatever is made of it. Files are numbered as in
-// ScanReport::files. Called from several threads at once, for one file from one thread, in order.
+// Takes the samples as they are read, so that a file is decoded once whatever is made of it. Files are
+// numbered as in ScanReport::files. Called from several threads at once, for one file from one thread, in
+// order.
 class SampleSink {
   public:
     virtual ~SampleSink() = default;
     // Once, before anything else, on the calling thread.
     virtual void begin(const std::vector<FileReport>& files) = 0;
-    // True for a file that need not be read again; then sets samples, hash and whatever else reading would tell.
+    // True for a file that need not be read again; then sets samples, hash and whatever else reading would
+    // tell.
     virtual bool known(size_t /*file*/, FileReport& /*report*/) { return false; }
     virtual void samples(size_t file, std::span<const int16_t> block) = 0;
     // The file's last call; what came before is worthless unless report.used().
     virtual void end(size_t file, const FileReport& report) = 0;
 };
 
-// Reads every file under `folder` (links are followed, each folder once; names that begin with a dot are left out). A folder that prepare()
-// wrote is read by its manifest. Otherwise, if it has a folder train, then train, valid (or validation, val) and test are the
-// split; if not, the files are divided by the seed (split.h). Broken files never stop it: they are in the report.
-// Throws Error where the folder cannot be read or the list of files names no training file, and Cancelled.
-ScanReport scan(const std::filesystem::path& folder, const ScanOptions& options = {}, const Progress& progress = {},
-                SampleSink* sink = nullptr);
+// Reads every file under `folder` (links are followed, each folder once; names that begin with a dot are left
+// out). A folder that prepare() wrote is read by its manifest. Otherwise, if it has a folder train, then
+// train, valid (or validation, val) and test are the split; if not, the files are divided by the seed
+// (split.h). Broken files never stop it: they are in the report. Throws Error where the folder cannot be read
+// or the list of files names no training file, and Cancelled.
+ScanReport scan(const std::filesystem::path& folder, const ScanOptions& options = {},
+                const Progress& progress = {}, SampleSink* sink = nullptr);
 
-// For people: the files (all, or only those left out), the notes, the totals. Names are printed without control characters.
+// For people: the files (all, or only those that cannot be used), the notes, the totals. Names are printed
+// without control characters.
 std::string to_text(const ScanReport& report, bool all_files = true);
-// {"folder", "sample_rate", "prepared", "files": [{"name", "used", "fault", "reason", "seconds", "rate", "channels", "format", "peak", "clipped"}],
-//  "parts": [{"name", "split", "begin", "end"}], "splits": {"train": {"files", "seconds", "samples"}, ...}, "used", "skipped", "notes"}
+// {"folder", "sample_rate", "prepared", "used", "skipped", "notes",
+//  "files": [{"name", "used", "fault", "reason", "seconds", "rate", "channels", "format", "peak", "clipped"}],
+//  "parts": [{"name", "split", "begin", "end"}], "splits": {"train": {"files", "seconds", "samples"}, ...}}
 nlohmann::json to_json(const ScanReport& report);
 
 }  // namespace nigiri

@@ -10,11 +10,12 @@
 namespace nigiri {
 namespace {
 
-constexpr double slaney_knee = 1000, slaney_slope = 3.0 / 200;                 // Hz; mel per Hz below the knee
-const double slaney_step = std::log(6.4) / 27;                                 // of ln f per mel above it
+constexpr double slaney_knee = 1000, slaney_slope = 3.0 / 200;  // Hz; mel per Hz below the knee
+const double slaney_step = std::log(6.4) / 27;                  // of ln f per mel above it
 
 void check(const SpectrumOptions& o) {
-    if (o.hop < 1 || o.window < 2 || o.window > 1 << 20) throw Error("a spectrogram needs a window and a hop above zero");
+    if (o.hop < 1 || o.window < 2 || o.window > 1 << 20)
+        throw Error("a spectrogram needs a window and a hop above zero");
 }
 
 }  // namespace
@@ -38,14 +39,16 @@ int64_t each_power_spectrum(std::span<const float> samples, const SpectrumOption
     const size_t size = static_cast<size_t>(o.window);
     std::vector<double> hann(size), frame(size), power(static_cast<size_t>(fft.bins()));
     std::vector<std::complex<double>> spectrum(power.size());
-    for (size_t i = 0; i < size; ++i) hann[i] = 0.5 - 0.5 * std::cos(2 * std::numbers::pi * static_cast<double>(i) / o.window);
+    for (size_t i = 0; i < size; ++i)
+        hann[i] = 0.5 - 0.5 * std::cos(2 * std::numbers::pi * static_cast<double>(i) / o.window);
     const int64_t n = static_cast<int64_t>(samples.size());
     const int64_t frames = o.centred ? 1 + n / o.hop : n < o.window ? 0 : (n - o.window) / o.hop + 1;
     for (int64_t t = 0; t < frames; ++t) {
         const int64_t begin = t * o.hop - (o.centred ? o.window / 2 : 0);
         for (int64_t i = 0; i < o.window; ++i) {
             const int64_t at = begin + i;
-            frame[static_cast<size_t>(i)] = at >= 0 && at < n ? samples[static_cast<size_t>(at)] * hann[static_cast<size_t>(i)] : 0;
+            frame[static_cast<size_t>(i)] =
+                at >= 0 && at < n ? samples[static_cast<size_t>(at)] * hann[static_cast<size_t>(i)] : 0;
         }
         fft.forward(frame, spectrum);
         for (size_t k = 0; k < power.size(); ++k) power[k] = std::norm(spectrum[k]);
@@ -64,14 +67,17 @@ std::vector<double> mel_filters(int rate, const MelOptions& o) {
     std::vector<double> edges(static_cast<size_t>(o.bands) + 2);
     const double low = hertz_to_mel(o.lowest, o.scale), high = hertz_to_mel(highest, o.scale);
     for (size_t i = 0; i < edges.size(); ++i)
-        edges[i] = mel_to_hertz(low + (high - low) * static_cast<double>(i) / static_cast<double>(o.bands + 1), o.scale);
+        edges[i] = mel_to_hertz(
+            low + (high - low) * static_cast<double>(i) / static_cast<double>(o.bands + 1), o.scale);
     std::vector<double> filters(static_cast<size_t>(o.bands) * static_cast<size_t>(bins));
     for (size_t b = 0; b < static_cast<size_t>(o.bands); ++b) {
         const double left = edges[b], peak = edges[b + 1], right = edges[b + 2];
         for (int k = 0; k < bins; ++k) {
             const double f = static_cast<double>(k) * rate / o.window;
-            const double weight = std::max(0.0, std::min((f - left) / (peak - left), (right - f) / (right - peak)));
-            filters[b * static_cast<size_t>(bins) + static_cast<size_t>(k)] = weight * (o.unit_area ? 2 / (right - left) : 1);
+            const double weight =
+                std::max(0.0, std::min((f - left) / (peak - left), (right - f) / (right - peak)));
+            filters[b * static_cast<size_t>(bins) + static_cast<size_t>(k)] =
+                weight * (o.unit_area ? 2 / (right - left) : 1);
         }
     }
     return filters;
@@ -96,7 +102,8 @@ Spectrogram log_mel(std::span<const float> samples, int rate, const MelOptions& 
     out.frames = each_power_spectrum(samples, o, [&](int64_t, std::span<const double> power) {
         for (size_t b = 0; b < support.size(); ++b) {
             double sum = 0;
-            for (size_t k = support[b].first; k < support[b].second; ++k) sum += filters[b * bins + k] * power[k];
+            for (size_t k = support[b].first; k < support[b].second; ++k)
+                sum += filters[b * bins + k] * power[k];
             out.values.push_back(static_cast<float>(10 * std::log10(std::max(o.floor, sum))));
         }
     });

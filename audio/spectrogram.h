@@ -9,7 +9,8 @@
 namespace nigiri {
 
 enum class MelScale {
-    slaney,  // linear below 1 kHz (15 mel = 1000 Hz), logarithmic above: mel = 15 + 27 ln(f / 1000) / ln 6.4 (Slaney's Auditory Toolbox)
+    slaney,  // linear below 1 kHz (15 mel = 1000 Hz), logarithmic above: mel = 15 + 27 ln(f / 1000) / ln 6.4
+             // (Slaney's Auditory Toolbox)
     htk,     // mel = 2595 log10(1 + f / 700)
 };
 double hertz_to_mel(double hertz, MelScale scale);
@@ -18,18 +19,20 @@ double mel_to_hertz(double mel, MelScale scale);
 struct SpectrumOptions {
     int window = 1024;    // samples, a power of two; the window is a periodic Hann
     int hop = 256;        // samples
-    bool centred = true;  // frame t is centred at sample t * hop, with zeros beyond the ends (1 + n / hop frames); otherwise frame t
-                          // begins there, and only whole windows count ((n - window) / hop + 1 frames, none if n < window)
+    bool centred = true;  // frame t is centred at sample t * hop, with zeros beyond the ends (1 + n / hop
+                          // frames); otherwise frame t begins there, and only whole windows count ((n -
+                          // window) / hop + 1 frames, none if n < window)
 };
 
 struct MelOptions : SpectrumOptions {
     int bands = 80;
-    double lowest = 0;    // Hz
-    double highest = 0;   // Hz; 0: half the sample rate
+    double lowest = 0;   // Hz
+    double highest = 0;  // Hz; 0: half the sample rate
     MelScale scale = MelScale::slaney;
-    // Triangles scaled to unit area over Hz (Slaney's), so that bands of all widths show white noise alike; otherwise of height 1.
+    // Triangles scaled to unit area over Hz (Slaney's), so that bands of all widths show white noise alike;
+    // otherwise of height 1.
     bool unit_area = true;
-    double floor = 1e-10; // power below which nothing is shown
+    double floor = 1e-10;  // power below which nothing is shown
 };
 
 // Values of frame t are values[t * bands] to values[(t + 1) * bands - 1], low to high.

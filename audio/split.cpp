@@ -13,7 +13,7 @@
 namespace nigiri {
 namespace {
 
-constexpr double held_out_share = 0.06;  // of the files, for validation and for the test each
+constexpr double held_out_share = 0.06;          // of the files, for validation and for the test each
 constexpr uint64_t split_stream = 0x73706c6974;  // keeps these draws apart from all others of the seed
 
 std::string lower(std::string s) {
@@ -30,9 +30,12 @@ Part whole(const std::vector<SplitCandidate>& candidates, size_t i, Split split)
 
 const char* name_of(Split split) {
     switch (split) {
-        case Split::train: return "train";
-        case Split::valid: return "valid";
-        case Split::test: return "test";
+        case Split::train:
+            return "train";
+        case Split::valid:
+            return "valid";
+        case Split::test:
+            return "test";
     }
     return "unknown";
 }
@@ -53,14 +56,17 @@ Split parse_split(const std::string& name) {
 Division divide(const std::vector<SplitCandidate>& candidates, uint64_t seed, int64_t least) {
     Division division;
     bool has[3] = {};
-    const bool folders = std::any_of(candidates.begin(), candidates.end(), [](const auto& c) { return c.folder.has_value(); });
+    const bool folders =
+        std::any_of(candidates.begin(), candidates.end(), [](const auto& c) { return c.folder.has_value(); });
     for (const auto& c : candidates)
         if (c.folder) has[static_cast<int>(*c.folder)] = true;
     std::vector<size_t> pool;  // what may be given away
     for (size_t i = 0; i < candidates.size(); ++i) {
         const auto folder = candidates[i].folder;
-        if (folder && *folder != Split::train) division.parts.push_back(whole(candidates, i, *folder));
-        else if (folder || !folders) pool.push_back(i);
+        if (folder && *folder != Split::train)
+            division.parts.push_back(whole(candidates, i, *folder));
+        else if (folder || !folders)
+            pool.push_back(i);
     }
     std::vector<Split> missing;
     for (const Split split : {Split::valid, Split::test})
@@ -71,15 +77,19 @@ Division divide(const std::vector<SplitCandidate>& candidates, uint64_t seed, in
             const auto key = [&](size_t i) { return philox(seed, fnv1a(candidates[i].name), split_stream); };
             return key(a) < key(b);
         });
-        const size_t share = std::max<size_t>(1, static_cast<size_t>(std::llround(held_out_share * static_cast<double>(pool.size()))));
+        const size_t share = std::max<size_t>(
+            1, static_cast<size_t>(std::llround(held_out_share * static_cast<double>(pool.size()))));
         size_t next = 0;
         for (const Split split : missing) {
-            for (size_t k = 0; k < share; ++k) division.parts.push_back(whole(candidates, pool[next++], split));
+            for (size_t k = 0; k < share; ++k)
+                division.parts.push_back(whole(candidates, pool[next++], split));
             if (folders)
-                division.notes.push_back(std::string("no usable audio in a ") + name_of(split) + " folder: " + std::to_string(share) +
+                division.notes.push_back(std::string("no usable audio in a ") + name_of(split) +
+                                         " folder: " + std::to_string(share) +
                                          " of the training files, chosen by the seed, take its place");
         }
-        for (; next < pool.size(); ++next) division.parts.push_back(whole(candidates, pool[next], Split::train));
+        for (; next < pool.size(); ++next)
+            division.parts.push_back(whole(candidates, pool[next], Split::train));
     } else if (!pool.empty()) {
         const size_t longest = *std::max_element(pool.begin(), pool.end(), [&](size_t a, size_t b) {
             return candidates[a].samples < candidates[b].samples;
@@ -93,11 +103,14 @@ Division divide(const std::vector<SplitCandidate>& candidates, uint64_t seed, in
                 division.parts.push_back({longest, split, begin, begin + piece});
                 begin += piece;
             }
-            division.notes.push_back("too few files to set whole ones aside: the last " +
-                                     std::to_string(std::lround(100 * held_out_share) * static_cast<long>(missing.size())) +
-                                     " % of '" + candidates[longest].name + "' are held out, " +
-                                     std::to_string(std::lround(100 * held_out_share)) + " % each for" +
-                                     (missing.size() == 2 ? " validation and test" : missing[0] == Split::valid ? " validation" : " the test"));
+            division.notes.push_back(
+                "too few files to set whole ones aside: the last " +
+                std::to_string(std::lround(100 * held_out_share) * static_cast<long>(missing.size())) +
+                " % of '" + candidates[longest].name + "' are held out, " +
+                std::to_string(std::lround(100 * held_out_share)) + " % each for" +
+                (missing.size() == 2          ? " validation and test"
+                 : missing[0] == Split::valid ? " validation"
+                                              : " the test"));
         } else {
             division.parts.push_back(whole(candidates, longest, Split::train));
             division.notes.push_back("too little audio to hold any out for validation or test");
@@ -114,13 +127,15 @@ Division divide(const std::vector<SplitCandidate>& candidates, uint64_t seed, in
 std::set<std::string> read_file_list(const std::filesystem::path& path) {
     std::ifstream in(path, std::ios::binary);
     std::string text;
-    if (!in || !std::filesystem::is_regular_file(path)) throw Error("cannot read the list of files '" + path.string() + "'");
+    if (!in || !std::filesystem::is_regular_file(path))
+        throw Error("cannot read the list of files '" + path.string() + "'");
     constexpr size_t most = 64 << 20;
     text.resize(most + 1);
     in.read(text.data(), static_cast<std::streamsize>(text.size()));
     text.resize(static_cast<size_t>(in.gcount()));
     if (text.size() > most || text.find('\0') != std::string::npos)
-        throw Error("'" + path.string() + "' is not a list of files", "write one relative path or file name a line");
+        throw Error("'" + path.string() + "' is not a list of files",
+                    "write one relative path or file name a line");
     if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
     std::set<std::string> names;
     std::istringstream lines(text);

@@ -5,7 +5,8 @@
 
 namespace nigiri {
 
-// Valid UTF-8 without control characters: names come from strangers' disks, and a terminal obeys what it is sent.
+// Valid UTF-8 without control characters: names come from strangers' disks, and a terminal obeys what it is
+// sent.
 std::string printable(const std::string& text);
 // A number with so many decimals.
 std::string shown(double x, int decimals);

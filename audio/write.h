@@ -13,21 +13,24 @@ namespace nigiri {
 
 enum class SampleFormat { pcm16, pcm24, float32 };
 
-// Writes under a temporary name beside `path`, and renames it when closed: `path` is at every moment either what it was before
-// or the whole new file. A writer that is destroyed without close() leaves nothing behind.
+// Writes under a temporary name beside `path`, and renames it when closed: `path` is at every moment either
+// what it was before or the whole new file. A writer that is destroyed without close() leaves nothing behind.
 class AudioWriter {
   public:
-    // The ending of `path` (.wav or .flac, any case) chooses the container; FLAC has no float32. Throws Error where the ending,
-    // the rate or a tag's name is unknown, or the file cannot be created.
-    AudioWriter(const std::filesystem::path& path, int rate, SampleFormat format = SampleFormat::pcm16, const Tags& tags = {});
+    // The ending of `path` (.wav or .flac, any case) chooses the container; FLAC has no float32. Throws Error
+    // where the ending, the rate or a tag's name is unknown, or the file cannot be created.
+    AudioWriter(const std::filesystem::path& path, int rate, SampleFormat format = SampleFormat::pcm16,
+                const Tags& tags = {});
     ~AudioWriter();
     AudioWriter(AudioWriter&&) noexcept;
 
-    // Samples in [-1, 1]. The integer formats round to the nearest step, clamp, and write NaN as 0; float32 keeps every value.
+    // Samples in [-1, 1]. The integer formats round to the nearest step, clamp, and write NaN as 0; float32
+    // keeps every value.
     void write(std::span<const float> samples);
     // v / 32768, exactly in every format.
     void write(std::span<const int16_t> samples);
-    // Flushes to the disk and renames. Throws Error where that fails; the temporary file goes with the writer.
+    // Flushes to the disk and renames. Throws Error where that fails; the temporary file goes with the
+    // writer.
     void close();
 
   private:

@@ -24,7 +24,8 @@ TEST(RealFft, AgreesWithTheSum) {
         fft.forward(x, out);
         for (int k = 0; k < fft.bins(); ++k) {
             std::complex<double> sum = 0;
-            for (int n = 0; n < size; ++n) sum += x[static_cast<size_t>(n)] * std::polar(1.0, -2 * std::numbers::pi * k * n / size);
+            for (int n = 0; n < size; ++n)
+                sum += x[static_cast<size_t>(n)] * std::polar(1.0, -2 * std::numbers::pi * k * n / size);
             EXPECT_LT(std::abs(out[static_cast<size_t>(k)] - sum), 1e-11 * size) << size << ", bin " << k;
         }
     }
@@ -61,14 +62,17 @@ TEST(Loudness, OfTheStandardsReferenceSine) {
     // BS.1770: a 997-Hz sine of 0 dBFS peak in one front channel has -3.01 LKFS. The standard grants 0.1.
     EXPECT_NEAR(integrated_loudness(test::sine(997, 5, 48000, 1.0), 48000), -3.01, 0.1);
     EXPECT_NEAR(integrated_loudness(test::sine(997, 5, rate, 0.1), rate), -23.01, 0.2);
-    EXPECT_EQ(integrated_loudness(std::vector<float>(48000), 48000), -std::numeric_limits<double>::infinity());
+    EXPECT_EQ(integrated_loudness(std::vector<float>(48000), 48000),
+              -std::numeric_limits<double>::infinity());
     EXPECT_EQ(integrated_loudness({}, rate), -std::numeric_limits<double>::infinity());
 }
 
 TEST(Flatness, TellsNoiseFromTones) {
-    // The power in a bin of white noise is exponentially distributed: flatness exp(-gamma) = 0.5615 in the mean of the logarithms. One of 500 bins, averaged
-    // over 120 frames (half independent): a spread below 0.01; a frame's ratio is biased upwards by about a hundredth.
-    EXPECT_NEAR(spectral_flatness(test::noise(4 * rate, 0.2, test::seed()), rate), 0.5615, 0.02) << "seed " << test::seed();
+    // The power in a bin of white noise is exponentially distributed: flatness exp(-gamma) = 0.5615 in the
+    // mean of the logarithms. One of 500 bins, averaged over 120 frames (half independent): a spread below
+    // 0.01; a frame's ratio is biased upwards by about a hundredth.
+    EXPECT_NEAR(spectral_flatness(test::noise(4 * rate, 0.2, test::seed()), rate), 0.5615, 0.02)
+        << "seed " << test::seed();
     EXPECT_LT(spectral_flatness(test::sine(440, 2, rate), rate), 1e-3);
     EXPECT_EQ(spectral_flatness(std::vector<float>(rate), rate), 0);
     EXPECT_EQ(spectral_flatness({}, rate), 0);
@@ -81,7 +85,8 @@ TEST(Mel, ScalesAreTheNamedOnes) {
     EXPECT_NEAR(hertz_to_mel(1000, MelScale::htk), 999.9855, 1e-3);
     EXPECT_NEAR(hertz_to_mel(700, MelScale::htk), 2595 * std::log10(2.0), 1e-9);
     for (const MelScale scale : {MelScale::slaney, MelScale::htk})
-        for (const double f : {0.0, 20.0, 999.0, 1000.0, 4000.0, 8000.0}) EXPECT_NEAR(mel_to_hertz(hertz_to_mel(f, scale), scale), f, 1e-9 * (1 + f));
+        for (const double f : {0.0, 20.0, 999.0, 1000.0, 4000.0, 8000.0})
+            EXPECT_NEAR(mel_to_hertz(hertz_to_mel(f, scale), scale), f, 1e-9 * (1 + f));
 }
 
 TEST(Mel, FiltersCoverTheBand) {
@@ -122,8 +127,10 @@ TEST(LogMel, ShowsASineInItsBandAtItsLevel) {
     for (int band = 0; band < 80; ++band) {
         const size_t row = static_cast<size_t>(band) * 513;
         const double power = peak * peak * (filters[row + 64] + (filters[row + 63] + filters[row + 65]) / 4);
-        if (power > 1) EXPECT_NEAR(s.at(30, band), 10 * std::log10(power), 1e-3) << band;
-        else EXPECT_LT(s.at(30, band), 0) << band;
+        if (power > 1)
+            EXPECT_NEAR(s.at(30, band), 10 * std::log10(power), 1e-3) << band;
+        else
+            EXPECT_LT(s.at(30, band), 0) << band;
     }
     const Spectrogram silence = log_mel(std::vector<float>(5000), rate);
     for (const float v : silence.values) EXPECT_EQ(v, -100.0f);
@@ -132,7 +139,8 @@ TEST(LogMel, ShowsASineInItsBandAtItsLevel) {
 TEST(LogMel, CountsFramesAsPromised) {
     MelOptions whole;
     whole.centred = false;
-    for (const size_t n : {size_t{0}, size_t{1}, size_t{1023}, size_t{1024}, size_t{1279}, size_t{1280}, size_t{5000}}) {
+    for (const size_t n :
+         {size_t{0}, size_t{1}, size_t{1023}, size_t{1024}, size_t{1279}, size_t{1280}, size_t{5000}}) {
         const std::vector<float> x(n, 0.1f);
         EXPECT_EQ(log_mel(x, rate).frames, 1 + static_cast<int64_t>(n) / 256);
         EXPECT_EQ(log_mel(x, rate, whole).frames, n < 1024 ? 0 : (static_cast<int64_t>(n) - 1024) / 256 + 1);
@@ -146,7 +154,9 @@ TEST(Onsets, FindsStruckNotes) {
     for (size_t k = 0; k < begins.size(); ++k)
         for (size_t i = static_cast<size_t>(begins[k] * rate); i < x.size(); ++i) {
             const double t = static_cast<double>(i) / rate - begins[k];
-            x[i] += static_cast<float>((k == 1 ? 0.04 : 0.3) * std::exp(-6 * t) * std::sin(2 * std::numbers::pi * 220 * std::pow(1.5, static_cast<double>(k)) * t));
+            x[i] += static_cast<float>(
+                (k == 1 ? 0.04 : 0.3) * std::exp(-6 * t) *
+                std::sin(2 * std::numbers::pi * 220 * std::pow(1.5, static_cast<double>(k)) * t));
         }
     const auto found = onsets(x, rate);
     ASSERT_EQ(found.size(), begins.size());
@@ -157,7 +167,8 @@ TEST(Onsets, FindsNoneWhereThereAreNone) {
     EXPECT_TRUE(onsets(test::sine(440, 2, rate), rate).empty());
     EXPECT_TRUE(onsets(std::vector<float>(2 * rate), rate).empty());
     EXPECT_TRUE(onsets({}, rate).empty());
-    EXPECT_LE(onsets(test::noise(5 * rate, 0.1, test::seed()), rate).size(), 2u) << "steady noise, seed " << test::seed();
+    EXPECT_LE(onsets(test::noise(5 * rate, 0.1, test::seed()), rate).size(), 2u)
+        << "steady noise, seed " << test::seed();
 }
 
 TEST(Analysis, WarnsOfWhatIsWrong) {

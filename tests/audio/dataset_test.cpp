@@ -12,7 +12,8 @@ namespace {
 namespace fs = std::filesystem;
 using test::TemporaryFolder;
 
-// Recording k of length n holds the ramp n values long from 1000 k, so that a code tells where it comes from; linear codes of 256 steps.
+// Recording k of length n holds the ramp n values long from 1000 k, so that a code tells where it comes from;
+// linear codes of 256 steps.
 std::vector<int16_t> ramp(int64_t n, int from, int step = 256) {
     std::vector<int16_t> x;
     for (int64_t i = 0; i < n; ++i) x.push_back(static_cast<int16_t>((from + i * step) % 65536 - 32768));
@@ -21,7 +22,8 @@ std::vector<int16_t> ramp(int64_t n, int from, int step = 256) {
 
 Dataset lengths(const std::vector<int64_t>& all, const DataOptions& options = {}) {
     std::vector<std::vector<int16_t>> train;
-    for (size_t i = 0; i < all.size(); ++i) train.push_back(test::noise16(static_cast<size_t>(all[i]), 0.3, i + 1));
+    for (size_t i = 0; i < all.size(); ++i)
+        train.push_back(test::noise16(static_cast<size_t>(all[i]), 0.3, i + 1));
     return Dataset::from_samples(train, {}, {}, options);
 }
 
@@ -44,7 +46,8 @@ TEST(Dataset, LoadsTheCodesOfTheFiles) {
                 ASSERT_TRUE(written.count(r.name)) << r.name;
                 EXPECT_TRUE(r.name.starts_with(name_of(split)));
                 ASSERT_EQ(r.samples(), static_cast<int64_t>(written[r.name].size()));
-                for (size_t i = 0; i < r.codes.size(); ++i) ASSERT_EQ(r.codes[i], encode(written[r.name][i] / 32768.0, q));
+                for (size_t i = 0; i < r.codes.size(); ++i)
+                    ASSERT_EQ(r.codes[i], encode(written[r.name][i] / 32768.0, q));
                 ++seen;
             }
         EXPECT_EQ(seen, written.size());
@@ -65,12 +68,14 @@ TEST(Dataset, RefusesAFolderWithoutAudio) {
 TEST(Dataset, CanBeCancelled) {
     const TemporaryFolder folder;
     write_audio(folder / "a.wav", test::noise(20000, 0.1, 1), 16000);
-    EXPECT_THROW(Dataset::load(folder.path(), {}, [](double, const std::string&) { return false; }), Cancelled);
+    EXPECT_THROW(Dataset::load(folder.path(), {}, [](double, const std::string&) { return false; }),
+                 Cancelled);
 }
 
 TEST(Dataset, SegmentsCoverEverySampleOnce) {
     const Dataset data = lengths({1000, 1024, 1025, 3000, 1});
-    for (const int64_t length : {int64_t{0}, int64_t{1}, int64_t{7}, int64_t{1000}, int64_t{1024}, int64_t{5000}}) {
+    for (const int64_t length :
+         {int64_t{0}, int64_t{1}, int64_t{7}, int64_t{1000}, int64_t{1024}, int64_t{5000}}) {
         std::vector<int64_t> reached(5, 0);
         for (const Segment& s : data.segments(Split::train, length)) {
             EXPECT_EQ(s.begin, reached[s.recording]);
@@ -80,13 +85,15 @@ TEST(Dataset, SegmentsCoverEverySampleOnce) {
             const bool last = reached[s.recording] == data.recordings(Split::train)[s.recording].samples();
             EXPECT_TRUE(length == 0 || last || s.length == length) << "only the last may be shorter";
         }
-        for (size_t i = 0; i < reached.size(); ++i) EXPECT_EQ(reached[i], data.recordings(Split::train)[i].samples()) << length;
+        for (size_t i = 0; i < reached.size(); ++i)
+            EXPECT_EQ(reached[i], data.recordings(Split::train)[i].samples()) << length;
     }
     EXPECT_TRUE(data.segments(Split::test).empty());
 }
 
 TEST(Dataset, RowsAreShiftedByOneAndPadded) {
-    const Dataset data = Dataset::from_samples({ramp(100, 0)}, {}, {}, {.quantization = Quantization::linear});
+    const Dataset data =
+        Dataset::from_samples({ramp(100, 0)}, {}, {}, {.quantization = Quantization::linear});
     std::vector<int32_t> inputs(12), targets(12);
     data.row(Split::train, {0, 20, 10}, 12, inputs, targets);
     const auto& codes = data.recordings(Split::train)[0].codes;
@@ -123,7 +130,8 @@ TEST(Dataset, BatchRowsAreSegmentsOfTheRecordings) {
     data.sample_batch(Split::train, random, 200, 512, inputs, targets);
     int short_rows = 0;
     for (size_t b = 0; b < 200; ++b) {
-        const auto row = std::span(targets).subspan(b * 512, 512), in = std::span(inputs).subspan(b * 512, 512);
+        const auto row = std::span(targets).subspan(b * 512, 512),
+                   in = std::span(inputs).subspan(b * 512, 512);
         const auto end = std::find(row.begin(), row.end(), ignored_target);
         EXPECT_TRUE(std::all_of(end, row.end(), [](int32_t t) { return t == ignored_target; }));
         bool found = false;
@@ -132,7 +140,8 @@ TEST(Dataset, BatchRowsAreSegmentsOfTheRecordings) {
         EXPECT_TRUE(found) << "row " << b;
         EXPECT_EQ(in[0], zero_code);
         const auto filled = end - row.begin();
-        for (std::ptrdiff_t i = 1; i < 512; ++i) EXPECT_EQ(in[static_cast<size_t>(i)], i < filled ? row[static_cast<size_t>(i - 1)] : zero_code);
+        for (std::ptrdiff_t i = 1; i < 512; ++i)
+            EXPECT_EQ(in[static_cast<size_t>(i)], i < filled ? row[static_cast<size_t>(i - 1)] : zero_code);
         if (filled < 512) {
             EXPECT_EQ(filled, 300) << "only the short recording, and whole";
             ++short_rows;
@@ -160,10 +169,12 @@ TEST(Dataset, VisitsEverySampleEquallyOftenOnAverage) {
         const double expected = draws * 1000.0 / total;  // visits of each sample
         const double hits = draws * static_cast<double>(std::max<int64_t>(sizes[i], 1000)) / total;
         // Five standard errors of a binomial count.
-        EXPECT_NEAR(visits[i] / static_cast<double>(sizes[i]), expected, 5 * expected / std::sqrt(hits)) << "recording " << i << ", seed " << test::seed();
+        EXPECT_NEAR(visits[i] / static_cast<double>(sizes[i]), expected, 5 * expected / std::sqrt(hits))
+            << "recording " << i << ", seed " << test::seed();
     }
     const double quarter = draws / total * 40000 / 4;
-    for (const double b : begins) EXPECT_NEAR(b, quarter, 5 * std::sqrt(quarter)) << "begins are uniform, seed " << test::seed();
+    for (const double b : begins)
+        EXPECT_NEAR(b, quarter, 5 * std::sqrt(quarter)) << "begins are uniform, seed " << test::seed();
 }
 
 TEST(Dataset, ReachesFirstAndLastPlace) {
@@ -177,7 +188,9 @@ TEST(Dataset, ReachesFirstAndLastPlace) {
 }
 
 TEST(Dataset, MinmaxScalesTheCrop) {
-    const Dataset data = Dataset::from_samples({ramp(200, 20000, 16)}, {}, {}, {.quantization = Quantization::linear, .scaling = Scaling::segment_minmax});
+    const Dataset data =
+        Dataset::from_samples({ramp(200, 20000, 16)}, {}, {},
+                              {.quantization = Quantization::linear, .scaling = Scaling::segment_minmax});
     for (const Segment& s : {Segment{0, 0, 200}, Segment{0, 50, 20}}) {
         std::vector<uint8_t> codes(static_cast<size_t>(s.length));
         data.codes(Split::train, s, codes);
@@ -192,7 +205,9 @@ TEST(Dataset, WaveformIsTheDecodedCodes) {
     const Dataset data = lengths({500});
     const auto wave = data.waveform(Split::train, {0, 10, 20});
     ASSERT_EQ(wave.size(), 20u);
-    for (size_t i = 0; i < 20; ++i) EXPECT_EQ(wave[i], decode_table(Quantization::mu_law)[data.recordings(Split::train)[0].codes[10 + i]]);
+    for (size_t i = 0; i < 20; ++i)
+        EXPECT_EQ(wave[i],
+                  decode_table(Quantization::mu_law)[data.recordings(Split::train)[0].codes[10 + i]]);
     EXPECT_THROW(data.waveform(Split::train, {0, 490, 20}), Error);
 }
 

@@ -28,12 +28,24 @@ void* counted(std::size_t size) {
 
 }  // namespace
 
-void* operator new(std::size_t size) { return counted(size); }
-void* operator new[](std::size_t size) { return counted(size); }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
+void* operator new(std::size_t size) {
+    return counted(size);
+}
+void* operator new[](std::size_t size) {
+    return counted(size);
+}
+void operator delete(void* p) noexcept {
+    std::free(p);
+}
+void operator delete[](void* p) noexcept {
+    std::free(p);
+}
+void operator delete(void* p, std::size_t) noexcept {
+    std::free(p);
+}
+void operator delete[](void* p, std::size_t) noexcept {
+    std::free(p);
+}
 
 namespace nigiri {
 namespace {
@@ -154,7 +166,8 @@ TEST(PlaybackQueue, PauseFadesAndLosesNothing) {
     queue.fill(out.data(), 1000, 1);
     queue.set_paused(true);
     queue.fill(out.data(), 1000, 1);
-    for (size_t i = 1; i < 1000; ++i) ASSERT_LE(std::abs(out[i] - out[i - 1]), 0.5f / 256 + 1e-6f) << "a click at " << i;
+    for (size_t i = 1; i < 1000; ++i)
+        ASSERT_LE(std::abs(out[i] - out[i - 1]), 0.5f / 256 + 1e-6f) << "a click at " << i;
     EXPECT_EQ(out.back(), 0.0f);
     const uint64_t played = queue.played();
     EXPECT_LE(played, 2000u);
@@ -232,8 +245,10 @@ TEST(OpenOutput, NeverFailsOnAutoAndSaysWhatItDid) {
     const auto output = open_output("auto", 16000, message);
     ASSERT_NE(output, nullptr);
     EXPECT_EQ(output->rate(), 16000);
-    if (output->description() == "null") EXPECT_NE(message.find("null"), std::string::npos);
-    else EXPECT_TRUE(message.empty());
+    if (output->description() == "null")
+        EXPECT_NE(message.find("null"), std::string::npos);
+    else
+        EXPECT_TRUE(message.empty());
     EXPECT_TRUE(play(*output, test::sine(440, 0.05, 16000)));
 }
 
@@ -257,7 +272,8 @@ TEST(OpenOutput, KeepsQuietOnStderr) {
     ::dup2(saved, STDERR_FILENO);
     ::close(saved);
     std::fclose(file);
-    EXPECT_EQ(test::bytes_of(folder / "stderr"), "still here\n") << "nothing of PortAudio's, and stderr works afterwards";
+    EXPECT_EQ(test::bytes_of(folder / "stderr"), "still here\n")
+        << "nothing of PortAudio's, and stderr works afterwards";
 }
 
 }  // namespace

@@ -13,7 +13,8 @@ namespace {
 constexpr Quantization both[] = {Quantization::mu_law, Quantization::linear};
 
 const SafeTensorsFile& golden() {
-    static const SafeTensorsFile file = SafeTensorsFile::read(NIGIRI_SOURCE_DIR "/tests/golden/quantize.safetensors");
+    static const SafeTensorsFile file =
+        SafeTensorsFile::read(NIGIRI_SOURCE_DIR "/tests/golden/quantize.safetensors");
     return file;
 }
 
@@ -26,8 +27,10 @@ TEST(Quantize, EncodesAsThePublishedCode) {
         int different = 0;
         for (size_t i = 0; i < audio.size(); ++i) {
             // The published encoders scale to the extremes first.
-            EXPECT_EQ(encode_minmax(audio[i], *low, *high, q), expected[i]) << name_of(q) << " of " << audio[i];
-            // The clip spans [-1, 1], so the full scale differs by that scaling's 1e-6 alone: by one code, at values on an edge.
+            EXPECT_EQ(encode_minmax(audio[i], *low, *high, q), expected[i])
+                << name_of(q) << " of " << audio[i];
+            // The clip spans [-1, 1], so the full scale differs by that scaling's 1e-6 alone: by one code, at
+            // values on an edge.
             EXPECT_LE(std::abs(encode(audio[i], q) - expected[i]), 1);
             different += encode(audio[i], q) != expected[i];
         }
@@ -38,7 +41,8 @@ TEST(Quantize, EncodesAsThePublishedCode) {
 TEST(Quantize, DecodesAsThePublishedCode) {
     const auto codes = golden().values("in.codes");
     for (const Quantization q : both) {
-        const auto expected = golden().values(q == Quantization::mu_law ? "out.mu_law_decoded" : "out.linear_decoded");
+        const auto expected =
+            golden().values(q == Quantization::mu_law ? "out.mu_law_decoded" : "out.linear_decoded");
         for (size_t i = 0; i < codes.size(); ++i) {
             const int code = static_cast<int>(codes[i]);
             // The same formula in the same precision: a few roundings.
@@ -79,19 +83,24 @@ TEST(Quantize, IsMonotoneAndUsesEveryCode) {
             last = code;
             ++seen[static_cast<size_t>(code)];
         }
-        for (int c = 0; c < code_count; ++c) EXPECT_GT(seen[static_cast<size_t>(c)], 0) << name_of(q) << " code " << c;
+        for (int c = 0; c < code_count; ++c)
+            EXPECT_GT(seen[static_cast<size_t>(c)], 0) << name_of(q) << " code " << c;
     }
 }
 
 TEST(Quantize, DecodedValuesLieWithinTheirStep) {
-    // A value is a step's lower edge away from zero's side at most one step off: |decode(encode(x)) - x| is at most the width of the step,
-    // which is 1/128 for linear codes and at most ln(256)/128 * (|x| + 1/255) for mu-law ones (the curve's slope), with the 0.01 of the formula as slack.
+    // A value is a step's lower edge away from zero's side at most one step off: |decode(encode(x)) - x| is
+    // at most the width of the step, which is 1/128 for linear codes and at most ln(256)/128 * (|x| + 1/255)
+    // for mu-law ones (the curve's slope), with the 0.01 of the formula as slack.
     Random random(test::seed());
     for (int i = 0; i < 20000; ++i) {
         const double x = random.uniform(-1, 1);
-        EXPECT_LE(std::abs(decode(encode(x, Quantization::linear), Quantization::linear) - x), 1.01 / 128 + 1e-4);
+        EXPECT_LE(std::abs(decode(encode(x, Quantization::linear), Quantization::linear) - x),
+                  1.01 / 128 + 1e-4);
         const double step = std::log(256.0) / 128 * (std::abs(x) + 1.0 / 255);
-        EXPECT_LE(std::abs(decode(encode(x, Quantization::mu_law), Quantization::mu_law) - x), 1.05 * step + 1e-4) << x;
+        EXPECT_LE(std::abs(decode(encode(x, Quantization::mu_law), Quantization::mu_law) - x),
+                  1.05 * step + 1e-4)
+            << x;
     }
 }
 
@@ -115,7 +124,8 @@ TEST(Quantize, SpansAgreeWithSingleSamples) {
 }
 
 TEST(Quantize, SegmentMinmaxScalesToTheSegment) {
-    // Minimum to code 0, maximum to code 255 (the 1e-6 of the formula is far below a step here), whatever the offset.
+    // Minimum to code 0, maximum to code 255 (the 1e-6 of the formula is far below a step here), whatever the
+    // offset.
     const std::vector<int16_t> samples = {1000, 1500, 3000, 2000, 1000};
     std::vector<uint8_t> codes(samples.size());
     for (const Quantization q : both) {
@@ -126,9 +136,31 @@ TEST(Quantize, SegmentMinmaxScalesToTheSegment) {
         for (size_t i = 0; i < samples.size(); ++i) {
             const double t = (samples[i] - 1000) / 32768.0 / (2000 / 32768.0 + 1e-6);
             // The published form, written out: linear codes from [0, 1], mu-law codes from [-1, 1].
-            const double s = q == Quantization::linear ? t
-                                                       : ((2 * t - 1 > 0 ? 1 : -1) * std::log1p(255 * std::abs(2 * t - 1 + 1e-8)) / std::log(256) + 1) / 2;
+            const double s = q == Quantization::linear
+                                 ? t
+                                 : ((2 * t - 1 > 0 ? 1 : -1) * std::log1p(255 * std::abs(2 * t - 1 + 1e-8)) /
+                                        std::log(256) +
+                                    1) /
+                                       2;
             EXPECT_EQ(codes[i], static_cast<int>(std::floor(s * 255.99 + 0.005))) << i;
+        }
+    }
+}
+
+TEST(Quantize, SegmentMinmaxOfLongSegmentsIsThatOfTheirSamples) {
+    // Long segments go by a table; every value of the whole range, of a narrow one, and noise.
+    std::vector<int16_t> all, narrow;
+    for (int v = -32768; v <= 32767; ++v) all.push_back(static_cast<int16_t>(v));
+    for (int i = 0; i < 6000; ++i) narrow.push_back(static_cast<int16_t>(100 + i % 40));
+    const auto random = test::noise16(10000, 0.05, test::seed());
+    for (const auto& samples : {all, narrow, random}) {
+        const auto [low, high] = std::minmax_element(samples.begin(), samples.end());
+        std::vector<uint8_t> codes(samples.size());
+        for (const Quantization q : both) {
+            encode_minmax(samples, q, codes);
+            for (size_t i = 0; i < samples.size(); ++i)
+                ASSERT_EQ(codes[i], encode_minmax(samples[i] / 32768.0, *low / 32768.0, *high / 32768.0, q))
+                    << name_of(q) << " " << samples[i];
         }
     }
 }
@@ -153,7 +185,8 @@ TEST(Quantize, Pcm16RoundsClampsAndSurvivesNaN) {
 
 TEST(Quantize, NamesAreParsedBack) {
     for (const Quantization q : both) EXPECT_EQ(parse_quantization(name_of(q)), q);
-    for (const Scaling s : {Scaling::full_scale, Scaling::segment_minmax}) EXPECT_EQ(parse_scaling(name_of(s)), s);
+    for (const Scaling s : {Scaling::full_scale, Scaling::segment_minmax})
+        EXPECT_EQ(parse_scaling(name_of(s)), s);
     EXPECT_THROW(parse_quantization("a-law"), Error);
     EXPECT_THROW(parse_scaling(""), Error);
 }

@@ -6,7 +6,8 @@
 namespace nigiri {
 namespace {
 
-// Root mean square of a - b over the samples away from the ends, where the filter sees silence beyond the signal.
+// Root mean square of a - b over the samples away from the ends, where the filter sees silence beyond the
+// signal.
 double rms_difference(const std::vector<float>& a, const std::vector<float>& b, size_t margin) {
     double sum = 0;
     for (size_t i = margin; i + margin < a.size(); ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);
@@ -18,7 +19,8 @@ TEST(Resampler, KeepsASineAndItsPhase) {
         const auto out = resample(test::sine(440, 2.0, from), from, 16000);
         const auto expected = test::sine(440, 2.0, 16000);
         ASSERT_EQ(out.size(), expected.size()) << from;
-        // Quality "20 bits" promises -120 dB; float32 samples leave a little less. -100 dB of the sine's RMS (0.354).
+        // Quality "20 bits" promises -120 dB; float32 samples leave a little less. -100 dB of the sine's RMS
+        // (0.354).
         EXPECT_LT(rms_difference(out, expected, 1000), 3.5e-6) << from;
     }
 }
@@ -32,7 +34,8 @@ TEST(Resampler, GivesTheExactLength) {
     for (const int from : {1000, 8000, 11025, 16000, 44100, 47999, 192000})
         for (const int64_t n : {0, 1, 2, 3, 10, 441, 1000, 44100, 100003}) {
             const auto out = resample(std::vector<float>(static_cast<size_t>(n), 0.25f), from, 16000);
-            EXPECT_EQ(static_cast<int64_t>(out.size()), (2 * n * 16000 + from) / (2 * from)) << n << " samples from " << from;
+            EXPECT_EQ(static_cast<int64_t>(out.size()), (2 * n * 16000 + from) / (2 * from))
+                << n << " samples from " << from;
         }
 }
 

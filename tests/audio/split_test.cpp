@@ -9,12 +9,14 @@ namespace {
 
 std::vector<SplitCandidate> recordings(int count, int64_t samples = 100000) {
     std::vector<SplitCandidate> all;
-    for (int i = 0; i < count; ++i) all.push_back({"piece" + std::to_string(i) + ".wav", samples + i, std::nullopt});
+    for (int i = 0; i < count; ++i)
+        all.push_back({"piece" + std::to_string(i) + ".wav", samples + i, std::nullopt});
     return all;
 }
 
 int count(const Division& d, Split split) {
-    return static_cast<int>(std::count_if(d.parts.begin(), d.parts.end(), [&](const Part& p) { return p.split == split; }));
+    return static_cast<int>(
+        std::count_if(d.parts.begin(), d.parts.end(), [&](const Part& p) { return p.split == split; }));
 }
 
 // Every sample of every file is in exactly one part.
@@ -86,7 +88,8 @@ TEST(Divide, CutsTheLongestOfFewFiles) {
 
 TEST(Divide, LeavesFilesInTheirFolders) {
     auto files = recordings(10);
-    for (size_t i = 0; i < files.size(); ++i) files[i].folder = i < 7 ? Split::train : i < 9 ? Split::valid : Split::test;
+    for (size_t i = 0; i < files.size(); ++i)
+        files[i].folder = i < 7 ? Split::train : i < 9 ? Split::valid : Split::test;
     const Division d = divide(files, 1, 1024);
     expect_partition(files, d);
     EXPECT_TRUE(d.notes.empty());
@@ -101,8 +104,7 @@ TEST(Divide, FillsAMissingFolderFromTraining) {
     EXPECT_EQ(count(d, Split::train), 7);
     EXPECT_EQ(count(d, Split::valid), 1);
     EXPECT_EQ(count(d, Split::test), 2);
-    for (const Part& p : d.parts)
-        EXPECT_TRUE(files[p.file].folder != Split::test || p.split == Split::test);
+    for (const Part& p : d.parts) EXPECT_TRUE(files[p.file].folder != Split::test || p.split == Split::test);
     EXPECT_EQ(d.notes.size(), 1u);
     // One training file: a piece of it.
     std::vector<SplitCandidate> two = {files[0], files[9]};
@@ -112,12 +114,16 @@ TEST(Divide, FillsAMissingFolderFromTraining) {
     EXPECT_EQ(count(e, Split::test), 1);
 }
 
-TEST(Divide, OfNothingIsNothing) { EXPECT_TRUE(divide({}, 1, 1024).parts.empty()); }
+TEST(Divide, OfNothingIsNothing) {
+    EXPECT_TRUE(divide({}, 1, 1024).parts.empty());
+}
 
 TEST(FileList, ReadsNamesAndNothingElse) {
     const test::TemporaryFolder folder;
-    test::write_bytes(folder / "list.txt", "\xEF\xBB\xBF# heading\r\n\r\n train/a b.flac \r\n./c.wav # why\n\n  \nd.ogg");
-    EXPECT_EQ(read_file_list(folder / "list.txt"), (std::set<std::string>{"train/a b.flac", "c.wav", "d.ogg"}));
+    test::write_bytes(folder / "list.txt",
+                      "\xEF\xBB\xBF# heading\r\n\r\n train/a b.flac \r\n./c.wav # why\n\n  \nd.ogg");
+    EXPECT_EQ(read_file_list(folder / "list.txt"),
+              (std::set<std::string>{"train/a b.flac", "c.wav", "d.ogg"}));
     test::write_bytes(folder / "none.txt", "# nothing\n");
     EXPECT_THROW(read_file_list(folder / "none.txt"), Error);
     test::write_bytes(folder / "binary", std::string("RIFF\0\0", 6));

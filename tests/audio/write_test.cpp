@@ -19,16 +19,18 @@ TEST(AudioWriter, ReturnsWhatWasWritten) {
         SampleFormat format;
         double step;  // half of it is the largest rounding error
     };
-    for (const Case& c : {Case{"a.wav", SampleFormat::pcm16, 0x1p-15}, Case{"b.wav", SampleFormat::pcm24, 0x1p-23},
-                          Case{"c.wav", SampleFormat::float32, 0}, Case{"d.flac", SampleFormat::pcm16, 0x1p-15},
-                          Case{"e.FLAC", SampleFormat::pcm24, 0x1p-23}}) {
+    for (const Case& c :
+         {Case{"a.wav", SampleFormat::pcm16, 0x1p-15}, Case{"b.wav", SampleFormat::pcm24, 0x1p-23},
+          Case{"c.wav", SampleFormat::float32, 0}, Case{"d.flac", SampleFormat::pcm16, 0x1p-15},
+          Case{"e.FLAC", SampleFormat::pcm24, 0x1p-23}}) {
         write_audio(folder / c.name, x, 16000, c.format);
         const Audio back = read_audio(folder / c.name);
         EXPECT_EQ(back.rate, 16000);
         ASSERT_EQ(back.samples.size(), x.size()) << c.name;
         for (size_t i = 0; i < x.size(); ++i) {
             const double limit = std::abs(x[i]) < 1 ? c.step / 2 : 1;
-            ASSERT_NEAR(back.samples[i], x[i], limit * 1.0001) << c.name << "[" << i << "], seed " << test::seed();
+            ASSERT_NEAR(back.samples[i], x[i], limit * 1.0001)
+                << c.name << "[" << i << "], seed " << test::seed();
         }
     }
 }
@@ -65,15 +67,21 @@ TEST(AudioWriter, CarriesText) {
     const TemporaryFolder folder;
     std::string config = "{\"seed\":7,\"name\":\"D\xC3\xA9j\xC3\xA0 vu\",\"padding\":\"";
     config += std::string(6000, 'x') + "\"}";
-    const Tags tags = {{"title", "Prelude"}, {"comment", config}, {"software", "nigiri"}, {"artist", "nobody"}, {"date", "2026"}};
+    const Tags tags = {{"title", "Prelude"},
+                       {"comment", config},
+                       {"software", "nigiri"},
+                       {"artist", "nobody"},
+                       {"date", "2026"}};
     for (const char* name : {"x.wav", "x.flac"}) {
         write_audio(folder / name, test::sine(440, 0.1, 16000), 16000, SampleFormat::pcm16, tags);
         const Tags back = read_tags(folder / name);
         for (const auto& [key, text] : tags) {
             ASSERT_TRUE(back.count(key)) << name << " " << key;
             // libsndfile adds its own name to the software field.
-            if (key == "software") EXPECT_TRUE(back.at(key).starts_with(text)) << back.at(key);
-            else EXPECT_EQ(back.at(key), text) << name;
+            if (key == "software")
+                EXPECT_TRUE(back.at(key).starts_with(text)) << back.at(key);
+            else
+                EXPECT_EQ(back.at(key), text) << name;
         }
         EXPECT_EQ(read_audio(folder / name).samples.size(), 1600u) << "text must not become samples";
     }
@@ -88,7 +96,8 @@ TEST(AudioWriter, IsAllOrNothing) {
         writer.write(std::span<const float>(test::sine(440, 1, 16000)));
         EXPECT_EQ(test::bytes_of(folder / "x.wav"), "old") << "the target must not change before close()";
     }
-    EXPECT_EQ(test::snapshot(folder.path()), (std::map<std::string, std::string>{{"x.wav", "old"}})) << "an abandoned writer leaves nothing";
+    EXPECT_EQ(test::snapshot(folder.path()), (std::map<std::string, std::string>{{"x.wav", "old"}}))
+        << "an abandoned writer leaves nothing";
     write_audio(folder / "x.wav", test::sine(440, 1, 16000), 16000);
     EXPECT_EQ(read_audio(folder / "x.wav").samples.size(), 16000u);
     EXPECT_EQ(test::snapshot(folder.path()).size(), 1u);
