@@ -21,7 +21,11 @@ configure() {
     shift 2
     command -v cmake > /dev/null || fail "cmake is not installed."
     local options=("$@")
-    if command -v ccache > /dev/null; then options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
+    if command -v ccache > /dev/null; then
+        # Paths relative to the project, so that every clone on a machine shares what was compiled.
+        export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+        options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+    fi
     if [[ -f $folder/CMakeCache.txt ]] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" "$folder/CMakeCache.txt"; then
         options+=(--fresh)
     fi

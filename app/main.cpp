@@ -1,5 +1,6 @@
 // nigiri: the command line. Parses, runs one command, and turns failures into one clear line and an exit code:
 // 0 done, 1 failed, 2 used wrongly.
+#include <algorithm>
 #include <iostream>
 
 #include "app/command.h"
@@ -33,6 +34,9 @@ int main(int argc, char** argv) {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
         if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+        const auto known = [&](const auto& c) { return c->parser()->get_name() == argv[1]; };
+        if (argc > 1 && argv[1][0] != '-' && std::none_of(commands.begin(), commands.end(), known))
+            return fail("there is no command '" + std::string(argv[1]) + "'", "see nigiri --help", 2);
         std::string command = "nigiri";
         for (const auto& c : commands)
             if (c->parser()->parsed()) command += " " + c->parser()->get_name();
