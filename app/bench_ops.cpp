@@ -80,6 +80,7 @@ class Stage {
                                   static_cast<double>(config_.training.batch * config_.training.length);
         out_.push_back(t);
         forward_ = backward_ = nullptr;
+        alive_.clear();
     }
 
     void linear_calls(int64_t in, int64_t out) {
@@ -155,10 +156,9 @@ class Stage {
             const Tensor du = random(act), dd = random(act), dbias = random({width}), da = random(poles), db = random(bc), dc = random(bc);
             const Tensor dskip = random({width}), dz = random(act);
             s.u = u, s.delta = delta, s.delta_bias = bias, s.a = a, s.b = b, s.c = c, s.skip = skip, s.z = z;
-            const std::vector<Tensor> alive = {u, delta, bias, a, b, c, z, skip};
-            forward_ = [=, this] { backend_->selective_scan_forward({s, alive.empty() ? View{} : y.view(), {}, checkpoints}); };
+            alive_ = {u, delta, bias, a, b, c, z, skip};
+            forward_ = [=, this] { backend_->selective_scan_forward({s, y, {}, checkpoints}); };
             backward_ = [=, this] {
-                (void)alive;
                 backend_->selective_scan_backward({s, checkpoints, y, du, dd, dbias, da, db, dc, dskip, dz});
             };
         });
@@ -177,10 +177,9 @@ class Stage {
             p.discretization = ssm.discretization;
             p.inv_dt = inv_dt, p.a_real = a_real, p.b = b, p.c = c;
             if (pairs) p.a_imag = a_imag;
-            const std::vector<Tensor> alive = {inv_dt, a_real, a_imag, b, c};
-            forward_ = [=, this] { backend_->s4d_kernel_forward({p, alive.empty() ? View{} : kernel.view()}); };
+            alive_ = {inv_dt, a_real, a_imag, b, c};
+            forward_ = [=, this] { backend_->s4d_kernel_forward({p, kernel}); };
             backward_ = [=, this] {
-                (void)alive;
                 backend_->s4d_kernel_backward({p, kernel, g0, g1, pairs ? g2.view() : View{}, g3, g4});
             };
         });
@@ -202,6 +201,7 @@ class Stage {
     int64_t batch_ = 1, length_ = 1, width_ = 1;
     Random random_{1};
     std::function<void()> forward_, backward_;
+    std::vector<Tensor> alive_;  // what the timed calls look at through Views
 };
 
 }  // namespace

@@ -61,10 +61,9 @@ class TrainCommand final : public Command {
         if (trainer.resumed())
             say("going on with " + run_.string() + " at step " + std::to_string(trainer.state().step));
 
-        TrainingMetrics last;
-        const TrainingEnd end = trainer.run(stop_requested(), callbacks(line, config, last));
+        const TrainingEnd end = trainer.run(stop_requested(), callbacks(line, config));
         line.finish();
-        report(trainer, end, last);
+        report(trainer, end);
         return 0;
     }
 
@@ -143,10 +142,9 @@ class TrainCommand final : public Command {
         fs::rename(temporary, path);
     }
 
-    TrainingCallbacks callbacks(ProgressLine& line, const Config& config, TrainingMetrics& last) {
+    TrainingCallbacks callbacks(ProgressLine& line, const Config& config) {
         TrainingCallbacks c;
-        c.log = [this, &line, &last](const TrainingMetrics& m) {
-            last = m;
+        c.log = [&line](const TrainingMetrics& m) {
             std::string text = "step " + std::to_string(m.step) + "  " + fixed(m.train_bits, 3) + " bits";
             if (m.valid_bits >= 0) text += "  valid " + fixed(m.valid_bits, 3);
             text += "  rate " + fixed(m.learning_rate * 1e3, 2) + "e-3  norm " + fixed(m.gradient_norm, 2) + "  " +
@@ -161,7 +159,7 @@ class TrainCommand final : public Command {
         return c;
     }
 
-    void report(const Trainer& trainer, TrainingEnd end, const TrainingMetrics& last) {
+    void report(const Trainer& trainer, TrainingEnd end) {
         const TrainingState& state = trainer.state();
         const double valid = state.valid_bits;
         say(std::string(end == TrainingEnd::finished ? "finished" : "stopped and saved") + " at step " + std::to_string(state.step) +
@@ -174,7 +172,7 @@ class TrainCommand final : public Command {
                     {"tokens", state.tokens},
                     {"seconds", state.seconds},
                     {"tokens_per_second", state.seconds > 0 ? static_cast<double>(state.tokens) / state.seconds : 0.0},
-                    {"train_bits_per_sample", last.train_bits},
+                    {"train_bits_per_sample", state.train_bits},
                     {"valid_bits_per_sample", valid >= 0 ? json(valid) : json(nullptr)},
                     {"checkpoint", trainer.best_checkpoint().string()},
                     {"last_checkpoint", trainer.last_checkpoint().string()},

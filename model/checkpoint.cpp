@@ -13,7 +13,7 @@ constexpr const char* format_name = "nigiri-checkpoint";
 template <class V>
 void visit(TrainingState& s, V&& v) {
     v("step", s.step), v("tokens", s.tokens), v("seconds", s.seconds), v("best_valid_bits", s.best_valid_bits);
-    v("best_step", s.best_step), v("valid_bits", s.valid_bits), v("bits_sum", s.bits_sum), v("bits_steps", s.bits_steps);
+    v("best_step", s.best_step), v("valid_bits", s.valid_bits), v("train_bits", s.train_bits), v("bits_sum", s.bits_sum), v("bits_steps", s.bits_steps);
     v("log_seconds", s.log_seconds), v("log_tokens", s.log_tokens), v("plateau_factor", s.plateau.factor);
     v("plateau_best", s.plateau.best), v("plateau_bad", s.plateau.bad);
 }

@@ -23,6 +23,7 @@ struct TrainingState {
     double best_valid_bits = 1e300;
     int64_t best_step = 0;
     double valid_bits = -1;           // of the last validation; negative: none yet
+    double train_bits = 0;            // of the last log line
     double bits_sum = 0;              // training bits since the last log line, and over how many steps
     int64_t bits_steps = 0;
     double log_seconds = 0;           // `seconds` and tokens at the last log line

@@ -210,7 +210,8 @@ void Trainer::log(const TrainingCallbacks& callbacks, bool validated) {
     TrainingMetrics m;
     m.step = state_.step;
     m.tokens = state_.tokens;
-    m.train_bits = state_.bits_steps > 0 ? state_.bits_sum / static_cast<double>(state_.bits_steps) : 0;
+    if (state_.bits_steps > 0) state_.train_bits = state_.bits_sum / static_cast<double>(state_.bits_steps);
+    m.train_bits = state_.train_bits;
     if (validated) m.valid_bits = state_.valid_bits;
     m.learning_rate = config_.training.learning_rate * schedule_factor();
     m.gradient_norm = gradient_norm_;

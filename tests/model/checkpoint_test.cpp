@@ -107,12 +107,11 @@ TEST(Checkpoint, RefusesAHeaderThatLies) {
         nlohmann::json h = header;
         change(h);
         const std::string text = h.dump();
-        std::vector<uint8_t> out(8);
         const uint64_t n = text.size();
-        std::memcpy(out.data(), &n, 8);
-        out.insert(out.end(), text.begin(), text.end());
-        out.insert(out.end(), bytes.begin() + 8 + static_cast<std::ptrdiff_t>(header_bytes), bytes.end());
-        return out;
+        std::string out(reinterpret_cast<const char*>(&n), 8);
+        out += text;
+        out.append(bytes.begin() + 8 + static_cast<std::ptrdiff_t>(header_bytes), bytes.end());
+        return std::vector<uint8_t>(out.begin(), out.end());
     };
     EXPECT_NO_THROW(Checkpoint::parse(with([](auto&) {}), "same"));
     const std::string name = "model.head.weight";

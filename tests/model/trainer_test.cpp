@@ -270,8 +270,8 @@ TEST_P(Overfit, LearnsHalfASecondOfPianoByHeart) {
     EXPECT_LT(bits, 0.3);
 }
 
-INSTANTIATE_TEST_SUITE_P(Layers, Overfit, testing::Values("mamba-s4", "mamba-s6", "s4-mlp"), [](const auto& info) {
-    std::string name = info.param;
+INSTANTIATE_TEST_SUITE_P(Layers, Overfit, testing::Values("mamba-s4", "mamba-s6", "s4-mlp"), [](const auto& test) {
+    std::string name = test.param;
     for (char& c : name)
         if (c == '-') c = '_';
     return name;
