@@ -204,7 +204,8 @@ struct Backward {
                 hn::Store(by_input, tag, arrays.by_input + at_time);
                 hn::Store(by_dt, tag, arrays.by_dt + at_time);
             }
-            float* share = out.shares + t * out.share_stride;
+            float* share = nullptr;  // there is none where B and C are constant
+            if constexpr (kSelectiveB || kSelectiveC) share = out.shares + t * out.share_stride;
             if constexpr (kComplex) {
                 if constexpr (kSelectiveB) store_sums(share_b[0].re, share_b[0].im, share_b[1].re, share_b[1].im, share);
                 if constexpr (kSelectiveC)
