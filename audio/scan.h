@@ -86,8 +86,9 @@ ScanReport scan(const std::filesystem::path& folder, const ScanOptions& options 
 // without control characters.
 std::string to_text(const ScanReport& report, bool all_files = true);
 // {"folder", "sample_rate", "prepared", "used", "skipped", "notes",
-//  "files": [{"name", "used", "fault", "reason", "seconds", "rate", "channels", "format", "peak", "clipped"}],
-//  "parts": [{"name", "split", "begin", "end"}], "splits": {"train": {"files", "seconds", "samples"}, ...}}
+//  "files": [{"name", "used", "fault", "reason", "seconds", "rate", "channels", "format", "peak",
+//  "clipped"}], "parts": [{"name", "split", "begin", "end"}], "splits": {"train": {"files", "seconds",
+//  "samples"}, ...}}
 nlohmann::json to_json(const ScanReport& report);
 
 }  // namespace nigiri

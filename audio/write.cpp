@@ -107,8 +107,8 @@ AudioWriter::AudioWriter(const std::filesystem::path& path, int rate, SampleForm
             "FLAC holds 16- and 24-bit samples; use .wav for float32");
     std::vector<std::pair<int, std::string>> fields;
     for (const auto& [name, text] : tags) {
-        const auto field =
-            std::find_if(tag_fields.begin(), tag_fields.end(), [&wanted = name](const auto& f) { return wanted == f.name; });
+        const auto field = std::find_if(tag_fields.begin(), tag_fields.end(),
+                                        [&wanted = name](const auto& f) { return wanted == f.name; });
         if (field == tag_fields.end()) throw Error("sound files have no text field '" + name + "'");
         fields.emplace_back(field->id, text);
     }
