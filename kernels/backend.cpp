@@ -1,6 +1,9 @@
 #include "kernels/backend.h"
 
 #include "kernels/cpu/cpu_backend.h"
+#ifdef NIGIRI_CUDA
+#include "kernels/cuda/cuda_backend.h"
+#endif
 
 namespace nigiri {
 
@@ -21,13 +24,33 @@ Tensor Backend::zeros(const Shape& shape, DType dtype) {
     return t;
 }
 
-std::vector<std::string> available_devices() { return {"cpu"}; }
+namespace {
+
+bool cuda_available() {
+#ifdef NIGIRI_CUDA
+    return CudaBackend::available();
+#else
+    return false;
+#endif
+}
+
+}  // namespace
+
+std::vector<std::string> available_devices() {
+    if (cuda_available()) return {"cuda", "cpu"};
+    return {"cpu"};
+}
 
 std::shared_ptr<Backend> make_backend(const std::string& device, int threads) {
-    if (device == "cpu" || device == "auto") return std::make_shared<CpuBackend>(threads);
+    if (device != "cpu" && device != "cuda" && device != "auto")
+        throw Error("unknown device '" + device + "'", "choose auto, cpu or cuda");
+#ifdef NIGIRI_CUDA
+    if (device == "cuda" || (device == "auto" && cuda_available())) return std::make_shared<CudaBackend>();
+#else
     if (device == "cuda")
         throw Error("no CUDA device: this build has no CUDA backend", "use --device cpu, or --device auto");
-    throw Error("unknown device '" + device + "'", "choose auto, cpu or cuda");
+#endif
+    return std::make_shared<CpuBackend>(threads);
 }
 
 }  // namespace nigiri

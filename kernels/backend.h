@@ -3,8 +3,10 @@
 //
 // Rules that hold for every operation:
 //  - outputs marked `=` are overwritten, `+=` are added to; gradients of parameters are always `+=`;
-//  - float operands of one call share one element type; a backend may decline an operation or a type: then
-//    `supports` is false and the call throws. Nothing is ever moved to another device silently;
+//  - float operands of one call share one element type, with one exception: where the activations are bf16, all that
+//    is a parameter, a parameter's gradient, a state kept between calls or a row statistic is f32;
+//  - a backend may decline an operation or a type: then `supports` is false and the call throws. Nothing is ever
+//    moved to another device silently;
 //  - results are deterministic for a given device and number of threads (no atomics on floats).
 #pragma once
 

@@ -12,11 +12,12 @@
 #include <span>
 #include <string>
 
+#include "kernels/bfloat16.h"
 #include "kernels/error.h"
 
 namespace nigiri {
 
-enum class DType : uint8_t { f32, f64, i32 };
+enum class DType : uint8_t { f32, f64, i32, bf16 };
 
 size_t size_of(DType dtype);
 const char* name_of(DType dtype);
@@ -34,6 +35,10 @@ struct DTypeOf<double> {
 template <>
 struct DTypeOf<int32_t> {
     static constexpr DType value = DType::i32;
+};
+template <>
+struct DTypeOf<BFloat16> {
+    static constexpr DType value = DType::bf16;
 };
 
 // Up to four extents, outermost first.

@@ -17,7 +17,7 @@ class CpuBackend final : public Backend {
 
     std::string name() const override { return "cpu"; }
     std::string description() const override;
-    bool supports(DType) const override { return true; }
+    bool supports(DType dtype) const override { return dtype != DType::bf16; }
     int threads() const { return threads_; }
 
     size_t bytes_in_use() const override;

@@ -28,6 +28,7 @@ inline double get(const View& v, int64_t i) {
         case DType::f32: return v.row<float>(row)[column];
         case DType::f64: return v.row<double>(row)[column];
         case DType::i32: return v.row<int32_t>(row)[column];
+        case DType::bf16: return static_cast<float>(v.row<BFloat16>(row)[column]);
     }
     return 0;
 }
@@ -38,6 +39,7 @@ inline void set(const View& v, int64_t i, double x) {
         case DType::f32: v.row<float>(row)[column] = static_cast<float>(x); return;
         case DType::f64: v.row<double>(row)[column] = x; return;
         case DType::i32: v.row<int32_t>(row)[column] = static_cast<int32_t>(x); return;
+        case DType::bf16: v.row<BFloat16>(row)[column] = BFloat16(static_cast<float>(x)); return;
     }
 }
 
