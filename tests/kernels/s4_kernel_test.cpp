@@ -5,7 +5,7 @@
 
 #include <numbers>
 
-#include "kernels/cpu/fft64.h"
+#include "kernels/fft64.h"
 #include "tests/kernels/s4_problem.h"
 
 namespace nigiri {
@@ -19,7 +19,7 @@ TEST(Fft64, AgreesWithTheDirectSumAtAnyLength) {
     SCOPED_TRACE(testing::Message() << "seed " << test::seed());
     Random random(test::seed());
     for (const int64_t length : test::odd_lengths) {
-        const cpu::Fft64 fft(length);
+        const Fft64 fft(length);
         std::vector<Complex> x(static_cast<size_t>(fft.workspace())), in;
         for (int64_t l = 0; l < length; ++l) in.emplace_back(random.normal(), random.normal());
         std::copy(in.begin(), in.end(), x.begin());
