@@ -1,6 +1,8 @@
 # What ./demo and ./check share. Sourced by bash with the project's folder as the working directory.
 
 started=$SECONDS
+# Several programs with several threads each share the processors here: threads that wait must not spin.
+export OMP_WAIT_POLICY=passive
 under=()  # a command before the build's and the tests', such as setarch; usually none
 jobs=${NIGIRI_JOBS:-$(nproc)}
 

@@ -1,12 +1,24 @@
 // nigiri: the command line. Parses, runs one command, and turns failures into one clear line and an exit code:
 // 0 done, 1 failed, 2 used wrongly.
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <iostream>
 
 #include "app/command.h"
 #include "kernels/error.h"
 
 namespace {
+
+// Threads that wait for one another should sleep soon. The OpenMP runtime lets them spin for milliseconds, and on a machine
+// that has anything else to do that takes the processor from the very thread they wait for: beside one compiler, training
+// on two cores was measured ten times slower. The runtime reads its settings before main, so the program starts anew.
+void let_waiting_threads_sleep(char** argv) {
+    if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+    if (::setenv("GOMP_SPINCOUNT", "1000", 1) != 0) return;  // some microseconds
+    ::execv("/proc/self/exe", argv);                         // returns only where there is no such file: go on as it is
+}
 
 // Text from files and arguments may hold line ends or control characters; an error is one line.
 std::string one_line(std::string text) {
@@ -24,6 +36,7 @@ int fail(const std::string& what, const std::string& hint, int code) {
 
 int main(int argc, char** argv) {
     using namespace nigiri::app;
+    let_waiting_threads_sleep(argv);
     CLI::App app{"nigiri learns raw audio sample by sample and plays what it dreams up", "nigiri"};
     app.set_version_flag("--version", "nigiri " NIGIRI_VERSION);
     app.require_subcommand(1);

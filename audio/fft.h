@@ -1,16 +1,17 @@
-// A small real Fourier transform for analysis: double precision, powers of two. (The kernels' transform is
-// built for long convolutions in float32 and plans ahead; a few thousand windows of 1024 need neither.)
+// The spectrum of real samples, in double precision: what analysis needs of the complex transform.
 #pragma once
 
 #include <complex>
 #include <span>
 #include <vector>
 
+#include "kernels/fft64.h"
+
 namespace nigiri {
 
 class RealFft {
   public:
-    // size: a power of two, at least 2; else Error.
+    // size: even, at least 2; else Error.
     explicit RealFft(int size);
 
     int size() const { return size_; }
@@ -20,8 +21,9 @@ class RealFft {
 
   private:
     int size_;
+    Fft64 half_;                                  // of size / 2 complex numbers
     std::vector<std::complex<double>> twiddles_;  // exp(-2 pi i k / size), k < size / 2
-    std::vector<std::complex<double>> work_;      // size / 2
+    std::vector<std::complex<double>> work_;
 };
 
 }  // namespace nigiri

@@ -19,7 +19,7 @@ struct CausalConv1dForward {
 struct CausalConv1dBackward {
     View x, weight, bias;
     View dy;       // (B, L, D)
-    View dx;       // (B, L, D), =
+    View dx;       // (B, L, D), =; not dy
     View dweight;  // (D, K), +=
     View dbias;    // (D), +=, optional
     bool silu = true;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
-#include "kernels/cpu/fft64.h"
+#include "kernels/fft64.h"
 #include "kernels/cpu/s4_cauchy.h"
 #include "kernels/cpu/s4_parameters.h"
 

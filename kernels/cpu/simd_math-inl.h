@@ -56,7 +56,7 @@ HWY_INLINE hn::Vec<D> clamp(D d, float low, float high, hn::Vec<D> x) {
 
 template <class D>
 HWY_INLINE hn::Vec<D> keep_nan([[maybe_unused]] hn::Vec<D> x, hn::Vec<D> y) {
-#if HWY_TARGET == HWY_SCALAR  // its Min and Max drop NaN
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128  // their Min and Max drop NaN
     return hn::IfThenElse(hn::IsNaN(x), x, y);
 #else
     return y;

@@ -16,7 +16,7 @@ constexpr int rate = 16000;
 
 TEST(RealFft, AgreesWithTheSum) {
     Random random(test::seed());
-    for (const int size : {2, 4, 8, 64, 256}) {
+    for (const int size : {2, 4, 6, 8, 30, 64, 250, 256}) {
         RealFft fft(size);
         std::vector<double> x(static_cast<size_t>(size));
         for (double& v : x) v = random.normal();
@@ -29,7 +29,7 @@ TEST(RealFft, AgreesWithTheSum) {
             EXPECT_LT(std::abs(out[static_cast<size_t>(k)] - sum), 1e-11 * size) << size << ", bin " << k;
         }
     }
-    EXPECT_THROW(RealFft(12), Error);
+    EXPECT_THROW(RealFft(13), Error);
     EXPECT_THROW(RealFft(1), Error);
 }
 

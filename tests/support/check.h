@@ -77,6 +77,12 @@ inline double relative_error(const View& a, const View& b) {
     return std::sqrt(norm > 0 ? difference / norm : difference);
 }
 
+inline double norm(const View& x) {
+    double sum = 0;
+    for (int64_t i = 0; i < x.size(); ++i) sum += get(x, i) * get(x, i);
+    return std::sqrt(sum);
+}
+
 inline double max_difference(const View& a, const View& b) {
     EXPECT_EQ(a.size(), b.size());
     double worst = 0;

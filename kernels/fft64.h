@@ -1,7 +1,7 @@
-// A Fourier transform in double precision of any length: radix 2 where the length is a power of two, otherwise
-// Bluestein's chirp algorithm (1970), which turns it into a convolution of a power-of-two length. The float32
-// convolutions use a tuned library; this one serves the S4 kernel, where the transform is a small part of the work
-// and a length must never be refused.
+// A Fourier transform in double precision of any length: radix 2 where the length is a power of two,
+// otherwise Bluestein's chirp algorithm (1970), which turns it into a convolution of a power-of-two length.
+// The float32 convolutions use tuned ones; this one serves the S4 kernel and the analysis of audio, where it
+// is a small part of the work and a length must never be refused.
 #pragma once
 
 #include <complex>
@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-namespace nigiri::cpu {
+namespace nigiri {
 
 // The tables of one length; read-only once built, so threads may share it.
 class Fft64 {
@@ -44,7 +44,8 @@ class Fft64 {
     // How many complex numbers `x` must have room for.
     int64_t workspace() const { return padded_; }
 
-    // x[k] = sum_l x[l] exp(-2 pi i k l / length), in place, for the first `length` numbers of x; the rest is lost.
+    // x[k] = sum_l x[l] exp(-2 pi i k l / length), in place, for the first `length` numbers of x; the rest is
+    // lost.
     void forward(Complex* x) const {
         if (chirp_.empty()) return radix2(x);
         for (size_t k = 0; k < chirp_.size(); ++k) x[k] = product(x[k], chirp_[k]);
@@ -86,4 +87,4 @@ class Fft64 {
     std::vector<Complex> twiddle_, chirp_, filter_;
 };
 
-}  // namespace nigiri::cpu
+}  // namespace nigiri
