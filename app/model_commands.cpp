@@ -80,6 +80,13 @@ class ExportCommand final : public Command {
         CLI::App& c = add(parent, "export", "a model without its optimizer, a third of the size");
         c.add_option("--model", model_, "checkpoint or run folder")->required();
         c.add_option("-o,--output", output_, "file to write, .safetensors")->required();
+        c.add_option("--precision", precision_, "f32, or bf16 for the matrices: half the size")
+            ->check(CLI::IsMember({"f32", "bf16"}));
+        c.add_option("--fact", facts_, "KEY=TEXT to keep with the model (licence, data, ...); may be repeated")
+            ->check([](const std::string& fact) {
+                const size_t equals = fact.find('=');
+                return std::string(equals == 0 || equals == fact.npos ? "expected KEY=TEXT" : "");
+            });
     }
 
     int run() override {
@@ -89,7 +96,13 @@ class ExportCommand final : public Command {
         if (fs::is_directory(output_, code)) throw Error(output_.string() + " is a folder", "name a file ending in .safetensors");
         const Checkpoint checkpoint = Checkpoint::read(path);
         const auto network = checkpoint.make_network(make_backend("cpu", common.threads));
-        save_checkpoint(output_, checkpoint.config(), *network, nullptr, checkpoint.state(), checkpoint.facts());
+        ModelFacts facts = checkpoint.facts();
+        for (const std::string& fact : facts_) {
+            const size_t equals = fact.find('=');
+            facts[fact.substr(0, equals)] = fact.substr(equals + 1);
+        }
+        save_checkpoint(output_, checkpoint.config(), *network, nullptr, checkpoint.state(), facts,
+                        precision_ == "bf16" ? StoredMatrices::bf16 : StoredMatrices::f32);
         say(output_.string() + ": " + bytes_text(static_cast<double>(fs::file_size(output_))));
         print_json({{"file", output_.string()}, {"bytes", fs::file_size(output_)}});
         return 0;
@@ -97,6 +110,8 @@ class ExportCommand final : public Command {
 
   private:
     fs::path model_, output_;
+    std::string precision_ = "f32";
+    std::vector<std::string> facts_;
 };
 
 class SelfcheckCommand final : public Command {

@@ -34,9 +34,14 @@ struct TrainingState {
 // Facts about where a model comes from, kept with it ("data", "licence", ...).
 using ModelFacts = std::map<std::string, std::string>;
 
-// Replaces `path` atomically. Without an optimizer the file holds a model only.
+// What the weights of matrices (ParameterGroup::decay, nearly all there are) are stored as. Norms, biases and
+// state-space parameters are few, and steps and poles need their digits: they stay float32.
+enum class StoredMatrices : uint8_t { f32, bf16 };
+
+// Replaces `path` atomically. Without an optimizer the file holds a model only; with one, matrices stay float32.
 void save_checkpoint(const std::filesystem::path& path, const Config& config, const Network& network,
-                     const Optimizer* optimizer, const TrainingState& state, const ModelFacts& facts);
+                     const Optimizer* optimizer, const TrainingState& state, const ModelFacts& facts,
+                     StoredMatrices matrices = StoredMatrices::f32);
 
 class Checkpoint {
   public:

@@ -165,6 +165,30 @@ TEST(Checkpoint, OfAModelOnlyCannotResume) {
     EXPECT_NO_THROW(c.make_network(saved.backend));
 }
 
+TEST(Checkpoint, RoundsMatricesOnRequest) {
+    const Saved saved;
+    const fs::path path = saved.folder.path() / "rounded.safetensors";
+    save_checkpoint(path, saved.config, *saved.network, nullptr, {}, {}, StoredMatrices::bf16);
+    EXPECT_LT(fs::file_size(path), fs::file_size(saved.path) / 3) << "the other file has moments too";
+    const auto network = Checkpoint::read(path).make_network(saved.backend);
+    bool rounded = false;
+    for (size_t i = 0; i < network->parameters().all().size(); ++i) {
+        const Parameter &p = *network->parameters().all()[i], &q = *saved.network->parameters().all()[i];
+        for (int64_t k = 0; k < p.value.size(); ++k) {
+            const double x = test::get(q.value, k), y = test::get(p.value, k);
+            if (p.group != ParameterGroup::decay) {
+                ASSERT_EQ(y, x) << p.name;
+                continue;
+            }
+            ASSERT_EQ(static_cast<float>(y), static_cast<float>(BFloat16(static_cast<float>(x)))) << p.name;
+            ASSERT_NEAR(y, x, std::abs(x) / 256) << p.name;  // half a unit of eight bits
+            rounded = rounded || y != x;
+        }
+    }
+    EXPECT_TRUE(rounded);
+    EXPECT_THROW(save_checkpoint(path, saved.config, *saved.network, saved.optimizer.get(), {}, {}, StoredMatrices::bf16), Error);
+}
+
 TEST(Checkpoint, NamesTheFileThatIsMissing) {
     try {
         Checkpoint::read("/nonexistent/model.safetensors");
