@@ -1,14 +1,14 @@
-#include "tests/cuda/support.h"
+#include "tests/cuda/pairs.h"
 
 namespace nigiri {
 namespace {
 
-using test::Cuda;
+using test::CudaPairs;
 using test::Pair;
 
 constexpr DType f32 = DType::f32, bf16 = DType::bf16;
 
-class CudaAdamW : public Cuda {
+class CudaAdamW : public CudaPairs {
   protected:
     struct One {
         Pair weight, grad, m, v;

@@ -1,14 +1,14 @@
-#include "tests/cuda/support.h"
+#include "tests/cuda/pairs.h"
 
 namespace nigiri {
 namespace {
 
-using test::Cuda;
+using test::CudaPairs;
 using test::Pair;
 
 constexpr DType f32 = DType::f32, bf16 = DType::bf16;
 
-class CudaCausalConv1d : public Cuda {
+class CudaCausalConv1d : public CudaPairs {
   protected:
     std::vector<Tensor> check(const Shape& shape, int64_t taps, DType dtype, int64_t gap, bool silu,
                               bool with_bias) {

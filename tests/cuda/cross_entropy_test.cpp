@@ -1,14 +1,14 @@
-#include "tests/cuda/support.h"
+#include "tests/cuda/pairs.h"
 
 namespace nigiri {
 namespace {
 
-using test::Cuda;
+using test::CudaPairs;
 using test::Pair;
 
 constexpr DType f32 = DType::f32, bf16 = DType::bf16;
 
-class CudaCrossEntropy : public Cuda {
+class CudaCrossEntropy : public CudaPairs {
   protected:
     Pair targets(int64_t rows, int64_t classes) {
         Pair t = integers({rows}, classes);

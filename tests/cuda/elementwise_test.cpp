@@ -1,10 +1,10 @@
 // Moving, adding and the element-wise non-linearities.
-#include "tests/cuda/support.h"
+#include "tests/cuda/pairs.h"
 
 namespace nigiri {
 namespace {
 
-using test::Cuda;
+using test::CudaPairs;
 using test::Pair;
 
 constexpr DType f32 = DType::f32, bf16 = DType::bf16;
@@ -16,7 +16,7 @@ const std::vector<Shape> shapes = {{1, 1},    {3, 1},     {2, 3},      {5, 7},  
                                    {300, 40}, {2, 5, 24}, {2, 3, 100}, {1, 100003}};
 constexpr int64_t gaps[] = {0, 3, 8};
 
-class CudaElementwise : public Cuda {
+class CudaElementwise : public CudaPairs {
   protected:
     // Calls f(shape, dtype, gap).
     template <class F>

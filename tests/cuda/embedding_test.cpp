@@ -1,14 +1,14 @@
-#include "tests/cuda/support.h"
+#include "tests/cuda/pairs.h"
 
 namespace nigiri {
 namespace {
 
-using test::Cuda;
+using test::CudaPairs;
 using test::Pair;
 
 constexpr DType f32 = DType::f32, bf16 = DType::bf16;
 
-class CudaEmbedding : public Cuda {
+class CudaEmbedding : public CudaPairs {
   protected:
     Tensor check(int64_t batch, int64_t length, int64_t vocabulary, int64_t columns, DType dtype,
                  int64_t gap) {

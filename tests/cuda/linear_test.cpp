@@ -1,14 +1,14 @@
-#include "tests/cuda/support.h"
+#include "tests/cuda/pairs.h"
 
 namespace nigiri {
 namespace {
 
-using test::Cuda;
+using test::CudaPairs;
 using test::Pair;
 
 constexpr DType f32 = DType::f32, bf16 = DType::bf16;
 
-class CudaLinear : public Cuda {
+class CudaLinear : public CudaPairs {
   protected:
     // The judge multiplies what the device multiplies: bf16 products see the weight rounded.
     Pair weights(int64_t n, int64_t k, DType x) {

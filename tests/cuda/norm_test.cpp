@@ -1,14 +1,14 @@
-#include "tests/cuda/support.h"
+#include "tests/cuda/pairs.h"
 
 namespace nigiri {
 namespace {
 
-using test::Cuda;
+using test::CudaPairs;
 using test::Pair;
 
 constexpr DType f32 = DType::f32, bf16 = DType::bf16;
 
-class CudaNorm : public Cuda {
+class CudaNorm : public CudaPairs {
   protected:
     struct Result {
         Tensor y, dx, dweight, dbias;
