@@ -43,6 +43,7 @@ class BenchCommand final : public Command {
         c.add_option("--repeat", repeat_, "timed repetitions (train: steps; ops: runs)")->check(CLI::Range(1, 100000));
         c.add_option("--batch", batch_, "train, ops: sequences a step, 0 for the preset's")->check(CLI::Range(0, 65536));
         c.add_option("--length", length_, "train, ops: samples a sequence, 0 for the preset's")->check(CLI::Range(0, 1 << 24));
+        c.add_option("--precision", precision_, "train, ops: f32 or bf16; auto is bf16 on CUDA")->check(CLI::IsMember({"auto", "f32", "bf16"}));
         options_.declare(c, /*training=*/false);
     }
 
@@ -68,6 +69,7 @@ class BenchCommand final : public Command {
         if (parser()->get_option("--layer")->count() == 0) config.model.outer = config.model.centre = layer_by_name(layer);
         if (batch_ > 0) config.training.batch = batch_;
         if (length_ > 0) config.training.length = length_;
+        config.training.precision = precision_by_name(precision_);
         validate(config);
         return config;
     }
@@ -75,6 +77,7 @@ class BenchCommand final : public Command {
     json train(const std::shared_ptr<Backend>& backend, const Config& config) {
         backend->reset_peak();
         Network network(backend, config.model, DType::f32, common.seed, config.training.length);
+        network.set_activations(activation_type(config.training.precision, *backend));
         Optimizer optimizer(network.parameters(), config.training);
         const Batch batch = random_batch(config, common.seed);
         training_step(network, optimizer, batch);  // warms pools, plans and caches up
@@ -87,10 +90,10 @@ class BenchCommand final : public Command {
         const double seconds = seconds_since(start) / std::max(done, 1);
         const double tokens = static_cast<double>(batch.batch * batch.length) / seconds;
         say("| " + layer_name(config.model) + ", " + fixed(static_cast<double>(network.parameters().count()) / 1e6, 2) + " M | " +
-            std::to_string(batch.batch) + " x " + std::to_string(batch.length) + " | float32 | " + fixed(1e3 * seconds, 0) + " ms | " +
+            std::to_string(batch.batch) + " x " + std::to_string(batch.length) + " | " + name_of(network.activations()) + " | " + fixed(1e3 * seconds, 1) + " ms | " +
             thousands(tokens) + "tokens/s | " + bytes_text(static_cast<double>(backend->peak_bytes())) + " | " +
             fixed(tokens / published_train_tokens, 0) + " x PyTorch S4D+MLP on two cores |");
-        return {{"layer", layer_name(config.model)}, {"batch", batch.batch}, {"length", batch.length}, {"step_ms", 1e3 * seconds},
+        return {{"layer", layer_name(config.model)}, {"batch", batch.batch}, {"length", batch.length}, {"precision", name_of(network.activations())}, {"step_ms", 1e3 * seconds},
                 {"tokens_per_second", tokens}, {"peak_bytes", backend->peak_bytes()}, {"ratio_to_published", tokens / published_train_tokens}};
     }
 
@@ -118,10 +121,22 @@ class BenchCommand final : public Command {
     json ops(const std::shared_ptr<Backend>& backend) {
         const Config config = config_for(layers_.front());
         json rows = json::array();
+        const auto rate = [](double bytes, double ms) { return ms > 0 ? 1e-6 * bytes / ms : 0.0; };  // GB/s
+        double copy = 0;
         for (const OpTime& t : bench_operations(backend, config, repeat_, stop_requested())) {
-            say("| " + t.name + " | " + t.shape + " | forward " + fixed(t.forward_ms, 3) + " ms | backward " + fixed(t.backward_ms, 3) + " ms | " +
-                fixed(t.nanoseconds_per_token, 0) + " ns a token of `base` |");
+            const double forward = rate(t.forward_bytes, t.forward_ms), backward = rate(t.backward_bytes, t.backward_ms);
+            if (t.name == "copy") {
+                copy = forward;
+                say("copying moves " + fixed(copy, 0) + " GB/s here, read and written; shares below are of that");
+            } else {
+                const auto column = [&](const char* way, double ms, double gbs) {
+                    return std::string(way) + " " + fixed(ms, 3) + " ms, " + fixed(gbs, 0) + " GB/s, " + fixed(100 * gbs / std::max(copy, 1e-9), 0) + " % | ";
+                };
+                say("| " + t.name + " | " + t.shape + " | " + column("forward", t.forward_ms, forward) + column("backward", t.backward_ms, backward) +
+                    fixed(t.nanoseconds_per_token, 2) + " ns a token |");
+            }
             rows.push_back({{"operation", t.name}, {"shape", t.shape}, {"forward_ms", t.forward_ms}, {"backward_ms", t.backward_ms},
+                            {"forward_gb_per_second", forward}, {"backward_gb_per_second", backward},
                             {"nanoseconds_per_token", t.nanoseconds_per_token}});
         }
         return rows;
@@ -132,6 +147,7 @@ class BenchCommand final : public Command {
     std::vector<int> streams_ = {1, 16};
     int repeat_ = 3;
     int64_t batch_ = 0, length_ = 0;
+    std::string precision_ = "auto";
     ConfigOptions options_;
 };
 

@@ -23,6 +23,7 @@ class EvalCommand final : public Command {
         c.add_option("--split", split_, "which part of it")->check(CLI::IsMember({"train", "valid", "test"}));
         c.add_option("--segment", segment_, "samples a segment, each from a zero state; 0: every recording as one sequence")
             ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
+        c.add_option("--precision", precision_, "f32, or bf16 inside of layers (CUDA)")->check(CLI::IsMember({"auto", "f32", "bf16"}));
     }
 
     int run() override {
@@ -39,6 +40,7 @@ class EvalCommand final : public Command {
         if (total == 0) throw Error(data_.string() + " has no audio in its " + split_ + " part", "choose another --split");
         const auto backend = open_backend();
         const auto network = checkpoint.make_network(backend);
+        network->set_activations(activation_type(precision_by_name(precision_), *backend));
 
         int64_t before = 0;
         const auto progress = [&](int64_t samples) {
@@ -81,7 +83,7 @@ class EvalCommand final : public Command {
     }
 
     fs::path model_, data_;
-    std::string split_ = "test";
+    std::string split_ = "test", precision_ = "f32";
     int64_t segment_ = 0;
 };
 

@@ -18,18 +18,6 @@ namespace {
 
 constexpr double default_minutes = 10;
 
-// Physical memory that could be had now, in bytes; 0 where unknown.
-double available_memory() {
-    std::ifstream in("/proc/meminfo");
-    for (std::string key, unit; in >> key;) {
-        double value = 0;
-        if (!(in >> value)) break;
-        std::getline(in, unit);
-        if (key == "MemAvailable:") return value * 1024;
-    }
-    return 0;
-}
-
 class TrainCommand final : public Command {
   public:
     void declare(CLI::App& parent) override {
@@ -57,7 +45,8 @@ class TrainCommand final : public Command {
         Trainer trainer(backend, config, run_, source, facts(data));
         if (!fs::exists(run_ / "config.toml") || !trainer.resumed()) write_config(config);
         say("network: " + layer_name(config.model) + ", " + thousands(static_cast<double>(trainer.network().parameters().count())) +
-            "parameters, batches of " + std::to_string(config.training.batch) + " x " + std::to_string(config.training.length));
+            "parameters, batches of " + std::to_string(config.training.batch) + " x " + std::to_string(config.training.length) + " in " +
+            name_of(trainer.network().activations()));
         if (trainer.resumed())
             say("going on with " + run_.string() + " at step " + std::to_string(trainer.state().step));
 
@@ -116,7 +105,7 @@ class TrainCommand final : public Command {
 
     void check_memory(const std::shared_ptr<Backend>& backend, const Config& config) {
         const auto needed = static_cast<double>(estimate_training_bytes(backend, config));
-        const double available = available_memory();
+        const auto available = static_cast<double>(backend->available_bytes());
         say("memory: about " + bytes_text(needed) + " for training" +
             (available > 0 ? ", " + bytes_text(available) + " available" : ""));
         if (available > 0 && needed > available)

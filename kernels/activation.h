@@ -1,6 +1,6 @@
 // Element-wise non-linearities and gates. Views are matrices of rows of any row stride.
 //   gelu(x) = x Phi(x), the exact (erf) form        glu([a, b]) = a sigmoid(b)
-//   gate(x, z) = x silu(z)                          negative_exp(x) = -exp(x)
+//   gate(x, z) = x silu(z)                          negative_exp(x) = -exp(x), of parameters: never bfloat16
 #pragma once
 
 #include "kernels/tensor.h"

@@ -1,5 +1,7 @@
 #include "kernels/backend.h"
 
+#include <cmath>
+
 #include "kernels/cpu/cpu_backend.h"
 #ifdef NIGIRI_CUDA
 #include "kernels/cuda/cuda_backend.h"
@@ -22,6 +24,23 @@ Tensor Backend::zeros(const Shape& shape, DType dtype) {
     Tensor t = allocate(shape, dtype);
     fill({.y = t, .value = 0});
     return t;
+}
+
+void Backend::adamw_step(const AdamWStep& op) {
+    double square = 0;
+    for (const AdamWSet::Item& item : op.set.items) square += sum_of_squares(item.grad);
+    const double norm = std::sqrt(square);
+    op.set.prepared = std::make_shared<double>(norm);
+    if (!std::isfinite(norm)) return;
+    const double scale = op.clip > 0 && norm > op.clip ? op.clip / norm : 1.0;
+    for (const AdamWSet::Item& item : op.set.items)
+        adamw({.weight = item.weight, .grad = item.grad, .m = item.m, .v = item.v, .lr = item.lr * op.factor,
+               .beta1 = op.beta1, .beta2 = op.beta2, .eps = op.eps, .weight_decay = item.weight_decay,
+               .gradient_scale = scale, .step = op.step});
+}
+
+double Backend::gradient_norm(const AdamWSet& set) {
+    return set.prepared ? *static_cast<const double*>(set.prepared.get()) : 0.0;
 }
 
 namespace {

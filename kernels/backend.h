@@ -4,7 +4,9 @@
 // Rules that hold for every operation:
 //  - outputs marked `=` are overwritten, `+=` are added to; gradients of parameters are always `+=`;
 //  - float operands of one call share one element type, with one exception: where the activations are bf16, all that
-//    is a parameter, a parameter's gradient, a state kept between calls or a row statistic is f32;
+//    is a parameter, a parameter's gradient, a state kept between calls, a row statistic or a loss is f32. Operations
+//    that stand between such activations and a float32 residual stream (copy, add, norm, linear, cross_entropy) say in
+//    their headers what they mix;
 //  - a backend may decline an operation or a type: then `supports` is false and the call throws. Nothing is ever
 //    moved to another device silently;
 //  - results are deterministic for a given device and number of threads (no atomics on floats).
@@ -46,6 +48,8 @@ class Backend : public std::enable_shared_from_this<Backend> {
     virtual size_t bytes_in_use() const = 0;
     virtual size_t peak_bytes() const = 0;
     virtual void reset_peak() = 0;
+    // What could still be allocated, the pool's unused blocks included; 0 where unknown.
+    virtual size_t available_bytes() const = 0;
     virtual void upload(const void* host, const View& to) = 0;    // `to` contiguous
     virtual void download(const View& from, void* host) = 0;      // `from` contiguous; waits
     virtual void synchronize() = 0;
@@ -85,7 +89,11 @@ class Backend : public std::enable_shared_from_this<Backend> {
     virtual void long_conv_backward(const LongConvBackward&) = 0;
     virtual void cross_entropy(const CrossEntropy&) = 0;
     virtual void adamw(const AdamW&) = 0;
-    // Sum of the squares of all elements, in double, in a fixed order; waits.
+    virtual void adamw_step(const AdamWStep&);
+    // The common norm of the gradients that the last adamw_step of this set found, before clipping; waits.
+    virtual double gradient_norm(const AdamWSet&);
+    // Sums of all elements or their squares, in double, in a fixed order; they wait.
+    virtual double sum(const View& x) = 0;
     virtual double sum_of_squares(const View& x) = 0;
 
   protected:

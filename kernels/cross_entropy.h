@@ -1,4 +1,6 @@
 // Softmax cross-entropy in nats: loss[m] = logsumexp(logits[m, :]) - logits[m, target[m]].
+// A target that is no class is an Error on the CPU; on CUDA its loss and gradient are NaN. On CUDA logits and dlogits may
+// each be float32 or bfloat16, losses are float32.
 #pragma once
 
 #include "kernels/tensor.h"
@@ -8,7 +10,7 @@ namespace nigiri {
 struct CrossEntropy {
     View logits;   // (..., V)
     View targets;  // (rows) int32 in [0, V), or -1: position ignored, loss and gradient 0
-    View losses;   // (rows), =, element type of logits
+    View losses;   // (rows), =
     View dlogits;  // (..., V), = scale * (softmax - onehot), optional; may be logits itself
     double scale = 1.0;
 };

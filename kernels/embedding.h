@@ -1,4 +1,5 @@
-// Embedding: y[b, l, :] = table[tokens[b, l], :].
+// Embedding: y[b, l, :] = table[tokens[b, l], :]. A token outside the vocabulary is an Error on the CPU; on CUDA, where
+// nobody can look without waiting, its row of y is NaN, and its gradient is left out. On CUDA y and dy may be bfloat16.
 #pragma once
 
 #include "kernels/tensor.h"

@@ -15,6 +15,11 @@ Tensor apply_linear(Backend& backend, const Tensor& x, const Parameter& weight, 
     return y;
 }
 
+// The last linear map of a layer, with the residual where there is one.
+Var last_linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias, const Var* residual) {
+    return residual ? functions::add_linear(tape, *residual, x, weight, bias) : functions::linear(tape, x, weight, bias);
+}
+
 // The published default rank of delta is a sixteenth of the model's width, rounded up.
 SsmConfig with_dt_rank(SsmConfig config, int64_t width) {
     if (config.dt_rank == 0) config.dt_rank = (width + 15) / 16;
@@ -38,10 +43,10 @@ class MambaLayer final : public Layer {
                                ParameterGroup::decay);
     }
 
-    Var forward(Tape& tape, const Var& input) const override {
+    Var forward(Tape& tape, const Var& input, const Var* residual) const override {
         const auto xz = tape.split(functions::linear(tape, input, *in_proj_, nullptr), {inner_, inner_});
         const Var x = functions::causal_conv1d_silu(tape, xz[0], *conv_weight_, conv_bias_);
-        return functions::linear(tape, ssm_->forward(tape, x, &xz[1]), *out_proj_, nullptr);
+        return last_linear(tape, ssm_->forward(tape, x, &xz[1]), *out_proj_, nullptr, residual);
     }
 
     LayerState make_state(int64_t batch) const override {
@@ -80,10 +85,11 @@ class S4Layer final : public Layer {
         bias_ = &store.add(prefix + ".output_linear.bias", {out}, fan_in_uniform(random, out, width), ParameterGroup::no_decay);
     }
 
-    Var forward(Tape& tape, const Var& x) const override {
+    Var forward(Tape& tape, const Var& x, const Var* residual) const override {
         const Var y = functions::gelu(tape, ssm_->forward(tape, x, nullptr));
-        const Var out = functions::linear(tape, y, *weight_, bias_);
-        return glu_ ? functions::glu(tape, out) : out;
+        if (!glu_) return last_linear(tape, y, *weight_, bias_, residual);
+        Var out = functions::glu(tape, functions::linear(tape, y, *weight_, bias_));
+        return residual ? functions::add(tape, *residual, std::move(out)) : out;
     }
 
     LayerState make_state(int64_t batch) const override { return ssm_->make_state(batch); }
@@ -116,9 +122,9 @@ class MlpLayer final : public Layer {
         down_bias_ = &store.add(prefix + ".down.bias", {width}, fan_in_uniform(random, width, inner), ParameterGroup::no_decay);
     }
 
-    Var forward(Tape& tape, const Var& x) const override {
+    Var forward(Tape& tape, const Var& x, const Var* residual) const override {
         const Var hidden = functions::gelu(tape, functions::linear(tape, x, *up_, up_bias_));
-        return functions::linear(tape, hidden, *down_, down_bias_);
+        return last_linear(tape, hidden, *down_, down_bias_, residual);
     }
 
     LayerState make_state(int64_t) const override { return {}; }
@@ -152,26 +158,29 @@ std::unique_ptr<Layer> make_mlp_layer(ParameterStore& store, const std::string& 
 }
 
 Norm::Norm(ParameterStore& store, const std::string& prefix, int64_t width, NormKind kind, double eps)
-    : backend_(store.backend()), kind_(kind), eps_(eps) {
+    : store_(store), kind_(kind), eps_(eps) {
     const int64_t n = kind == NormKind::scalar ? 1 : width;
     weight_ = &store.add(prefix + ".weight", {n}, std::vector<double>(static_cast<size_t>(n), 1.0), ParameterGroup::no_decay);
     if (kind != NormKind::rms)
         bias_ = &store.add(prefix + ".bias", {n}, std::vector<double>(static_cast<size_t>(n), 0.0), ParameterGroup::no_decay);
 }
 
-Var Norm::forward(Tape& tape, const Var& x) const { return functions::norm(tape, kind_, eps_, x, *weight_, bias_); }
+Var Norm::forward(Tape& tape, const Var& x) const {
+    return functions::norm(tape, kind_, eps_, x, *weight_, bias_, store_.activations());
+}
 
 Tensor Norm::apply(const Tensor& x) const {
-    const Tensor y = backend_.allocate(x.shape(), x.dtype());
-    backend_.norm_forward({.kind = kind_, .eps = eps_, .x = x, .weight = weight_->value,
-                           .bias = bias_ ? bias_->value.view() : View{}, .y = y, .mean = {}, .rstd = {}});
+    const Tensor y = store_.backend().allocate(x.shape(), store_.activations());
+    store_.backend().norm_forward({.kind = kind_, .eps = eps_, .x = x, .weight = weight_->value,
+                                   .bias = bias_ ? bias_->value.view() : View{}, .y = y, .mean = {}, .rstd = {}});
     return y;
 }
 
 Tensor ResidualBlock::advance(Backend& backend, const Tensor& x, LayerState& state) const {
     const Tensor y = layer_->advance(norm_.apply(x), state);
-    backend.add({.x1 = x, .x2 = y, .y = y});
-    return y;
+    const Tensor sum = y.dtype() == x.dtype() ? y : backend.allocate(x.shape(), x.dtype());
+    backend.add({.x1 = x, .x2 = y, .y = sum});
+    return sum;
 }
 
 std::vector<ResidualBlock> make_residual_blocks(ParameterStore& store, const std::string& prefix, int64_t width,

@@ -11,7 +11,8 @@ namespace nigiri {
 class Layer {
   public:
     virtual ~Layer() = default;
-    virtual Var forward(Tape& tape, const Var& x) const = 0;
+    // layer(x), of x's type, or, where a residual is given, residual + layer(x), of the residual's type.
+    virtual Var forward(Tape& tape, const Var& x, const Var* residual = nullptr) const = 0;
     virtual LayerState make_state(int64_t batch) const = 0;
     virtual Tensor advance(const Tensor& x, LayerState& state) const = 0;
 };
@@ -26,7 +27,7 @@ std::unique_ptr<Layer> make_s4_layer(ParameterStore& store, const std::string& p
 std::unique_ptr<Layer> make_mlp_layer(ParameterStore& store, const std::string& prefix, int64_t width, int64_t expand,
                                       Random& random);
 
-// Normalisation over the last axis with its parameters.
+// Normalisation over the last axis with its parameters. What it gives is of the activations' type.
 class Norm {
   public:
     Norm(ParameterStore& store, const std::string& prefix, int64_t width, NormKind kind, double eps);
@@ -34,7 +35,7 @@ class Norm {
     Tensor apply(const Tensor& x) const;
 
   private:
-    Backend& backend_;
+    const ParameterStore& store_;
     NormKind kind_;
     double eps_;
     Parameter* weight_;
@@ -47,7 +48,7 @@ class ResidualBlock {
     ResidualBlock(Norm norm, std::unique_ptr<Layer> layer) : norm_(std::move(norm)), layer_(std::move(layer)) {}
 
     Var forward(Tape& tape, const Var& x) const {
-        return functions::add(tape, x, layer_->forward(tape, norm_.forward(tape, x)));
+        return layer_->forward(tape, norm_.forward(tape, x), &x);
     }
     LayerState make_state(int64_t batch) const { return layer_->make_state(batch); }
     Tensor advance(Backend& backend, const Tensor& x, LayerState& state) const;

@@ -32,6 +32,8 @@ constexpr EnumName<NormKind> norm_kinds[] = {
     {NormKind::layer, "layer"}, {NormKind::rms, "rms"}, {NormKind::scalar, "scalar"}};
 constexpr EnumName<Schedule> schedules[] = {
     {Schedule::cosine, "cosine"}, {Schedule::plateau, "plateau"}, {Schedule::constant, "constant"}};
+constexpr EnumName<Precision> precisions[] = {
+    {Precision::automatic, "auto"}, {Precision::f32, "f32"}, {Precision::bf16, "bf16"}};
 
 std::span<const EnumName<SsmKind>> names_of(SsmKind) { return ssm_kinds; }
 std::span<const EnumName<SsmInit>> names_of(SsmInit) { return ssm_inits; }
@@ -40,6 +42,7 @@ std::span<const EnumName<BlockKind>> names_of(BlockKind) { return block_kinds; }
 std::span<const EnumName<UNetForm>> names_of(UNetForm) { return unet_forms; }
 std::span<const EnumName<NormKind>> names_of(NormKind) { return norm_kinds; }
 std::span<const EnumName<Schedule>> names_of(Schedule) { return schedules; }
+std::span<const EnumName<Precision>> names_of(Precision) { return precisions; }
 
 template <class E>
 std::string enum_name(E value) {
@@ -82,6 +85,7 @@ void visit(TrainingConfig& c, V&& v) {
     v("batch", c.batch), v("length", c.length), v("steps", c.steps), v("minutes", c.minutes);
     v("learning_rate", c.learning_rate), v("state_space_rate", c.state_space_rate);
     v("beta1", c.beta1), v("beta2", c.beta2), v("eps", c.eps), v("weight_decay", c.weight_decay), v("clip", c.clip);
+    v("precision", c.precision);
     v("schedule", c.schedule), v("warmup", c.warmup), v("final_rate", c.final_rate);
     v("plateau_factor", c.plateau_factor), v("plateau_patience", c.plateau_patience), v("seed", c.seed);
     v("log_every", c.log_every), v("validate_every", c.validate_every);
@@ -245,6 +249,8 @@ std::string to_string(BlockKind v) { return enum_name(v); }
 std::string to_string(UNetForm v) { return enum_name(v); }
 std::string to_string(NormKind v) { return enum_name(v); }
 std::string to_string(Schedule v) { return enum_name(v); }
+std::string to_string(Precision v) { return enum_name(v); }
+Precision precision_by_name(const std::string& name) { return enum_value<Precision>(name, "--precision"); }
 
 int64_t ModelConfig::pool_product() const {
     int64_t product = 1;

@@ -74,6 +74,10 @@ struct ModelConfig {
 
 enum class Schedule : uint8_t { cosine, plateau, constant };
 
+// What layers compute in: float32, or bfloat16 between float32 norms and residuals. `automatic` is bf16 where the backend has
+// it. Parameters, states and logits are float32 in either case.
+enum class Precision : uint8_t { automatic, f32, bf16 };
+
 struct TrainingConfig {
     int64_t batch = 1;
     int64_t length = 16384;
@@ -84,6 +88,7 @@ struct TrainingConfig {
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
     double weight_decay = 0.1;
     double clip = 1.0;           // gradient norm; 0: none
+    Precision precision = Precision::automatic;
     Schedule schedule = Schedule::cosine;
     double warmup = 0.1;         // share of the steps (cosine) or of `steps` where known
     double final_rate = 0.02;    // cosine: where it ends, as a share of the peak
@@ -143,5 +148,7 @@ std::string to_string(BlockKind);
 std::string to_string(UNetForm);
 std::string to_string(NormKind);
 std::string to_string(Schedule);
+std::string to_string(Precision);
+Precision precision_by_name(const std::string& name);  // auto, f32 or bf16; throws Error on another
 
 }  // namespace nigiri

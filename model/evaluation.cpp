@@ -23,9 +23,7 @@ double sum_of_losses(Backend& backend, const Tensor& logits, const std::vector<i
     const Tensor t = upload_tokens(backend, targets, 1);
     const Tensor losses = backend.allocate({logits.rows()}, logits.dtype());
     backend.cross_entropy({.logits = logits, .targets = t, .losses = losses, .dlogits = {}});
-    double sum = 0;
-    for (const double x : download_values(backend, losses)) sum += x;
-    return sum;
+    return backend.sum(losses);
 }
 
 }  // namespace

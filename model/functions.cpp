@@ -25,11 +25,13 @@ Var embedding(Tape& tape, const Tensor& tokens, Parameter& table) {
     });
 }
 
-Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias) {
+namespace {
+
+// Where a residual is given, the gradient of the sum is its gradient too.
+Var record_linear(Tape& tape, const Tensor& y, const Var& x, Parameter& weight, Parameter* bias, const Var& residual) {
     Backend& backend = tape.backend();
-    const Tensor y = backend.allocate(with_columns(x.shape(), weight.value[0]), x.value.dtype());
-    backend.linear_forward({.x = x.value, .weight = weight.value, .bias = view_of(bias), .y = y});
-    return tape.record(y, [&tape, &backend, x, &weight, bias](const Tensor& dy) {
+    return tape.record(y, [&tape, &backend, x, &weight, bias, residual](const Tensor& dy) {
+        tape.pass(residual, dy);
         const Tensor dx = tape.reserve(x);
         backend.linear_backward({.x = x.value, .weight = weight.value, .dy = dy, .dx = dx,
                                  .dweight = weight.gradient, .dbias = gradient_of(bias)});
@@ -37,13 +39,43 @@ Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias) {
     });
 }
 
-Var norm(Tape& tape, NormKind kind, double eps, const Var& x, Parameter& weight, Parameter* bias) {
+}  // namespace
+
+Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias) {
+    return linear(tape, x, weight, bias, x.value.dtype());
+}
+
+Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias, DType type) {
     Backend& backend = tape.backend();
-    const Tensor y = backend.allocate(x.shape(), x.value.dtype());
+    const Tensor y = backend.allocate(with_columns(x.shape(), weight.value[0]), type);
+    backend.linear_forward({.x = x.value, .weight = weight.value, .bias = view_of(bias), .y = y});
+    return record_linear(tape, y, x, weight, bias, {});
+}
+
+Var add_linear(Tape& tape, const Var& residual, const Var& x, Parameter& weight, Parameter* bias) {
+    Backend& backend = tape.backend();
+    const Tensor y = backend.allocate(residual.shape(), residual.value.dtype());
+    backend.linear_forward(
+        {.x = x.value, .weight = weight.value, .bias = view_of(bias), .y = y, .residual = residual.value});
+    return record_linear(tape, y, x, weight, bias, {{}, residual.node});
+}
+
+Var convert(Tape& tape, const Var& x, DType type) {
+    if (x.value.dtype() == type) return x;
+    Backend& backend = tape.backend();
+    const Tensor y = backend.allocate(x.shape(), type);
+    backend.copy({.x = x.value, .y = y});
+    const Var place{{}, x.node};
+    return tape.record(y, [&tape, place](const Tensor& dy) { tape.pass(place, dy); });
+}
+
+Var norm(Tape& tape, NormKind kind, double eps, const Var& x, Parameter& weight, Parameter* bias, DType type) {
+    Backend& backend = tape.backend();
+    const Tensor y = backend.allocate(x.shape(), type);
     Tensor mean, rstd;
     if (tape.recording()) {
-        mean = backend.allocate({x.value.rows()}, x.value.dtype());
-        rstd = backend.allocate({x.value.rows()}, x.value.dtype());
+        mean = backend.allocate({x.value.rows()}, weight.value.dtype());
+        rstd = backend.allocate({x.value.rows()}, weight.value.dtype());
     }
     backend.norm_forward({.kind = kind, .eps = eps, .x = x.value, .weight = weight.value, .bias = view_of(bias), .y = y,
                           .mean = mean, .rstd = rstd});
@@ -60,7 +92,8 @@ Var norm(Tape& tape, NormKind kind, double eps, const Var& x, Parameter& weight,
 Var add(Tape& tape, const Var& x, Var&& y) {
     Backend& backend = tape.backend();
     Var given = std::move(y);
-    const Tensor sum = given.value.unique() ? given.value : backend.allocate(x.shape(), x.value.dtype());
+    const bool reuse = given.value.unique() && given.value.dtype() == x.value.dtype();
+    const Tensor sum = reuse ? given.value : backend.allocate(x.shape(), x.value.dtype());
     backend.add({.x1 = x.value, .x2 = given.value, .y = sum});
     const Var a{{}, x.node}, b{{}, given.node};  // places only: an addition needs no values to go back
     return tape.record(sum, [&tape, a, b](const Tensor& dy) {
@@ -250,7 +283,7 @@ Var selective_scan(Tape& tape, const ScanInputs& in) {
     Tensor checkpoints;
     if (tape.recording()) {
         const int64_t every = selective_scan_checkpoint_every;
-        checkpoints = backend.allocate({(u[1] + every - 1) / every, u[0], u[2], in.a.value.size() / u[2]}, u.dtype());
+        checkpoints = backend.allocate({(u[1] + every - 1) / every, u[0], u[2], in.a.value.size() / u[2]}, in.a.value.dtype());
     }
     backend.selective_scan_forward({scan, y, {}, checkpoints});
     return tape.record(y, [&tape, &backend, in, scan, checkpoints](const Tensor& dy) {

@@ -8,11 +8,17 @@ namespace nigiri::functions {
 
 // tokens (B, L) int32 -> (B, L, D).
 Var embedding(Tape& tape, const Tensor& tokens, Parameter& table);
-// x W^T + b over the last axis; `bias` may be null.
+// x W^T + b over the last axis; `bias` may be null. The result is of x's type.
 Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias);
-// `bias` is null for rms.
-Var norm(Tape& tape, NormKind kind, double eps, const Var& x, Parameter& weight, Parameter* bias);
-// x + y. y is given up: its memory is reused where nobody else looks at it.
+// The same of another type: in float32 from bf16.
+Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias, DType type);
+// residual + x W^T + b, of the residual's type.
+Var add_linear(Tape& tape, const Var& residual, const Var& x, Parameter& weight, Parameter* bias);
+// `bias` is null for rms. The result is of the type given.
+Var norm(Tape& tape, NormKind kind, double eps, const Var& x, Parameter& weight, Parameter* bias, DType type);
+// x in another type; x itself where it is of that type.
+Var convert(Tape& tape, const Var& x, DType type);
+// x + y, of x's type. y is given up: its memory is reused where nobody else looks at it.
 Var add(Tape& tape, const Var& x, Var&& y);
 Var reshape(Tape& tape, const Var& x, const Shape& shape);
 // One step later, zeros first.

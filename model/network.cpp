@@ -68,6 +68,19 @@ Network::Network(std::shared_ptr<Backend> backend, const ModelConfig& config, DT
                              ParameterGroup::no_decay);
 }
 
+DType activation_type(Precision precision, const Backend& backend) {
+    if (precision == Precision::automatic) return backend.supports(DType::bf16) ? DType::bf16 : DType::f32;
+    return precision == Precision::bf16 ? DType::bf16 : DType::f32;
+}
+
+void Network::set_activations(DType dtype) {
+    if (dtype != this->dtype() && (dtype != DType::bf16 || this->dtype() != DType::f32))
+        throw Error(std::string("a network of ") + name_of(this->dtype()) + " cannot compute in " + name_of(dtype));
+    if (!backend().supports(dtype))
+        throw Error(std::string(name_of(dtype)) + " is not available on " + backend().description(), "use --precision f32");
+    store_.set_activations(dtype);
+}
+
 Network::Pool Network::make_pool(const std::string& name, int64_t factor, int64_t width, Random& random) {
     Pool pool;
     pool.factor = factor;
@@ -101,10 +114,11 @@ Var Network::forward_stage(Tape& tape, size_t i, const Var& input) const {
 
     const Pool& pool = pools_[i];
     const int64_t batch = x.shape()[0], length = x.shape()[1], coarse = length / pool.factor;
+    const auto narrow = [&](const Var& v) { return functions::convert(tape, v, store_.activations()); };
     Var c = functions::reshape(tape, x, {batch, coarse, pool.factor * pool.outer_width});
-    c = functions::linear(tape, c, *pool.down_weight, pool.down_bias);
+    c = functions::linear(tape, narrow(c), *pool.down_weight, pool.down_bias, dtype());
     c = forward_stage(tape, i + 1, c);
-    c = functions::shift(tape, functions::linear(tape, c, *pool.up_weight, pool.up_bias));
+    c = functions::shift(tape, functions::linear(tape, narrow(c), *pool.up_weight, pool.up_bias));
     x = functions::add(tape, skips.back(), functions::reshape(tape, c, {batch, length, pool.outer_width}));
     skips.pop_back();
 
@@ -131,7 +145,7 @@ Var Network::forward(Tape& tape, const Tensor& tokens) const {
                     std::to_string(config_.pool_product()));
     Var x = functions::embedding(tape, tokens, *embedding_);
     x = norm_->forward(tape, forward_stage(tape, 0, x));
-    return functions::linear(tape, x, *head_weight_, head_bias_);
+    return functions::linear(tape, x, *head_weight_, head_bias_, dtype());
 }
 
 Tensor Network::logits(const Tensor& tokens) const {

@@ -24,6 +24,9 @@ struct NetworkState {
     NetworkState clone(Backend& backend) const;
 };
 
+// The type of activations that a precision means on a backend.
+DType activation_type(Precision precision, const Backend& backend);
+
 class Network {
   public:
     // Draws initial values from `seed`. `training_length` ties the original S4's kernels; other layers ignore it.
@@ -36,7 +39,10 @@ class Network {
     ParameterStore& parameters() { return store_; }
     const ParameterStore& parameters() const { return store_; }
     Backend& backend() const { return store_.backend(); }
-    DType dtype() const { return store_.dtype(); }
+    DType dtype() const { return store_.dtype(); }  // of parameters, the residual stream, states and logits
+    // Layers compute in this type, dtype() unless set; bf16 where the backend has it. Values already derived stay as they are.
+    DType activations() const { return store_.activations(); }
+    void set_activations(DType dtype);
 
     // The longest sequence forward() takes: the training length where an original S4 is tied to it, else no limit.
     int64_t longest_forward() const;

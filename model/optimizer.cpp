@@ -8,29 +8,21 @@ namespace nigiri {
 
 Optimizer::Optimizer(ParameterStore& store, const TrainingConfig& config) : store_(store), config_(config) {
     store_.allocate_gradients();
-    for (const auto& p : store_.all())
-        moments_.push_back({store_.backend().zeros(p->value.shape(), p->value.dtype()),
-                            store_.backend().zeros(p->value.shape(), p->value.dtype())});
-}
-
-double Optimizer::gradient_norm() const {
-    double sum = 0;
-    for (const auto& p : store_.all()) sum += store_.backend().sum_of_squares(p->gradient);
-    return std::sqrt(sum);
-}
-
-void Optimizer::step(double factor, double gradient_norm) {
-    ++steps_;
-    const double scale = config_.clip > 0 && gradient_norm > config_.clip ? config_.clip / gradient_norm : 1.0;
-    for (size_t i = 0; i < moments_.size(); ++i) {
-        const Parameter& p = *store_.all()[i];
-        const bool state_space = p.group == ParameterGroup::state_space;
-        const double rate = state_space ? std::min(config_.state_space_rate, config_.learning_rate) : config_.learning_rate;
-        store_.backend().adamw({.weight = p.value, .grad = p.gradient, .m = moments_[i].m, .v = moments_[i].v,
-                                .lr = rate * factor, .beta1 = config_.beta1, .beta2 = config_.beta2, .eps = config_.eps,
-                                .weight_decay = p.group == ParameterGroup::decay ? config_.weight_decay : 0.0,
-                                .gradient_scale = scale, .step = steps_});
+    for (const auto& p : store_.all()) {
+        Moments moments{store_.backend().zeros(p->value.shape(), p->value.dtype()),
+                        store_.backend().zeros(p->value.shape(), p->value.dtype())};
+        const bool state_space = p->group == ParameterGroup::state_space;
+        set_.items.push_back({.weight = p->value, .grad = p->gradient, .m = moments.m, .v = moments.v,
+                              .lr = state_space ? std::min(config.state_space_rate, config.learning_rate) : config.learning_rate,
+                              .weight_decay = p->group == ParameterGroup::decay ? config.weight_decay : 0.0});
+        moments_.push_back(std::move(moments));
     }
+}
+
+void Optimizer::step(double factor) {
+    ++steps_;
+    store_.backend().adamw_step({.set = set_, .factor = factor, .beta1 = config_.beta1, .beta2 = config_.beta2, .eps = config_.eps,
+                                 .clip = config_.clip, .step = steps_});
 }
 
 double cosine_factor(const TrainingConfig& config, double progress) {

@@ -12,11 +12,11 @@ class Optimizer {
   public:
     Optimizer(ParameterStore& store, const TrainingConfig& config);
 
-    // The norm over all gradients, before clipping; waits.
-    double gradient_norm() const;
-    // One update with every group's rate times `factor`, gradients clipped to config.clip given their norm; gradients are
-    // zero afterwards.
-    void step(double factor, double gradient_norm);
+    // One update with every group's rate times `factor`, gradients clipped to config.clip; gradients are zero afterwards.
+    // Where their norm is not a number, nothing is updated.
+    void step(double factor);
+    // The norm over all gradients at the last step, before clipping; waits.
+    double gradient_norm() const { return store_.backend().gradient_norm(set_); }
     int64_t steps() const { return steps_; }
     void set_steps(int64_t steps) { steps_ = steps; }
 
@@ -30,6 +30,7 @@ class Optimizer {
     ParameterStore& store_;
     TrainingConfig config_;
     std::vector<Moments> moments_;
+    AdamWSet set_;
     int64_t steps_ = 0;
 };
 

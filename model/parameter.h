@@ -26,11 +26,17 @@ struct Parameter {
 // Owns the parameters in the order of their creation. References stay valid.
 class ParameterStore {
   public:
-    ParameterStore(std::shared_ptr<Backend> backend, DType dtype) : backend_(std::move(backend)), dtype_(dtype) {}
+    ParameterStore(std::shared_ptr<Backend> backend, DType dtype)
+        : backend_(std::move(backend)), dtype_(dtype), activations_(dtype) {}
+    ParameterStore(const ParameterStore&) = delete;  // layers keep pointers to their store
+    ParameterStore& operator=(const ParameterStore&) = delete;
 
     Backend& backend() const { return *backend_; }
     const std::shared_ptr<Backend>& shared_backend() const { return backend_; }
-    DType dtype() const { return dtype_; }
+    DType dtype() const { return dtype_; }  // of parameters, the residual stream, states and logits
+    // Of what layers compute with between the norms and the residual stream: dtype(), or bf16 where the backend has it.
+    DType activations() const { return activations_; }
+    void set_activations(DType dtype) { activations_ = dtype; }
 
     // Adds a parameter whose initial values are given in row-major order. Gradients are allocated on request.
     Parameter& add(const std::string& name, const Shape& shape, const std::vector<double>& values, ParameterGroup group);
@@ -43,7 +49,7 @@ class ParameterStore {
 
   private:
     std::shared_ptr<Backend> backend_;
-    DType dtype_;
+    DType dtype_, activations_;
     std::vector<std::unique_ptr<Parameter>> parameters_;
 };
 

@@ -125,8 +125,9 @@ class S4StateSpace final : public TimeInvariant {
 
     LayerState make_state(int64_t batch) const override {
         LayerState state;
-        state.carried.push_back(backend_.zeros({batch, width_, states_, 2}, DType::f64));
-        state.constants.push_back(backend_.allocate({width_, 6 * states_, 2}, DType::f64));
+        const DType dtype = backend_.supports(DType::f64) ? DType::f64 : DType::f32;
+        state.carried.push_back(backend_.zeros({batch, width_, states_, 2}, dtype));
+        state.constants.push_back(backend_.allocate({width_, 6 * states_, 2}, dtype));
         backend_.s4_discretize({functions::s4_parameters(inputs()), state.constants[0]});
         return state;
     }

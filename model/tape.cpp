@@ -78,7 +78,7 @@ void Tape::pass(const Var& v, const Tensor& gradient) {
     if (v.node < 0) return;
     Node& node = nodes_[static_cast<size_t>(v.node)];
     if (!node.ready) {
-        if (node.parent < 0) node.gradient = gradient;
+        if (node.parent < 0 && gradient.dtype() == node.dtype) node.gradient = gradient;
         else backend_.copy({.x = gradient, .y = storage(v.node)});
         node.ready = true;
     } else if (node.parent >= 0 || node.gradient.unique()) {
@@ -92,8 +92,14 @@ void Tape::pass(const Var& v, const Tensor& gradient) {
 
 void Tape::backward(const Var& result, Tensor gradient) {
     if (result.node < 0) throw Error("nothing was recorded for this result");
-    pass(result, gradient);
-    gradient = {};  // given up: its memory is free for others as soon as it has been used
+    Node& last = nodes_[static_cast<size_t>(result.node)];
+    if (last.parent >= 0) {
+        pass(result, gradient);
+        gradient = {};
+    } else {
+        last.gradient = std::move(gradient);  // given up: its memory is free for others as soon as it has been used
+        last.ready = true;
+    }
     for (int i = static_cast<int>(nodes_.size()) - 1; i >= 0; --i) {
         Node& node = nodes_[static_cast<size_t>(i)];
         if (!node.parts.empty()) {

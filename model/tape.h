@@ -35,7 +35,8 @@ class Tape {
     // written straight into the columns of x's gradient.
     std::vector<Var> split(const Var& x, const std::vector<int64_t>& columns);
 
-    // Runs all records in reverse, starting with the gradient of `result`; the tape is empty afterwards.
+    // Runs all records in reverse, starting with the gradient of `result`, which may be of a narrower type; the tape is empty
+    // afterwards.
     void backward(const Var& result, Tensor gradient);
 
     // For backward functions. reserve() gives memory to write (=) the gradient of v into, commit() adds it to what v has
@@ -44,7 +45,8 @@ class Tape {
     void commit(const Var& v, const Tensor& gradient);
     // The gradient v has received so far if it may be added to in place, else empty.
     Tensor accumulated(const Var& v);
-    // Passes a gradient on unchanged (shared, not copied; copied only when one of its owners must change it).
+    // Passes a gradient on unchanged (shared, not copied; copied only when one of its owners must change it, or where v is
+    // of another type).
     void pass(const Var& v, const Tensor& gradient);
 
   private:

@@ -68,26 +68,27 @@ DeviceBatch to_device(Backend& backend, const Batch& batch, int64_t unit) {
     return out;
 }
 
-double sum_on_host(Backend& backend, const Tensor& losses) {
-    double sum = 0;
-    for (const double x : download_values(backend, losses)) sum += x;
-    return sum;
-}
+// The losses of all positions, and what makes their sum a mean.
+struct Losses {
+    Tensor nats;
+    double scale = 1;
+};
 
-// Forward, backward; returns the mean loss in nats. Gradients are added to the parameters'.
-double accumulate_gradients(Network& network, const Batch& batch) {
+// Forward, backward. Gradients are added to the parameters'.
+Losses accumulate_gradients(Network& network, const Batch& batch) {
     Backend& backend = network.backend();
     const DeviceBatch device = to_device(backend, batch, network.config().pool_product());
     Tape tape(backend, true);
     Var logits = network.forward(tape, device.tokens);
     const Tensor losses = backend.allocate({logits.value.rows()}, network.dtype());
     const double scale = 1.0 / static_cast<double>(std::max<int64_t>(device.counted, 1));
-    // The gradient takes the logits' place: they are the largest tensor and nobody needs them again.
-    backend.cross_entropy({.logits = logits.value, .targets = device.targets, .losses = losses, .dlogits = logits.value,
+    // The gradient takes the logits' place, or half of it: they are the largest tensor and nobody needs them again.
+    Tensor gradient = network.activations() == network.dtype() ? logits.value : backend.allocate(logits.shape(), network.activations());
+    backend.cross_entropy({.logits = logits.value, .targets = device.targets, .losses = losses, .dlogits = gradient,
                            .scale = scale});
-    Tensor gradient = std::move(logits.value);
+    logits.value = {};
     tape.backward({{}, logits.node}, std::move(gradient));
-    return sum_on_host(backend, losses) * scale;
+    return {losses, scale};
 }
 
 }  // namespace
@@ -111,6 +112,7 @@ Trainer::Trainer(std::shared_ptr<Backend> backend, const Config& config, const f
     if (code) throw Error("cannot create " + (run_ / "checkpoints").string() + ": " + code.message(), "choose another --run");
     lock_ = std::make_unique<RunLock>(run_);
     network_ = std::make_unique<Network>(backend_, config_.model, DType::f32, config_.training.seed, config_.training.length);
+    network_->set_activations(activation_type(config_.training.precision, *backend_));
     optimizer_ = std::make_unique<Optimizer>(network_->parameters(), config_.training);
     if (fs::exists(last_checkpoint())) {
         const Checkpoint checkpoint = Checkpoint::read(last_checkpoint());
@@ -195,7 +197,7 @@ double Trainer::validate() {
         const Tensor logits = network_->forward(tape, device.tokens).value;
         const Tensor losses = backend_->allocate({logits.rows()}, network_->dtype());
         backend_->cross_entropy({.logits = logits, .targets = device.targets, .losses = losses, .dlogits = {}});
-        bits += sum_on_host(*backend_, losses) / std::numbers::ln2;
+        bits += backend_->sum(losses) / std::numbers::ln2;
         samples += device.counted;
     }
     return samples > 0 ? bits / static_cast<double>(samples) : -1;
@@ -264,7 +266,12 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
             save(last_checkpoint(), callbacks, false);
             saved = state_.step;
         }
-        if (due(t.preview_every) && callbacks.preview) callbacks.preview(state_.step, *network_);
+        if (due(t.preview_every) && callbacks.preview) {  // generated as a finished model generates
+            const DType activations = network_->activations();
+            network_->set_activations(network_->dtype());
+            callbacks.preview(state_.step, *network_);
+            network_->set_activations(activations);
+        }
     }
     // The end is validated too, so that the result is known and the best checkpoint exists.
     const bool ended = finished();
@@ -287,17 +294,18 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
 }
 
 StepResult training_step(Network& network, Optimizer& optimizer, const Batch& batch, double factor) {
-    const double nats = accumulate_gradients(network, batch);
-    const double norm = optimizer.gradient_norm();
+    const Losses losses = accumulate_gradients(network, batch);
+    optimizer.step(factor);  // leaves the parameters alone where the norm is not a number
+    const double nats = network.backend().sum(losses.nats) * losses.scale, norm = optimizer.gradient_norm();
     if (!std::isfinite(nats) || !std::isfinite(norm))
-        throw Error("training diverged at step " + std::to_string(optimizer.steps() + 1) + ": the loss is no longer a number",
+        throw Error("training diverged at step " + std::to_string(optimizer.steps()) + ": the loss is no longer a number",
                     "the checkpoints before it are kept; start a new run with a lower --learning-rate");
-    optimizer.step(factor, norm);
     return {nats, norm};
 }
 
 size_t estimate_training_bytes(const std::shared_ptr<Backend>& backend, const Config& config) {
     Network network(backend, config.model, DType::f32, 0, config.training.length);
+    network.set_activations(activation_type(config.training.precision, *backend));
     Optimizer optimizer(network.parameters(), config.training);
     const int64_t unit = config.model.pool_product();
     const auto peak = [&](int64_t length) {

@@ -134,6 +134,16 @@ void CpuBackend::adamw(const AdamW& op) {
     parallel_blocks(threads(), 4, f, op.weight, op.grad, op.m, op.v);
 }
 
+double CpuBackend::sum(const View& x) {
+    double sum = 0;
+    dispatch(x.dtype, [&](auto zero) {
+        using T = decltype(zero);
+        for (int64_t r = 0; r < x.rows(); ++r)
+            for (int64_t c = 0; c < x.columns(); ++c) sum += static_cast<double>(x.row<T>(r)[c]);
+    });
+    return sum;
+}
+
 double CpuBackend::sum_of_squares(const View& x) {
     constexpr int64_t slices = 64;
     std::array<double, slices> partial{};

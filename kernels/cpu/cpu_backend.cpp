@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <new>
 
 #include "kernels/cpu/common.h"
@@ -75,6 +76,17 @@ size_t CpuBackend::peak_bytes() const {
 void CpuBackend::reset_peak() {
     const std::lock_guard lock(mutex_);
     peak_ = in_use_;
+}
+
+size_t CpuBackend::available_bytes() const {
+    std::ifstream in("/proc/meminfo");
+    for (std::string key, unit; in >> key;) {
+        size_t kilobytes = 0;
+        if (!(in >> kilobytes)) break;
+        std::getline(in, unit);
+        if (key == "MemAvailable:") return kilobytes * 1024;
+    }
+    return 0;
 }
 
 void CpuBackend::upload(const void* host, const View& to) {

@@ -23,6 +23,7 @@ class CpuBackend final : public Backend {
     size_t bytes_in_use() const override;
     size_t peak_bytes() const override;
     void reset_peak() override;
+    size_t available_bytes() const override;
     void upload(const void* host, const View& to) override;
     void download(const View& from, void* host) override;
     void synchronize() override {}
@@ -62,6 +63,7 @@ class CpuBackend final : public Backend {
     void long_conv_backward(const LongConvBackward&) override;
     void cross_entropy(const CrossEntropy&) override;
     void adamw(const AdamW&) override;
+    double sum(const View& x) override;
     double sum_of_squares(const View& x) override;
 
   private:

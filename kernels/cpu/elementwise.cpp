@@ -56,6 +56,7 @@ void fill_block(const View& y, T value, const Block& b) {
 using namespace cpu;
 
 void CpuBackend::fill(const Fill& op) {
+    require(op.y.dtype != DType::bf16, "fill", "elements of another type than bfloat16");
     const auto f = [&](const Block& b) {
         switch (op.y.dtype) {
             case DType::f32:
@@ -66,6 +67,8 @@ void CpuBackend::fill(const Fill& op) {
                 return;
             case DType::i32:
                 fill_block(op.y, static_cast<int32_t>(op.value), b);
+                return;
+            case DType::bf16:
                 return;
         }
     };

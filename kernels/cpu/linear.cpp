@@ -294,6 +294,7 @@ void CpuBackend::linear_forward(const LinearForward& op) {
     require(op.x.rows() == op.y.rows(), name, "x and y of equally many rows");
     require(op.x.dtype == op.y.dtype && op.weight.dtype == op.y.dtype, name, "equal element types");
     if (op.bias) require(op.bias.size() == op.y.columns() && op.bias.contiguous(), name, "bias (N)");
+    if (op.residual) require(!op.accumulate, name, "either a residual or accumulate");
     if (op.x.rows() == 0) return;
     dispatch(op.y.dtype, [&](auto zero) {
         if constexpr (std::is_same_v<decltype(zero), float>)
@@ -301,6 +302,7 @@ void CpuBackend::linear_forward(const LinearForward& op) {
         else
             plain_forward(op);
     });
+    if (op.residual) add({.x1 = op.residual, .x2 = op.y, .y = op.y});
 }
 
 void CpuBackend::linear_backward(const LinearBackward& op) {

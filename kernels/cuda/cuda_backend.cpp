@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/matrix_product.h"
 
 namespace nigiri {
 
@@ -38,6 +39,7 @@ CudaBackend::CudaBackend() {
 
 CudaBackend::~CudaBackend() {
     cudaStreamSynchronize(stream_);
+    products_.reset();
     for (const auto& [bytes, data] : free_) cudaFree(data);
     cudaStreamDestroy(stream_);
 }
@@ -91,6 +93,14 @@ size_t CudaBackend::peak_bytes() const {
 void CudaBackend::reset_peak() {
     const std::lock_guard lock(mutex_);
     peak_ = in_use_;
+}
+
+size_t CudaBackend::available_bytes() const {
+    size_t free = 0, total = 0;
+    cuda::check(cudaMemGetInfo(&free, &total), "asking for the free memory");
+    const std::lock_guard lock(mutex_);
+    for (const auto& [bytes, data] : free_) free += bytes;
+    return free;
 }
 
 void CudaBackend::upload(const void* host, const View& to) {

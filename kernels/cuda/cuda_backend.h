@@ -1,6 +1,6 @@
 // The CUDA backend: cuBLASLt products, cuFFT transforms, own kernels for the rest. Every operation is one .cu file of
 // this folder, named after its header. Everything runs on one stream, in the order of the calls; only download,
-// synchronize and sum_of_squares wait. float32 and, for activations, bfloat16; no float64.
+// synchronize, the sums and gradient_norm wait. float32 and, for activations, bfloat16; no float64.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -12,6 +12,10 @@
 #include "kernels/backend.h"
 
 namespace nigiri {
+
+namespace cuda {
+class MatrixProducts;
+}
 
 class CudaBackend final : public Backend {
   public:
@@ -29,6 +33,7 @@ class CudaBackend final : public Backend {
     size_t bytes_in_use() const override;
     size_t peak_bytes() const override;
     void reset_peak() override;
+    size_t available_bytes() const override;
     void upload(const void* host, const View& to) override;
     void download(const View& from, void* host) override;
     void synchronize() override;
@@ -68,15 +73,21 @@ class CudaBackend final : public Backend {
     void long_conv_backward(const LongConvBackward&) override;
     void cross_entropy(const CrossEntropy&) override;
     void adamw(const AdamW&) override;
+    void adamw_step(const AdamWStep&) override;
+    double gradient_norm(const AdamWSet&) override;
+    double sum(const View& x) override;
     double sum_of_squares(const View& x) override;
 
   private:
+    struct Products;  // linear.cu
+
     void* acquire(size_t bytes) override;
     void release(void* data, size_t bytes) override;
 
     cudaStream_t stream_ = nullptr;
     int multiprocessors_ = 0;
     std::string description_;
+    std::unique_ptr<cuda::MatrixProducts> products_;  // made by the first product
     mutable std::mutex mutex_;
     std::multimap<size_t, void*> free_;  // by rounded size
     size_t in_use_ = 0, peak_ = 0;

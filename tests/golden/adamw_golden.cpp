@@ -4,19 +4,18 @@
 namespace nigiri::golden {
 namespace {
 
-const Registration registration("adamw", [](const SafeTensorsFile& file, DType dtype) {
-    const auto backend = make_backend("cpu");
+void judge(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend, DType dtype) {
     const auto number = [&](const char* key) { return std::stod(text(file, key, "missing")); };
     const Tensor weight = load(*backend, file, "in.w0", dtype);
-    const Tensor gradients = load(*backend, file, "in.grads", dtype),
-                 expected = load(*backend, file, "out.w", dtype);
+    const std::vector<double> gradients = file.values("in.grads"), expected = file.values("out.w");
     const Tensor gradient = backend->allocate(weight.shape(), dtype);
-    const Tensor m = backend->allocate(weight.shape(), dtype), v = backend->allocate(weight.shape(), dtype);
-    const int64_t size = weight.size(), steps = gradients.size() / size;
-    for (int64_t i = 0; i < size; ++i) test::set(m, i, 0), test::set(v, i, 0);
+    const Tensor m = backend->zeros(weight.shape(), dtype), v = backend->zeros(weight.shape(), dtype);
+    const int64_t size = weight.size(), steps = static_cast<int64_t>(gradients.size()) / size;
+    const auto of_step = [&](const std::vector<double>& all, int64_t step) {
+        return std::vector<double>(all.begin() + (step - 1) * size, all.begin() + step * size);
+    };
     for (int64_t step = 1; step <= steps; ++step) {
-        for (int64_t i = 0; i < size; ++i)
-            test::set(gradient, i, test::get(gradients, (step - 1) * size + i));
+        upload_values(*backend, of_step(gradients, step), gradient);
         backend->adamw({.weight = weight,
                         .grad = gradient,
                         .m = m,
@@ -28,10 +27,12 @@ const Registration registration("adamw", [](const SafeTensorsFile& file, DType d
                         .weight_decay = number("weight_decay"),
                         .step = step});
         const Tensor now = backend->allocate(weight.shape(), dtype);
-        for (int64_t i = 0; i < size; ++i) test::set(now, i, test::get(expected, (step - 1) * size + i));
-        expect_close(weight, now, dtype, "out.w, step " + std::to_string(step));
+        upload_values(*backend, of_step(expected, step), now);
+        expect_close(*backend, weight, now, dtype, "out.w, step " + std::to_string(step));
     }
-});
+}
+
+const Registration registration("adamw", judge);
 
 }  // namespace
 }  // namespace nigiri::golden

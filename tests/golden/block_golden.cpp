@@ -25,8 +25,7 @@ std::string theirs(const std::string& name, bool s6) {
     return inner == "D" ? "s4.D" : "s4.kernel." + inner;
 }
 
-void judge(const SafeTensorsFile& file, DType dtype) {
-    const auto backend = make_backend("cpu");
+void judge(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend, DType dtype) {
     const LayerConfig config = config_of(file);
     const bool s6 = config.ssm.kind == SsmKind::s6;
     const Tensor x = load(*backend, file, "in.x", dtype), dy = load(*backend, file, "in.dy", dtype);
@@ -40,19 +39,19 @@ void judge(const SafeTensorsFile& file, DType dtype) {
     Tape tape(*backend, true);
     bool received = false;
     const Var input = tape.record(x, [&](const Tensor& dx) {
-        expect_close(dx, load(*backend, file, "grad.x", dtype), dtype, "gradient of x");
+        expect_close(*backend, dx, load(*backend, file, "grad.x", dtype), dtype, "gradient of x");
         received = true;
     });
     const Var y = layer->forward(tape, input);
     const Tensor expected = load(*backend, file, "out.y", dtype);
-    expect_close(y.value, expected, dtype, "y");
+    expect_close(*backend, y.value, expected, dtype, "y");
     tape.backward(y, dy);
     EXPECT_TRUE(received);
     for (const auto& p : store.all()) {
         const std::string name = "grad.param." + theirs(p->name, s6);
         // A gradient that the file holds as float32 cannot be met closer than its rounding.
         const DType stored = file.at(name).dtype == "F32" ? DType::f32 : dtype;
-        expect_close(p->gradient, load(*backend, file, name, dtype, p->value.shape()), stored, "gradient of " + p->name);
+        expect_close(*backend, p->gradient, load(*backend, file, name, dtype, p->value.shape()), stored, "gradient of " + p->name);
     }
 
     LayerState state = layer->make_state(x[0]);
@@ -62,7 +61,7 @@ void judge(const SafeTensorsFile& file, DType dtype) {
         const Tensor step = layer->advance(one, state);
         backend->copy({.x = step.reshaped({x[0], x[2]}), .y = stepped.reshaped({x[0], x[1] * x[2]}).columns(t * x[2], x[2])});
     }
-    expect_close(stepped, file.contains("out.y_step") ? load(*backend, file, "out.y_step", dtype) : expected, dtype, "y step by step");
+    expect_close(*backend, stepped, file.contains("out.y_step") ? load(*backend, file, "out.y_step", dtype) : expected, dtype, "y step by step");
 }
 
 const Registration s6_block("mamba_block", judge);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "model/parameter.h"
 #include "model/safetensors.h"
 #include "tests/support/check.h"
 
@@ -27,8 +28,17 @@ inline Tensor load(Backend& backend, const SafeTensorsFile& file, const std::str
     }
     Tensor t = backend.allocate(shape, dtype);
     if (t.size() != static_cast<int64_t>(values.size())) throw Error("golden tensor " + name + " has another size than expected");
-    for (int64_t i = 0; i < t.size(); ++i) test::set(t, i, values[static_cast<size_t>(i)]);
+    upload_values(backend, values, t);
     return t;
+}
+
+// A tensor without gaps of any backend in host memory.
+inline Tensor on_host(Backend& backend, const Tensor& t) {
+    if (backend.name() == "cpu") return t;
+    const auto cpu = make_backend("cpu");
+    const Tensor host = cpu->allocate(t.shape(), t.dtype());
+    upload_values(*cpu, download_values(backend, t), host);
+    return host;
 }
 
 // Swaps the last two axes of (B, D, L) <-> (B, L, D).
@@ -52,15 +62,23 @@ inline std::string text(const SafeTensorsFile& file, const std::string& key, con
     return it == file.metadata().end() ? otherwise : it->second;
 }
 
+inline void expect_close(Backend& backend, const Tensor& actual, const Tensor& expected, DType dtype, const std::string& name) {
+    EXPECT_LE(test::relative_error(on_host(backend, actual), on_host(backend, expected)), tolerance(dtype))
+        << name << " in " << name_of(dtype) << " on " << backend.name();
+}
+
 inline void expect_close(const View& actual, const View& expected, DType dtype, const std::string& name) {
     EXPECT_LE(test::relative_error(actual, expected), tolerance(dtype)) << name << " in " << name_of(dtype);
 }
 
 // Runs a case in one precision, with gtest expectations.
 using Judge = std::function<void(const SafeTensorsFile&, DType)>;
+// The same on the backend that is given.
+using DeviceJudge = std::function<void(const SafeTensorsFile&, const std::shared_ptr<Backend>&, DType)>;
 
 struct Registration {
-    Registration(const std::string& prefix, Judge judge);
+    Registration(const std::string& prefix, Judge judge);        // on the CPU only
+    Registration(const std::string& prefix, DeviceJudge judge);  // on every backend
 };
 
 }  // namespace nigiri::golden

@@ -9,8 +9,13 @@
 namespace nigiri::golden {
 namespace {
 
-std::map<std::string, Judge>& judges() {
-    static std::map<std::string, Judge> all;
+struct Judges {
+    Judge cpu;
+    DeviceJudge device;  // empty where the case runs on the CPU only
+};
+
+std::map<std::string, Judges>& judges() {
+    static std::map<std::string, Judges> all;
     return all;
 }
 
@@ -20,20 +25,17 @@ std::filesystem::path directory() {
 }
 
 // The judge with the longest prefix of the name.
-const Judge* judge_of(const std::string& name) {
-    const Judge* best = nullptr;
+const Judges* judges_of(const std::string& name) {
+    const Judges* best = nullptr;
     size_t length = 0;
     for (const auto& [prefix, judge] : judges())
         if (name.starts_with(prefix) && prefix.size() >= length) best = &judge, length = prefix.size();
     return best;
 }
 
-}  // namespace
-
-Registration::Registration(const std::string& prefix, Judge judge) { judges()[prefix] = std::move(judge); }
-
-// One test for the whole folder rather than one a file: the folder is known only when the test runs.
-TEST(Golden, EveryFileIsJudgedAndAgrees) {
+// Calls f(file, judges of it) for every file of the folder.
+template <class F>
+void for_every_file(const F& f) {
     std::vector<std::filesystem::path> files;
     for (const auto& entry : std::filesystem::directory_iterator(directory()))
         if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
@@ -41,20 +43,45 @@ TEST(Golden, EveryFileIsJudgedAndAgrees) {
     ASSERT_FALSE(files.empty()) << "no golden files in " << directory();
     for (const auto& path : files) {
         const std::string name = path.stem().string();
-        const Judge* judge = judge_of(name);
-        if (!judge) {
+        const Judges* of_file = judges_of(name);
+        if (!of_file) {
             ADD_FAILURE() << "nobody judges " << path;
             continue;
         }
         SCOPED_TRACE(name);
         try {
-            const SafeTensorsFile file = SafeTensorsFile::read(path);
-            for (const DType dtype : {DType::f64, DType::f32}) (*judge)(file, dtype);
-            std::cout << "judged " << name << "\n";
+            if (f(SafeTensorsFile::read(path), *of_file)) std::cout << "judged " << name << "\n";
         } catch (const std::exception& e) {
             ADD_FAILURE() << path << ": " << e.what();
         }
     }
+}
+
+}  // namespace
+
+Registration::Registration(const std::string& prefix, Judge judge) { judges()[prefix] = {std::move(judge), nullptr}; }
+
+Registration::Registration(const std::string& prefix, DeviceJudge judge) {
+    const Judge cpu = [judge](const SafeTensorsFile& file, DType dtype) { judge(file, make_backend("cpu"), dtype); };
+    judges()[prefix] = {cpu, judge};
+}
+
+// One test for the whole folder rather than one a file: the folder is known only when the test runs.
+TEST(Golden, EveryFileIsJudgedAndAgrees) {
+    for_every_file([](const SafeTensorsFile& file, const Judges& of_file) {
+        for (const DType dtype : {DType::f64, DType::f32}) of_file.cpu(file, dtype);
+        return true;
+    });
+}
+
+// Blocks, networks and the optimizer in float32; single operations have float64 on the CPU as their judge.
+TEST(Golden, EveryFileAgreesOnCuda) {
+    if (available_devices().front() != "cuda") GTEST_SKIP() << "no CUDA device here";
+    const auto backend = make_backend("cuda");
+    for_every_file([&](const SafeTensorsFile& file, const Judges& of_file) {
+        if (of_file.device) of_file.device(file, backend, DType::f32);
+        return static_cast<bool>(of_file.device);
+    });
 }
 
 }  // namespace nigiri::golden

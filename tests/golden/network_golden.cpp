@@ -83,6 +83,12 @@ struct Naming {
         if (name.find(".up.bias") != std::string::npos) return flip(i);
         return i;
     }
+
+    std::vector<double> in_our_order(const std::string& name, const std::vector<double>& theirs) const {
+        std::vector<double> ours(theirs.size());
+        for (size_t i = 0; i < ours.size(); ++i) ours[i] = theirs[static_cast<size_t>(permuted(name, static_cast<int64_t>(i)))];
+        return ours;
+    }
 };
 
 ModelConfig config_of(const SafeTensorsFile& file) {
@@ -112,8 +118,7 @@ ModelConfig config_of(const SafeTensorsFile& file) {
     return c;
 }
 
-void judge(const SafeTensorsFile& file, DType dtype) {
-    const auto backend = make_backend("cpu");
+void judge(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend, DType dtype) {
     const ModelConfig config = config_of(file);
     const Naming naming(config);
     Network network(backend, config, dtype, 0, integer(file, "length"));
@@ -122,8 +127,7 @@ void judge(const SafeTensorsFile& file, DType dtype) {
     for (const auto& p : network.parameters().all()) {
         const std::vector<double> values = file.values("param." + naming.theirs(p->name));
         ASSERT_EQ(static_cast<int64_t>(values.size()), p->value.size()) << p->name;
-        for (int64_t i = 0; i < p->value.size(); ++i)
-            test::set(p->value, i, values[static_cast<size_t>(naming.permuted(p->name, i))]);
+        upload_values(*backend, naming.in_our_order(p->name, values), p->value);
         ++used;
     }
     size_t given = 0;
@@ -132,24 +136,25 @@ void judge(const SafeTensorsFile& file, DType dtype) {
 
     const std::vector<double> sequence = file.values("in.tokens");
     const int64_t batch = file.at("in.tokens").shape[0], length = file.at("in.tokens").shape[1] - 1;
-    const Tensor tokens = backend->allocate({batch, length}, DType::i32);
-    const Tensor targets = backend->allocate({batch * length}, DType::i32);
+    std::vector<int32_t> inputs, next;
     for (int64_t b = 0; b < batch; ++b)
         for (int64_t t = 0; t < length; ++t) {
-            test::set(tokens, b * length + t, sequence[static_cast<size_t>(b * (length + 1) + t)]);
-            test::set(targets, b * length + t, sequence[static_cast<size_t>(b * (length + 1) + t + 1)]);
+            inputs.push_back(static_cast<int32_t>(sequence[static_cast<size_t>(b * (length + 1) + t)]));
+            next.push_back(static_cast<int32_t>(sequence[static_cast<size_t>(b * (length + 1) + t + 1)]));
         }
+    const Tensor tokens = backend->allocate({batch, length}, DType::i32);
+    const Tensor targets = backend->allocate({batch * length}, DType::i32);
+    backend->upload(inputs.data(), tokens);
+    backend->upload(next.data(), targets);
 
     Tape tape(*backend, true);
     const Var logits = network.forward(tape, tokens);
     const Tensor expected = load(*backend, file, "out.logits", dtype);
-    expect_close(logits.value, expected, dtype, "logits");
+    expect_close(*backend, logits.value, expected, dtype, "logits");
     const Tensor losses = backend->allocate({batch * length}, dtype), dlogits = backend->allocate(logits.shape(), dtype);
     backend->cross_entropy({.logits = logits.value, .targets = targets, .losses = losses, .dlogits = dlogits,
                             .scale = 1.0 / static_cast<double>(batch * length)});
-    double loss = 0;
-    for (int64_t i = 0; i < losses.size(); ++i) loss += test::get(losses, i);
-    loss /= static_cast<double>(losses.size());
+    const double loss = backend->sum(losses) / static_cast<double>(losses.size());
     const double expected_loss = file.values("out.loss_nats").at(0);
     EXPECT_NEAR(loss, expected_loss, tolerance(dtype) * expected_loss);
 
@@ -157,22 +162,20 @@ void judge(const SafeTensorsFile& file, DType dtype) {
     for (const auto& p : network.parameters().all()) {
         const std::vector<double> gradient = file.values("grad.param." + naming.theirs(p->name));
         const Tensor want = backend->allocate(p->value.shape(), dtype);
-        for (int64_t i = 0; i < want.size(); ++i)
-            test::set(want, i, gradient[static_cast<size_t>(naming.permuted(p->name, i))]);
-        expect_close(p->gradient, want, dtype, "gradient of " + p->name);
+        upload_values(*backend, naming.in_our_order(p->name, gradient), want);
+        expect_close(*backend, p->gradient, want, dtype, "gradient of " + p->name);
     }
 
     NetworkState state = network.make_state(batch);
     const Tensor stepped = backend->allocate(expected.shape(), dtype);
     const Tensor one = backend->allocate({batch, 1}, DType::i32);
+    const Tensor rows = stepped.reshaped({batch, length * config.vocabulary});
     for (int64_t t = 0; t < length; ++t) {
-        for (int64_t b = 0; b < batch; ++b) test::set(one, b, test::get(tokens, b * length + t));
-        const Tensor y = network.advance(one, state);
-        for (int64_t b = 0; b < batch; ++b)
-            for (int64_t v = 0; v < config.vocabulary; ++v)
-                test::set(stepped, (b * length + t) * config.vocabulary + v, test::get(y, b * config.vocabulary + v));
+        backend->copy({.x = tokens.columns(t, 1), .y = one});
+        backend->copy({.x = network.advance(one, state).reshaped({batch, config.vocabulary}),
+                       .y = rows.columns(t * config.vocabulary, config.vocabulary)});
     }
-    expect_close(stepped, expected, dtype, "logits sample by sample");
+    expect_close(*backend, stepped, expected, dtype, "logits sample by sample");
 }
 
 const Registration networks("sashimi_", judge);

@@ -3,12 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <nlohmann/json.hpp>
-
 #include "audio/file.h"
 #include "audio/quantize.h"
-#include "tests/model/networks.h"
+#include "tests/model/training.h"
 #include "tests/support/check.h"
 #include "tests/support/temporary_folder.h"
 
@@ -16,72 +13,10 @@ namespace nigiri {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Noisy saw-teeth: something to learn. Every step's batch depends on (seed, step) only.
-class Saws final : public TrainingData {
-  public:
-    Saws(int64_t batch, int64_t length, int64_t vocabulary) : batch_(batch), length_(length), vocabulary_(vocabulary) {}
-    void draw(uint64_t seed, int64_t step, Batch& b) override {
-        Random random(seed, static_cast<uint64_t>(step) + 100);
-        b.batch = batch_;
-        b.length = length_;
-        b.inputs.clear();
-        b.targets.clear();
-        for (int64_t i = 0; i < batch_; ++i) {
-            auto value = static_cast<int64_t>(random.below(static_cast<uint64_t>(vocabulary_)));
-            for (int64_t t = 0; t < length_; ++t) {
-                b.inputs.push_back(static_cast<int32_t>(value));
-                value = (value + 1 + (random.below(10) == 0 ? 1 : 0)) % vocabulary_;
-                b.targets.push_back(static_cast<int32_t>(value));
-            }
-        }
-    }
-    std::vector<Batch> validation() override {
-        std::vector<Batch> all(1);
-        draw(999, 0, all[0]);
-        return all;
-    }
-
-  private:
-    int64_t batch_, length_, vocabulary_;
-};
-
-Config small_config(const std::string& layer = "mamba-s4") {
-    Config c;
-    c.model = test::small_model(layer_by_name(layer));
-    c.training.batch = 2;
-    c.training.length = 30;  // no multiple of the pools: padded inside
-    c.training.steps = 24;
-    c.training.log_every = 1;
-    c.training.validate_every = 5;
-    c.training.checkpoint_every = 4;
-    c.training.preview_every = 0;
-    return c;
-}
-
-// The lines of metrics.jsonl without what depends on the clock.
-std::vector<std::string> losses(const fs::path& run) {
-    std::ifstream in(run / "metrics.jsonl");
-    std::vector<std::string> out;
-    for (std::string line; std::getline(in, line);) {
-        auto j = nlohmann::json::parse(line);
-        j.erase("seconds");
-        j.erase("tokens_per_second");
-        out.push_back(j.dump());
-    }
-    return out;
-}
-
-TrainingEnd train(const fs::path& run, const Config& config, int64_t stop_after = 1 << 30) {
-    Saws data(config.training.batch, config.training.length, config.model.vocabulary);
-    Trainer trainer(make_backend("cpu"), config, run, data, {});
-    std::atomic<bool> stop{false};
-    TrainingCallbacks callbacks;
-    callbacks.log = [&](const TrainingMetrics& m) {
-        if (m.step >= stop_after) stop = true;
-    };
-    return trainer.run(stop, callbacks);
-}
+using test::losses;
+using test::Saws;
+using test::small_config;
+using test::train;
 
 TEST(Trainer, ResumesBitForBit) {
     for (const std::string layer : {"mamba-s4", "mamba-s6", "s4-mlp"})
@@ -231,15 +166,16 @@ TEST(Optimizer, TreatsEveryParameterAsItsGroupSays) {
     TrainingConfig t;
     t.learning_rate = 0.1;
     t.weight_decay = 0.5;
+    t.clip = 0;
     const double matrix = test::get(network.parameters().find("head.weight")->value, 0), pole = test::get(network.parameters().find("centre.0.mamba.ssm.A_real")->value, 0);
     Optimizer optimizer(network.parameters(), t);
-    optimizer.step(1, 0);
+    optimizer.step(1);
     EXPECT_NEAR(test::get(network.parameters().find("head.weight")->value, 0), matrix * (1 - 0.05), 1e-15);
     EXPECT_EQ(test::get(network.parameters().find("centre.0.mamba.ssm.A_real")->value, 0), pole);
     // With a gradient of one, Adam's first step is the group's rate (here up to its eps): 1e-3 for state-space parameters.
     for (const auto& p : network.parameters().all()) backend->fill({.y = p->gradient, .value = 1});
     Optimizer fresh(network.parameters(), t);
-    fresh.step(1, 0);
+    fresh.step(1);
     EXPECT_NEAR(test::get(network.parameters().find("centre.0.mamba.ssm.A_real")->value, 0), pole - 1e-3, 1e-9);
 }
 

@@ -1,0 +1,145 @@
+#include "tests/cuda/pairs.h"
+
+namespace nigiri {
+namespace {
+
+using test::CudaPairs;
+using test::Pair;
+
+constexpr DType f32 = DType::f32, bf16 = DType::bf16;
+
+class CudaLinear : public CudaPairs {
+  protected:
+    // The judge multiplies what the device multiplies: bf16 products see the weight rounded.
+    Pair weights(int64_t n, int64_t k, DType x) {
+        const Pair w = values({n, k}, x);
+        return {w.host, test::to_device(*cuda, w.host, f32)};
+    }
+    static double tolerance(int64_t terms) { return 1e-6 + 1e-7 * std::sqrt(static_cast<double>(terms)); }
+
+    // x of type `in`; y and dy of type `out`.
+    std::vector<Tensor> check(int64_t m, int64_t n, int64_t k, DType in, DType out, int64_t gap) {
+        SCOPED_TRACE(std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k) + " " +
+                     name_of(in) + " to " + name_of(out) + " gap " + std::to_string(gap));
+        const Pair x = values({m, k}, in, gap), weight = weights(n, k, in), bias = values({n}, in);
+        const Pair float_bias{bias.host, test::to_device(*cuda, bias.host, f32)};
+        const Pair residual = values({m, n}, out, gap);
+        for (const bool with_bias : {false, true})
+            for (const int mode : {0, 1, 2}) {  // plain, accumulate, residual
+                Pair y = values({m, n}, out, gap);
+                cuda->linear_forward({.x = x.device,
+                                      .weight = weight.device,
+                                      .bias = with_bias ? float_bias.device.view() : View{},
+                                      .y = y.device,
+                                      .accumulate = mode == 1,
+                                      .residual = mode == 2 ? residual.device.view() : View{}});
+                cpu->linear_forward({.x = x.host,
+                                     .weight = weight.host,
+                                     .bias = with_bias ? bias.host.view() : View{},
+                                     .y = y.host,
+                                     .accumulate = mode == 1,
+                                     .residual = mode == 2 ? residual.host.view() : View{}});
+                expect_close(y, "y, bias " + std::to_string(with_bias) + ", mode " + std::to_string(mode),
+                             tolerance(k));
+            }
+        // The gradient is rounded on its way into bf16 products; here it is so already.
+        const Pair narrow = values({m, n}, in, gap);
+        const Pair dy{narrow.host, test::to_device(*cuda, narrow.host, out, gap)};
+        Pair dx = room({m, k}, in, gap), dweight = values({n, k}, f32), dbias = values({n}, f32);
+        cuda->linear_backward({.x = x.device,
+                               .weight = weight.device,
+                               .dy = dy.device,
+                               .dx = dx.device,
+                               .dweight = dweight.device,
+                               .dbias = dbias.device});
+        cpu->linear_backward({.x = x.host,
+                              .weight = weight.host,
+                              .dy = dy.host,
+                              .dx = dx.host,
+                              .dweight = dweight.host,
+                              .dbias = dbias.host});
+        expect_close(dx, "dx", tolerance(n));
+        expect_close(dweight, "dweight", tolerance(m));
+        expect_close(dbias, "dbias", tolerance(m));
+        Pair alone = values({n, k}, f32);
+        cuda->linear_backward({.x = x.device,
+                               .weight = weight.device,
+                               .dy = dy.device,
+                               .dx = {},
+                               .dweight = alone.device,
+                               .dbias = {}});
+        cpu->linear_backward({.x = x.host,
+                              .weight = weight.host,
+                              .dy = dy.host,
+                              .dx = {},
+                              .dweight = alone.host,
+                              .dbias = {}});
+        expect_close(alone, "dweight alone", tolerance(m));
+        return {dx.device, dweight.device, dbias.device};
+    }
+};
+
+const std::pair<DType, DType> types[] = {{f32, f32}, {bf16, bf16}, {bf16, f32}};
+
+TEST_F(CudaLinear, AgreesWithFloat64) {
+    for (const auto& [in, out] : types)
+        for (const int64_t m : {1, 2, 3, 7, 17, 64, 129})
+            for (const int64_t n : {1, 3, 8, 36, 65})
+                for (const int64_t k : {1, 4, 7, 16, 64, 129})
+                    check(m, n, k, in, out, m == 7 ? 3 : m == 64 ? 8 : 0);
+}
+
+TEST_F(CudaLinear, OfManyRows) {
+    for (const auto& [in, out] : types)
+        for (const int64_t gap : {0, 8}) {
+            check(70001, 36, 40, in, out, gap);  // slabs and a rest
+            check(65536, 128, 64, in, out, gap);
+            check(1000, 256, 257, in, out, gap);
+        }
+}
+
+TEST_F(CudaLinear, TakesThreeAxesAndNoRows) {
+    const Pair x = values({2, 3, 5}, f32), weight = values({4, 5}, f32);
+    Pair y = room({2, 3, 4}, f32);
+    cuda->linear_forward({.x = x.device, .weight = weight.device, .y = y.device});
+    cpu->linear_forward({.x = x.host, .weight = weight.host, .y = y.host});
+    expect_close(y, "three axes");
+    const Tensor none = cuda->allocate({0, 5}, f32), empty = cuda->allocate({0, 4}, f32);
+    EXPECT_NO_THROW(cuda->linear_forward({.x = none, .weight = weight.device, .y = empty}));
+    EXPECT_NO_THROW(cuda->linear_backward(
+        {.x = none, .weight = weight.device, .dy = empty, .dx = none, .dweight = weight.device}));
+    expect_equal(weight.device, test::to_device(*cuda, weight.host, f32), "a gradient of no rows");
+}
+
+TEST_F(CudaLinear, RepeatsItself) {
+    for (const auto& [in, out] : types) {
+        random = Random(5);
+        const auto a = check(50000, 64, 128, in, out, 0);
+        random = Random(5);
+        const auto b = check(50000, 64, 128, in, out, 0);
+        for (size_t i = 0; i < a.size(); ++i) expect_equal(a[i], b[i], "result " + std::to_string(i));
+    }
+}
+
+TEST_F(CudaLinear, RoundsAGradientOnItsWay) {
+    const Pair x = values({300, 24}, bf16), weight = weights(12, 24, bf16), dy = values({300, 12}, f32);
+    Pair dx = room({300, 24}, bf16), dweight = values({12, 24}, f32), dbias = values({12}, f32);
+    cuda->linear_backward({.x = x.device,
+                           .weight = weight.device,
+                           .dy = dy.device,
+                           .dx = dx.device,
+                           .dweight = dweight.device,
+                           .dbias = dbias.device});
+    cpu->linear_backward({.x = x.host,
+                          .weight = weight.host,
+                          .dy = dy.host,
+                          .dx = dx.host,
+                          .dweight = dweight.host,
+                          .dbias = dbias.host});
+    expect_close(dx, "dx");
+    expect_close(dweight, "dweight", 3e-3);  // of the rounded gradient
+    expect_close(dbias, "dbias");            // of the gradient itself
+}
+
+}  // namespace
+}  // namespace nigiri
