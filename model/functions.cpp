@@ -250,7 +250,7 @@ Var selective_scan(Tape& tape, const ScanInputs& in) {
     Tensor checkpoints;
     if (tape.recording()) {
         const int64_t every = selective_scan_checkpoint_every;
-        checkpoints = backend.allocate({(u[1] + every - 1) / every, u[0], u[2], in.a.value.size() / u[2]}, u.dtype());
+        checkpoints = backend.allocate({(u[1] + every - 1) / every, u[0], u[2], in.a.value.size() / u[2]}, in.a.value.dtype());
     }
     backend.selective_scan_forward({scan, y, {}, checkpoints});
     return tape.record(y, [&tape, &backend, in, scan, checkpoints](const Tensor& dy) {

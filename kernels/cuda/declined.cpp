@@ -32,8 +32,6 @@ void CudaBackend::norm_forward(const NormForward&) { decline("norm_forward"); }
 void CudaBackend::norm_backward(const NormBackward&) { decline("norm_backward"); }
 void CudaBackend::causal_conv1d_forward(const CausalConv1dForward&) { decline("causal_conv1d_forward"); }
 void CudaBackend::causal_conv1d_backward(const CausalConv1dBackward&) { decline("causal_conv1d_backward"); }
-void CudaBackend::selective_scan_forward(const SelectiveScanForward&) { decline("selective_scan_forward"); }
-void CudaBackend::selective_scan_backward(const SelectiveScanBackward&) { decline("selective_scan_backward"); }
 void CudaBackend::s4d_kernel_forward(const S4dKernelForward&) { decline("s4d_kernel_forward"); }
 void CudaBackend::s4d_kernel_backward(const S4dKernelBackward&) { decline("s4d_kernel_backward"); }
 void CudaBackend::s4d_discretize(const S4dDiscretize&) { decline("s4d_discretize"); }
