@@ -205,24 +205,17 @@ __device__ inline void stage_channels(const Operands& p, const Place& at, const 
 // B or C of one tile as a lane reads it: vectors of 4 steps, which for a constant matrix are 4 copies of one
 // number.
 struct Matrix {
-    const float* at;  // the lane's first vector of the tile's first number
-    int stride;       // to the next vector
+    const float* tile;
+    int at, stride;  // the lane's first vector of a number's row, and from there to the next one
 
-    template <bool kComplex>
-    __device__ static Matrix stage(const Operands& p, const Place& place, bool selective, const Rows& rows,
-                                   bool vector, const States& constant, int64_t step, int first,
-                                   float* tile) {
-        if (selective) {
-            stage_selective(p, place, rows, vector, step, first, tile);
-            return {tile + place.segment * segment_pitch, 4};
-        }
-        stage_channels<kComplex, 4, tile_pitch>(p, place, constant, 0, first, tile);
-        return {tile + place.channel_lane * 4, 0};
-    }
+    __device__ Matrix(const Place& place, bool selective, const float* tile_)
+        : tile(tile_),
+          at(selective ? place.segment * segment_pitch : place.channel_lane * 4),
+          stride(selective ? 4 : 0) {}
     // Of steps 4 q to 4 q + 3, for the state whose numbers start at `number` of the tile.
     template <bool kComplex>
     __device__ void load(int number, int q, Number<kComplex> (&v)[4]) const {
-        const float* from = at + number * tile_pitch + q * stride;
+        const float* from = tile + (number * tile_pitch + at + q * stride);
         const float4 re = *reinterpret_cast<const float4*>(from);
         v[0].re = re.x, v[1].re = re.y, v[2].re = re.z, v[3].re = re.w;
         if constexpr (kComplex) {
@@ -231,6 +224,21 @@ struct Matrix {
         }
     }
 };
+
+// Brings B, C and A of a tile's numbers, from `first` on, to the warp's part of shared memory.
+template <bool kComplex>
+__device__ inline void stage(const Operands& p, const Place& at, int64_t step, int first, float* b_tile,
+                             float* c_tile, float* a_tile) {
+    if (p.selective_b)
+        stage_selective(p, at, p.b, p.vector_b, step, first, b_tile);
+    else
+        stage_channels<kComplex, 4, tile_pitch>(p, at, p.constant_b, 0, first, b_tile);
+    if (p.selective_c)
+        stage_selective(p, at, p.c, p.vector_c, step, first, c_tile);
+    else
+        stage_channels<kComplex, 4, tile_pitch>(p, at, p.constant_c, 0, first, c_tile);
+    stage_channels<kComplex, 1, lane_channels>(p, at, p.a, 0, first, a_tile);
+}
 
 template <bool kComplex>
 __device__ inline Number<kComplex> load_channel_number(const float* tile, int number, int channel_lane) {
@@ -296,72 +304,91 @@ template <bool kComplex>
 struct Segment {
     Number<kComplex> end, decay;
 
-    // This segment after the `distance` before it, where there are any.
+    // Makes this the whole slice so far, the lane's segment included.
     template <bool kReverse>
-    __device__ void join(int segment, int distance) {
-        const Number<kComplex> e = from_before<kReverse>(end, distance),
-                               d = from_before<kReverse>(decay, distance);
-        if ((kReverse ? segments - 1 - segment : segment) >= distance) {
-            end = mul_add(decay, e, end);
-            decay = mul(decay, d);
+    __device__ void accumulate() {
+        if constexpr (kComplex) {
+            join_lanes<kReverse, lane_channels>(end.re, end.im, decay.re, decay.im);
+            join_lanes<kReverse, 2 * lane_channels>(end.re, end.im, decay.re, decay.im);
+        } else {
+            join_lanes<kReverse, lane_channels>(end.re, decay.re);
+            join_lanes<kReverse, 2 * lane_channels>(end.re, decay.re);
         }
-    }
-    // Makes this the whole slice so far, itself included; the result is the slice before it.
-    template <bool kReverse>
-    __device__ Segment accumulate(int segment) {
-        join<kReverse>(segment, 1);
-        join<kReverse>(segment, 2);
-        Segment before{from_before<kReverse>(end, 1), from_before<kReverse>(decay, 1)};
-        if (segment == (kReverse ? segments - 1 : 0))
-            before = {Number<kComplex>::of(0.0f), Number<kComplex>::of(1.0f)};
-        return before;
     }
     __device__ Number<kComplex> apply(Number<kComplex> state) const { return mul_add(decay, state, end); }
 };
 
-// The mailboxes of a ring: a word for every warp, number and channel, with the slice that it is for in the
-// upper half and the number in the lower. Slices are counted in the ring's order.
-struct Mail {
-    uint32_t inbox, outbox;
+// The state at the start of the lane's segment from those at the ends of all segments and at the slice's
+// start.
+template <bool kReverse, bool kComplex>
+__device__ inline Number<kComplex> segment_start(Number<kComplex> end, Number<kComplex> slice_start,
+                                                 int segment) {
+    const auto before = [&](float x, float start) {
+        const float y = kReverse ? __shfl_down_sync(all_lanes, x, lane_channels)
+                                 : __shfl_up_sync(all_lanes, x, lane_channels);
+        return segment == (kReverse ? segments - 1 : 0) ? start : y;
+    };
+    if constexpr (kComplex)
+        return {before(end.re, slice_start.re), before(end.im, slice_start.im)};
+    else
+        return {before(end.re, slice_start.re)};
+}
 
+// The mailboxes of a ring: a word for every warp, number and channel, with the number in the lower half and
+// in the upper half the turn that it is for, counted from 1. The first turn's are filled at the start, the
+// one behind the last is where a sequence's end comes out.
+class Mail {
+  public:
     static __host__ __device__ size_t bytes(int numbers) {
         return sizeof(uint64_t) * numbers * lane_channels;
     }  // a warp
 
-    __device__ Mail(const Operands& p, const Place& at, uint64_t* boxes) {
+    // `start(number, channel_lane)` is what the first turn receives.
+    template <class F>
+    __device__ Mail(const Operands& p, const Place& at, uint64_t* boxes, F&& start) {
         const int warp_boxes = p.numbers * lane_channels;
-        for (int i = at.lane; i < warp_boxes; i += 32) boxes[at.warp * warp_boxes + i] = 0;
+        for (int i = at.lane; i < warp_boxes; i += 32)
+            boxes[at.warp * warp_boxes + i] =
+                at.position == 0 ? word_of(start(i / lane_channels, i % lane_channels), 1) : 0;
         const bool last = at.round + 1 == p.rounds;
         const int next_warp = (last ? 0 : (at.round + 1) * p.groups) + at.group;
-        const int next_rank = last ? (at.rank + 1) % p.span : at.rank;
-        inbox = shared_address(boxes + at.warp * warp_boxes + at.channel_lane);
-        outbox = cluster_address(shared_address(boxes + next_warp * warp_boxes + at.channel_lane),
-                                 static_cast<uint32_t>(next_rank));
+        far_ = last && p.span > 1;
+        inbox_ = shared_address(boxes + at.warp * warp_boxes + at.channel_lane);
+        outbox_ = shared_address(boxes + next_warp * warp_boxes + at.channel_lane);
+        if (far_) outbox_ = cluster_address(outbox_, static_cast<uint32_t>((at.rank + 1) % p.span));
     }
     template <bool kComplex>
-    __device__ Number<kComplex> receive(int number, uint32_t slice) const {
-        const uint32_t from = inbox + static_cast<uint32_t>(number * lane_channels * sizeof(uint64_t));
+    __device__ Number<kComplex> receive(int number, uint32_t turn) const {
+        const uint32_t from = inbox_ + static_cast<uint32_t>(number * number_bytes);
         Number<kComplex> x;
-        x.re = wait_for(from, slice);
-        if constexpr (kComplex) x.im = wait_for(from + lane_channels * sizeof(uint64_t), slice);
+        x.re = wait_for(from, turn);
+        if constexpr (kComplex) x.im = wait_for(from + number_bytes, turn);
         return x;
     }
     template <bool kComplex>
-    __device__ void send(Number<kComplex> x, int number, uint32_t slice) const {
-        const uint32_t to = outbox + static_cast<uint32_t>(number * lane_channels * sizeof(uint64_t));
-        write_box(to, word_of(x.re, slice));
-        if constexpr (kComplex) write_box(to + lane_channels * sizeof(uint64_t), word_of(x.im, slice));
+    __device__ void send(Number<kComplex> x, int number, uint32_t turn) const {
+        const uint32_t to = outbox_ + static_cast<uint32_t>(number * number_bytes);
+        write(to, word_of(x.re, turn));
+        if constexpr (kComplex) write(to + number_bytes, word_of(x.im, turn));
     }
 
   private:
-    __device__ static uint64_t word_of(float x, uint32_t slice) {
-        return static_cast<uint64_t>(slice) << 32 | __float_as_uint(x);
+    static constexpr int number_bytes = lane_channels * sizeof(uint64_t);
+
+    __device__ static uint64_t word_of(float x, uint32_t turn) {
+        return static_cast<uint64_t>(turn) << 32 | __float_as_uint(x);
     }
-    __device__ static float wait_for(uint32_t box, uint32_t slice) {
+    __device__ static float wait_for(uint32_t box, uint32_t turn) {
         uint64_t word = read_box(box);
-        while (!__all_sync(all_lanes, static_cast<uint32_t>(word >> 32) == slice)) word = read_box(box);
+        while (!__all_sync(all_lanes, static_cast<uint32_t>(word >> 32) == turn)) word = read_box(box);
         return __uint_as_float(static_cast<uint32_t>(word));
     }
+    __device__ void write(uint32_t box, uint64_t word) const {
+        far_ ? write_box_of_cluster(box, word) : write_box(box, word);
+    }
+
+    uint32_t inbox_, outbox_;
+    bool far_;
 };
 
 // What the host prepares for both passes.

@@ -57,38 +57,9 @@ size_t backward_bytes(const Operands& p) {
                             (shares ? 2 * share_floats : 0));
 }
 
-// The sums over the warp's 8 channels of v[i] for its 16 steps i. A lane gets two: of steps `first_sum(lane)`
-// and the next one of its segment. In the layout of mma.m16n8k8 the 4 lanes of a quad hold 4 columns of a row
-// of A, so a B of ones adds them up; 4 products with ones in other columns put the 16 sums of a quad into its
-// 4 lanes. tf32 drops the last 13 bits: rounded to the nearest this is far below what a bf16 result keeps,
-// and for float32 the dropped bits are added up too.
-__device__ inline int first_sum(int lane) {
-    return 4 * (lane % 4) + 2 * (lane / 4 % 2);
-}
-
-__device__ inline float2 sum_channels(const float (&v)[steps], int lane, bool exact) {
-    constexpr uint32_t kept = 0xffffe000u;
-    float sum[4] = {0, 0, 0, 0};
-    const int row = lane / 4;
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-        const float even = row == 2 * j ? 1.0f : 0.0f, odd = row == 2 * j + 1 ? 1.0f : 0.0f;
-        float high[4], low[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            const uint32_t bits = __float_as_uint(v[4 * j + i]);
-            high[i] = __uint_as_float((exact ? bits : bits + 0x1000u) & kept);
-            low[i] = v[4 * j + i] - high[i];
-        }
-        mma_tf32(sum, high[0], high[1], high[2], high[3], even, odd);
-        if (exact) mma_tf32(sum, low[0], low[1], low[2], low[3], even, odd);
-    }
-    // Of the quad's steps this lane has 4 t + {0, 2, 1, 3}; the other quad of the segment has the same ones.
-    const bool upper = row % 2 == 1;
-    const float keep0 = upper ? sum[1] : sum[0], keep1 = upper ? sum[3] : sum[2];
-    const float send0 = upper ? sum[0] : sum[1], send1 = upper ? sum[2] : sum[3];
-    return {keep0 + __shfl_xor_sync(all_lanes, send0, 4), keep1 + __shfl_xor_sync(all_lanes, send1, 4)};
-}
+// What a kernel is made for: any mixture of selective and constant matrices; both selective, with gradients
+// in float32 or in bf16; both constant.
+enum class Mix : uint8_t { any, exact, narrow, constant };
 
 // The sum over a slice's segments: lanes of one channel.
 __device__ inline float sum_segments(float x) {
@@ -96,39 +67,71 @@ __device__ inline float sum_segments(float x) {
     return x + __shfl_xor_sync(all_lanes, x, 2 * lane_channels);
 }
 
-// Where sums over channels or steps go: a tile's share of a selective matrix's gradient, or a constant one's
-// sum.
-struct MatrixGradient {
-    bool selective;
-    float* share;  // at the lane's first sum
-    float* sum;    // at the lane's channel and the tile's first number
+// Of the sums over the warp's 8 channels for 16 steps a lane gets two: of this step of its segment, and the
+// next one.
+__device__ inline int first_sum(int lane) {
+    return 4 * (lane % 4) + 2 * (lane / 4 % 2);
+}
 
-    template <bool kComplex>
-    __device__ void put(int number, const Number<kComplex> (&v)[steps], const Place& at, bool exact) const {
-        float part[steps];
-#pragma unroll
-        for (int i = 0; i < steps; ++i) part[i] = v[i].re;
-        put_part(number, part, at, exact);
-        if constexpr (kComplex) {
-#pragma unroll
-            for (int i = 0; i < steps; ++i) part[i] = v[i].im;
-            put_part(number + 1, part, at, exact);
+// Takes numbers of the lane's steps and adds them up, over channels for the gradient of a selective matrix,
+// over steps for that of a constant one. In the layout of mma.m16n8k8 the 4 lanes of a quad hold 4 columns of
+// a row of A, so a B of ones adds them up; products of 4 vectors of steps with ones in different columns
+// leave the 16 sums of a quad in its 4 lanes. tf32 leaves out bits: 5e-4 of a term at most, a fourth of what
+// a bf16 result loses; for float32 they are added up too.
+template <Mix kMix>
+class StepSums {
+  public:
+    // Steps 4 q to 4 q + 3.
+    __device__ void put(bool selective, int lane, int q, const float (&v)[4]) {
+        if (kMix == Mix::constant || (kMix == Mix::any && !selective)) {
+            sum_[0] += (v[0] + v[1]) + (v[2] + v[3]);
+            return;
         }
+        const bool here = lane / 8 == q;
+        const float even = here && lane / 4 % 2 == 0 ? 1.0f : 0.0f,
+                    odd = here && lane / 4 % 2 == 1 ? 1.0f : 0.0f;
+        mma_tf32(sum_, v, even, odd);
+        if constexpr (kMix != Mix::narrow) {
+            float rest[4];
+#pragma unroll
+            for (int i = 0; i < 4; ++i) rest[i] = v[i] - __uint_as_float(__float_as_uint(v[i]) & 0xffffe000u);
+            mma_tf32(sum_, rest, even, odd);
+        }
+    }
+    // `share` is where the lane's first sum goes, `sum` where that of the lane's channel is.
+    __device__ void finish(bool selective, int lane, float* share, float* sum) {
+        if (kMix == Mix::constant || (kMix == Mix::any && !selective)) {
+            const float s = sum_segments(sum_[0]);
+            if (lane < lane_channels) *sum += s;
+            return;
+        }
+        // Of steps 4 t to 4 t + 3 these are 0, 2, 1, 3; the other quad of the segment has the same ones.
+        const bool upper = (lane & 4) != 0;
+        const float keep0 = upper ? sum_[1] : sum_[0], keep1 = upper ? sum_[3] : sum_[2];
+        const float send0 = upper ? sum_[0] : sum_[1], send1 = upper ? sum_[2] : sum_[3];
+        share[0] = keep0 + __shfl_xor_sync(all_lanes, send0, 4);
+        share[share_pitch] = keep1 + __shfl_xor_sync(all_lanes, send1, 4);
     }
 
   private:
-    __device__ void put_part(int number, const float (&v)[steps], const Place& at, bool exact) const {
-        if (selective) {
-            const float2 s = sum_channels(v, at.lane, exact);
-            share[number] = s.x;
-            share[number + share_pitch] = s.y;
-        } else {
-            float s = 0;
-#pragma unroll
-            for (int i = 0; i < steps; ++i) s += v[i];
-            s = sum_segments(s);
-            if (at.segment == 0) sum[number * lane_channels] += s;
+    float sum_[4] = {0, 0, 0, 0};
+};
+
+template <bool kComplex, Mix kMix>
+struct NumberSums {
+    StepSums<kMix> re, im;
+
+    __device__ void put(bool selective, int lane, int q, const Number<kComplex> (&x)[4]) {
+        const float r[4] = {x[0].re, x[1].re, x[2].re, x[3].re};
+        re.put(selective, lane, q, r);
+        if constexpr (kComplex) {
+            const float i[4] = {x[0].im, x[1].im, x[2].im, x[3].im};
+            im.put(selective, lane, q, i);
         }
+    }
+    __device__ void finish(bool selective, int lane, float* share, float* sum) {
+        re.finish(selective, lane, share, sum);
+        if constexpr (kComplex) im.finish(selective, lane, share + 1, sum + lane_channels);
     }
 };
 
@@ -183,7 +186,7 @@ __device__ void store_gradients(const BackwardOperands& p, const Place& at, int6
     store_steps(p.dz, p.narrow, row, at.channel, count, z);
 }
 
-template <bool kComplex, Discretization kRule>
+template <bool kComplex, Discretization kRule, Mix kMix>
 __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
     backward_kernel(const __grid_constant__ BackwardOperands p) {
     using N = Number<kComplex>;
@@ -191,8 +194,10 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
     constexpr bool is_euler = kRule == Discretization::euler;
     extern __shared__ __align__(16) unsigned char memory[];
     const Place at(p);
-    const Mail mail(p, at, reinterpret_cast<uint64_t*>(memory));
-    const Sums place(p.numbers, p.selective_b, p.selective_c);
+    const bool selective_b = kMix == Mix::any ? p.selective_b : kMix != Mix::constant;
+    const bool selective_c = kMix == Mix::any ? p.selective_c : kMix != Mix::constant;
+    const Mail mail(p, at, reinterpret_cast<uint64_t*>(memory), [](int, int) { return 0.0f; });
+    const Sums place(p.numbers, selective_b, selective_c);
     const int used = p.groups * p.rounds, sum_floats = place.count * lane_channels;
     float* const floats = reinterpret_cast<float*>(memory + Mail::bytes(p.numbers) * used);
     float* const b_tile = floats + at.warp * (2 * tile_floats + 2 * channel_tile_floats);
@@ -201,10 +206,10 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
     float* const sums = floats + used * (2 * tile_floats + 2 * channel_tile_floats) + at.warp * sum_floats;
     float* const shares = floats + used * (2 * tile_floats + 2 * channel_tile_floats + sum_floats);
     const int share_at = at.warp * 2 * share_floats + (at.segment * steps + first_sum(at.lane)) * share_pitch;
+    const Matrix b(at, selective_b, b_tile), c(at, selective_c, c_tile);
     for (int i = at.lane; i < sum_floats; i += 32) sums[i] = 0;
     cluster_barrier();
 
-    const bool exact = !p.narrow;
     float dbias = 0, dskip = 0;
     int buffer = 0;
     for (int64_t turn = at.position; turn < p.slices; turn += at.ring) {
@@ -212,6 +217,7 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
                       first = begin + at.segment * steps;
         const int64_t row = at.batch * p.length + first;
         const int count = at.count(p, first);
+        const auto mail_turn = static_cast<uint32_t>(turn + 1);
         float dt[steps], x[steps], g[steps], dx[steps], ddt[steps], y[steps], total = 0;
         load_steps(p.dy, p.narrow, row, at.channel, count, g);
         if (p.z.data != nullptr) {
@@ -230,19 +236,13 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
         }
         for (int k0 = 0; k0 < p.numbers; k0 += tile_numbers, buffer ^= 1) {
             __syncwarp();
-            const auto b = Matrix::stage<kComplex>(p, at, p.selective_b, p.b, p.vector_b, p.constant_b, begin,
-                                                   k0, b_tile);
-            const auto c = Matrix::stage<kComplex>(p, at, p.selective_c, p.c, p.vector_c, p.constant_c, begin,
-                                                   k0, c_tile);
-            stage_channels<kComplex, 1, lane_channels>(p, at, p.a, 0, k0, a_tile);
+            stage<kComplex>(p, at, begin, k0, b_tile, c_tile, a_tile);
             stage_channels<kComplex, 1, lane_channels>(
                 p, at, p.checkpoints, (slice * p.batch + at.batch) * p.channels, k0, start_tile);
             __syncwarp();
-            float* const share = shares + share_at + buffer * share_floats;
-            const MatrixGradient db{p.selective_b, share,
-                                    sums + (place.b + k0) * lane_channels + at.channel_lane};
-            const MatrixGradient dc{p.selective_c, share + slice_steps * share_pitch,
-                                    sums + (place.c + k0) * lane_channels + at.channel_lane};
+            float* const db_share = shares + share_at + buffer * share_floats;
+            float* const dc_share = db_share + slice_steps * share_pitch;
+            float* const channel_sums = sums + k0 * lane_channels + at.channel_lane;
             const int tile_end = min(tile_numbers, p.numbers - k0);
 #pragma unroll 1
             for (int k = 0; k < tile_end; k += parts) {
@@ -254,41 +254,44 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
                 for (int i = 1; i < steps; ++i) end = mul_add(abar[i], end, h[i]);
                 const N decay = decay_of(rule, total, abar);
                 Segment<kComplex> forwards{end, decay};
-                const N start = forwards.template accumulate<false>(at.segment)
-                                    .apply(load_channel_number<kComplex>(start_tile, k, at.channel_lane));
+                forwards.template accumulate<false>();
+                const N slice_start = load_channel_number<kComplex>(start_tile, k, at.channel_lane);
+                const N start = segment_start<false>(forwards.apply(slice_start), slice_start, at.segment);
                 h[0] = mul_add(abar[0], start, h[0]);
 #pragma unroll
                 for (int i = 1; i < steps; ++i) h[i] = mul_add(abar[i], h[i - 1], h[i]);
 
-                N v[steps];
+                NumberSums<kComplex, kMix> dc;
                 N e = N::of(0.0f);
 #pragma unroll
                 for (int q = steps / 4 - 1; q >= 0; --q) {
-                    N cq[4];
+                    N cq[4], v[4];
                     c.load(k, q, cq);
 #pragma unroll
                     for (int j = 3; j >= 0; --j) {
                         const int i = 4 * q + j;
                         y[i] = real_mul_add(cq[j], h[i], y[i]);
-                        v[i] = scale(conj(h[i]), g[i]);
+                        v[j] = scale(conj(h[i]), g[i]);
                         const N own = scale(conj(cq[j]), g[i]);
                         e = i == steps - 1 ? own : mul_add(conj(abar[i + 1]), e, own);
                     }
+                    dc.put(selective_c, at.lane, q, v);
                 }
-                dc.put(k, v, at, exact);
+                dc.finish(selective_c, at.lane, dc_share + k, channel_sums + (place.c + k) * lane_channels);
 
                 Segment<kComplex> backwards{mul(conj(abar[0]), e), conj(decay)};
-                const auto behind = backwards.template accumulate<true>(at.segment);
-                N after = N::of(0.0f);  // conj(Abar) e of the step after the slice
-                if (turn > 0) after = mail.receive<kComplex>(k0 + k, static_cast<uint32_t>(turn));
-                if (at.segment == 0 && slice > 0)
-                    mail.send<kComplex>(backwards.apply(after), k0 + k, static_cast<uint32_t>(turn + 1));
-                after = behind.apply(after);
+                backwards.template accumulate<true>();
+                // conj(Abar) e of the step after the slice, the segment, and then every step.
+                const N slice_after = mail.receive<kComplex>(k0 + k, mail_turn),
+                        before = backwards.apply(slice_after);
+                if (at.segment == 0) mail.send<kComplex>(before, k0 + k, mail_turn + 1);
+                N after = segment_start<true>(before, slice_after, at.segment);
 
+                NumberSums<kComplex, kMix> db;
                 N da = N::of(0.0f);
 #pragma unroll
                 for (int q = steps / 4 - 1; q >= 0; --q) {
-                    N bq[4], cq[4];
+                    N bq[4], cq[4], v[4];
                     b.load(k, q, bq);
                     c.load(k, q, cq);
 #pragma unroll
@@ -298,12 +301,11 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
                         after = mul(conj(abar[i]), e);
                         const N previous = conj(i > 0 ? h[i - 1] : start);
                         if constexpr (is_euler) {
-                            // dL/d(dt A), for conj(Abar) e is in `after` already.
-                            const N d = mul(after, previous);
+                            const N d = mul(after, previous);  // the gradient of dt A
                             ddt[i] = real_mul_add(conj(rule.a), d, ddt[i]);
                             da = add(scale(d, dt[i]), da);
                             dx[i] = real_mul_add(conj(bq[j]), e, dx[i]);
-                            v[i] = scale(e, x[i]);
+                            v[j] = scale(e, x[i]);
                         } else {
                             N again, aux;
                             rule.step(dt[i], again, aux);
@@ -314,20 +316,20 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
                                                  mul(conj(rule.gamma_a(dt[i], again, aux)), dgamma)));
                             const N through = mul(conj(gamma), e);
                             dx[i] = real_mul_add(conj(bq[j]), through, dx[i]);
-                            v[i] = scale(through, x[i]);
+                            v[j] = scale(through, x[i]);
                         }
                     }
+                    db.put(selective_b, at.lane, q, v);
                 }
-                db.put(k, v, at, exact);
+                db.finish(selective_b, at.lane, db_share + k, channel_sums + (place.b + k) * lane_channels);
                 da.re = sum_segments(da.re);
                 if constexpr (kComplex) da.im = sum_segments(da.im);
                 if (at.segment == 0) {
-                    float* to = sums + (k0 + k) * lane_channels + at.channel_lane;
-                    to[0] += da.re;
-                    if constexpr (kComplex) to[lane_channels] += da.im;
+                    channel_sums[k * lane_channels] += da.re;
+                    if constexpr (kComplex) channel_sums[(k + 1) * lane_channels] += da.im;
                 }
             }
-            if (p.selective_b || p.selective_c)
+            if (selective_b || selective_c)
                 store_shares(p, at, shares + buffer * share_floats, 2 * share_floats, begin, k0);
         }
         store_gradients<kComplex, kRule>(p, at, row, count, dt, g, dx, ddt, y, dbias, dskip);
@@ -418,7 +420,17 @@ void CudaBackend::selective_scan_backward(const SelectiveScanBackward& op) {
         const Tensor db = shares_of(p.selective_b), dc = shares_of(p.selective_c);
         const Tensor sums = allocate({p.batch * p.span, place.count, p.channels}, DType::f32);
         p.db = db.as<float>(), p.dc = dc.as<float>(), p.sums = sums.as<float>();
-        start(backward_kernel<is_complex.value, rule.value>, launch, p, "the selective scan's backward pass");
+        const bool both = p.selective_b && p.selective_c, none = !p.selective_b && !p.selective_c;
+        auto* kernel = backward_kernel<is_complex.value, rule.value, Mix::any>;
+        if constexpr (rule.value == Discretization::euler) {  // what models use most has kernels of its own
+            if (none) kernel = backward_kernel<is_complex.value, rule.value, Mix::constant>;
+            if constexpr (!is_complex.value) {
+                if (both)
+                    kernel = p.narrow ? backward_kernel<false, rule.value, Mix::narrow>
+                                      : backward_kernel<false, rule.value, Mix::exact>;
+            }
+        }
+        start(kernel, launch, p, "the selective scan's backward pass");
 
         for (const auto& [shares, to] : {std::pair(p.db, op.db), std::pair(p.dc, op.dc)})
             if (shares != nullptr)

@@ -48,17 +48,27 @@ __global__ void __launch_bounds__(32 * forward_warps<kComplex>, 1)
     constexpr int parts = kComplex ? 2 : 1;
     extern __shared__ __align__(16) unsigned char memory[];
     const Place at(p);
-    auto* const boxes = reinterpret_cast<uint64_t*>(memory);
-    const Mail mail(p, at, boxes);
-    float* const b_tile = reinterpret_cast<float*>(memory + Mail::bytes(p.numbers) * p.groups * p.rounds) +
-                          at.warp * forward_floats;
+    const int64_t state_row = at.batch * p.channels;
+    const Mail mail(p, at, reinterpret_cast<uint64_t*>(memory), [&](int number, int channel_lane) {
+        const int channel = at.channel - at.channel_lane + channel_lane;
+        const bool exists = p.state.data != nullptr && channel < p.channels;
+        return exists ? *p.state.at<kComplex>(state_row + channel, number) : 0.0f;
+    });
+    float* const floats = reinterpret_cast<float*>(memory + Mail::bytes(p.numbers) * p.groups * p.rounds);
+    float* const b_tile = floats + at.warp * forward_floats;
     float *const c_tile = b_tile + tile_floats, *const a_tile = c_tile + tile_floats;
+    const Matrix b(at, p.selective_b, b_tile), c(at, p.selective_c, c_tile);
+    const bool keeps = p.checkpoints.data != nullptr && at.segment == 0 && at.inside;
     cluster_barrier();
 
     for (int64_t slice = at.position; slice < p.slices; slice += at.ring) {
         const int64_t begin = slice * slice_steps, first = begin + at.segment * steps;
-        const int64_t row = at.batch * p.length + first, state_row = at.batch * p.channels;
+        const int64_t row = at.batch * p.length + first;
         const int count = at.count(p, first);
+        const auto turn = static_cast<uint32_t>(slice + 1);
+        float* const checkpoint =
+            keeps ? p.checkpoints.at<kComplex>((slice * p.batch + at.batch) * p.channels + at.channel, 0)
+                  : nullptr;
         float dt[steps], x[steps], y[steps], total = 0;
         load_steps(p.u, p.narrow, row, at.channel, count, x);
         load_dt(p, row, at.channel, count, dt);
@@ -70,11 +80,7 @@ __global__ void __launch_bounds__(32 * forward_warps<kComplex>, 1)
         }
         for (int k0 = 0; k0 < p.numbers; k0 += tile_numbers) {
             __syncwarp();
-            const auto b = Matrix::stage<kComplex>(p, at, p.selective_b, p.b, p.vector_b, p.constant_b, begin,
-                                                   k0, b_tile);
-            const auto c = Matrix::stage<kComplex>(p, at, p.selective_c, p.c, p.vector_c, p.constant_c, begin,
-                                                   k0, c_tile);
-            stage_channels<kComplex, 1, lane_channels>(p, at, p.a, 0, k0, a_tile);
+            stage<kComplex>(p, at, begin, k0, b_tile, c_tile, a_tile);
             __syncwarp();
             const int tile_end = min(tile_numbers, p.numbers - k0);
 #pragma unroll 1
@@ -86,36 +92,15 @@ __global__ void __launch_bounds__(32 * forward_warps<kComplex>, 1)
 #pragma unroll
                 for (int i = 1; i < steps; ++i) h = mul_add(abar[i], h, input[i]);
                 Segment<kComplex> so_far{h, decay_of(rule, total, abar)};
-                const auto before = so_far.template accumulate<false>(at.segment);
+                so_far.template accumulate<false>();
 
-                N start = N::of(0.0f);
-                if (slice > 0) {
-                    start = mail.receive<kComplex>(k0 + k, static_cast<uint32_t>(slice));
-                } else if (p.state.data != nullptr) {
-                    if (at.inside) {
-                        const float* from = p.state.at<kComplex>(state_row + at.channel, k0 + k);
-                        start.re = from[0];
-                        if constexpr (kComplex) start.im = from[1];
-                    }
-                    __syncwarp();  // the last slice may be the first
+                const N start = mail.receive<kComplex>(k0 + k, turn), end = so_far.apply(start);
+                if (at.segment == segments - 1) mail.send<kComplex>(end, k0 + k, turn + 1);
+                if (checkpoint != nullptr) {
+                    checkpoint[k0 + k] = start.re;
+                    if constexpr (kComplex) checkpoint[k0 + k + 1] = start.im;
                 }
-                if (at.segment == segments - 1) {
-                    const N last = so_far.apply(start);
-                    if (slice + 1 < p.slices) {
-                        mail.send<kComplex>(last, k0 + k, static_cast<uint32_t>(slice + 1));
-                    } else if (p.state.data != nullptr && at.inside) {
-                        float* to = p.state.at<kComplex>(state_row + at.channel, k0 + k);
-                        to[0] = last.re;
-                        if constexpr (kComplex) to[1] = last.im;
-                    }
-                }
-                if (p.checkpoints.data != nullptr && at.segment == 0 && at.inside) {
-                    const int64_t r = (slice * p.batch + at.batch) * p.channels + at.channel;
-                    float* to = p.checkpoints.at<kComplex>(r, k0 + k);
-                    to[0] = start.re;
-                    if constexpr (kComplex) to[1] = start.im;
-                }
-                h = before.apply(start);
+                h = segment_start<false>(end, start, at.segment);
 #pragma unroll
                 for (int q = 0; q < steps / 4; ++q) {
                     N cq[4];
@@ -136,6 +121,11 @@ __global__ void __launch_bounds__(32 * forward_warps<kComplex>, 1)
         gate_and_store(p, at, row, count, y);
     }
     cluster_barrier();  // nobody leaves while others may still write to its boxes
+    if (p.state.data == nullptr || at.position != p.slices % at.ring) return;
+    for (int k = 0; k < p.numbers; ++k) {
+        const float x = mail.receive<false>(k, static_cast<uint32_t>(p.slices + 1)).re;
+        if (at.segment == 0 && at.inside) *p.state.at<kComplex>(state_row + at.channel, k) = x;
+    }
 }
 
 // A few steps, as generation makes them: 4 lanes have a channel and 4 numbers each of its states at a time.
