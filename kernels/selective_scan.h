@@ -12,6 +12,10 @@
 // The states are never stored along the length: the forward pass keeps one state per `checkpoint_every`
 // steps and the backward pass recomputes what lies between, so memory is O(B L D).
 // Complex numbers are (re, im) pairs; complex gradients are dL/dRe + i dL/dIm.
+//
+// Types: u, delta, z, selective b and c, y and the gradients of these are activations and share one type. a, constant b
+// and c, skip, delta_bias, their gradients, the state and the checkpoints are float32 where activations are bf16, else
+// of the activations' type. Sums and states are float32 inside then.
 #pragma once
 
 #include "kernels/tensor.h"
@@ -56,5 +60,9 @@ struct SelectiveScanBackward : SelectiveScan {
     View dskip;        // (D), +=, where skip is given
     View dz;           // (B, L, D), =, where z is given
 };
+
+// Throw Error, naming the broken rule, where operands do not fit each other.
+void check_operands(const SelectiveScanForward& op);
+void check_operands(const SelectiveScanBackward& op);
 
 }  // namespace nigiri

@@ -11,8 +11,6 @@ namespace {
 
 }  // namespace
 
-void CudaBackend::selective_scan_forward(const SelectiveScanForward&) { decline("selective_scan_forward"); }
-void CudaBackend::selective_scan_backward(const SelectiveScanBackward&) { decline("selective_scan_backward"); }
 void CudaBackend::s4d_kernel_forward(const S4dKernelForward&) { decline("s4d_kernel_forward"); }
 void CudaBackend::s4d_kernel_backward(const S4dKernelBackward&) { decline("s4d_kernel_backward"); }
 void CudaBackend::s4d_discretize(const S4dDiscretize&) { decline("s4d_discretize"); }
