@@ -13,6 +13,10 @@
 
 namespace nigiri {
 
+namespace cuda {
+class FftPlans;
+}
+
 class CudaBackend final : public Backend {
   public:
     // Throws Error where there is no usable device.
@@ -80,6 +84,7 @@ class CudaBackend final : public Backend {
     mutable std::mutex mutex_;
     std::multimap<size_t, void*> free_;  // by rounded size
     size_t in_use_ = 0, peak_ = 0;
+    std::unique_ptr<cuda::FftPlans> fft_;
 };
 
 }  // namespace nigiri

@@ -34,16 +34,6 @@ void CudaBackend::causal_conv1d_forward(const CausalConv1dForward&) { decline("c
 void CudaBackend::causal_conv1d_backward(const CausalConv1dBackward&) { decline("causal_conv1d_backward"); }
 void CudaBackend::selective_scan_forward(const SelectiveScanForward&) { decline("selective_scan_forward"); }
 void CudaBackend::selective_scan_backward(const SelectiveScanBackward&) { decline("selective_scan_backward"); }
-void CudaBackend::s4d_kernel_forward(const S4dKernelForward&) { decline("s4d_kernel_forward"); }
-void CudaBackend::s4d_kernel_backward(const S4dKernelBackward&) { decline("s4d_kernel_backward"); }
-void CudaBackend::s4d_discretize(const S4dDiscretize&) { decline("s4d_discretize"); }
-void CudaBackend::s4d_recurrence(const S4dRecurrence&) { decline("s4d_recurrence"); }
-void CudaBackend::s4_kernel_forward(const S4KernelForward&) { decline("s4_kernel_forward"); }
-void CudaBackend::s4_kernel_backward(const S4KernelBackward&) { decline("s4_kernel_backward"); }
-void CudaBackend::s4_discretize(const S4Discretize&) { decline("s4_discretize"); }
-void CudaBackend::s4_recurrence(const S4Recurrence&) { decline("s4_recurrence"); }
-void CudaBackend::long_conv_forward(const LongConvForward&) { decline("long_conv_forward"); }
-void CudaBackend::long_conv_backward(const LongConvBackward&) { decline("long_conv_backward"); }
 void CudaBackend::cross_entropy(const CrossEntropy&) { decline("cross_entropy"); }
 void CudaBackend::adamw(const AdamW&) { decline("adamw"); }
 double CudaBackend::sum_of_squares(const View&) { decline("sum_of_squares"); }
