@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/common.h"
-#include "kernels/s4d_kernel.h"
+#include "kernels/s4d_conv.h"
 
 namespace nigiri::cpu {
 
@@ -37,6 +37,26 @@ inline void check_s4d_gradients(const S4dParameters& p, const View& dinv_dt, con
     };
     require(!da_imag || p.is_complex, op, "da_imag only where the layer is complex");
     like(dinv_dt, p.inv_dt), like(da_real, p.a_real), like(da_imag, p.a_imag), like(db, p.b), like(dc, p.c);
+}
+
+inline void check_s4d_conv(const S4dParameters& p, const View& skip, const View& u, const View& y,
+                           const View& state, DType dtype, const char* op) {
+    check_s4d(p, dtype, op);
+    const int64_t channels = p.inv_dt.size();
+    require(u.shape.rank() == 3 && u[2] == channels, op, "u (B, L, D)");
+    require(!y || (y.shape == u.shape && y.dtype == u.dtype), op, "activations of one shape and type");
+    require(!skip || (skip.size() == channels && skip.dtype == dtype), op, "skip (D)");
+    require(!state || (state.shape == Shape{u[0], p.is_complex ? 2 : 1, p.a_real[1] * channels} &&
+                       state.dtype == dtype),
+            op, "a state (B, 2, N * D), or (B, 1, N * D) where real");
+}
+
+inline void check_s4d_conv_backward(const S4dConvBackward& op, DType dtype, const char* name) {
+    require(!op.dy.empty(), name, "dy (B, L, D)");
+    check_s4d_conv(op, op.skip, op.u, op.dy, op.state, dtype, name);
+    check_s4d_conv(op, op.dskip, op.u, op.du, op.dstate, dtype, name);
+    require(!op.dskip || op.skip, name, "dskip only where there is a skip");
+    check_s4d_gradients(op, op.dinv_dt, op.da_real, op.da_imag, op.db, op.dc, name);
 }
 
 }  // namespace nigiri::cpu

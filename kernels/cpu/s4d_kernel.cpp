@@ -89,9 +89,18 @@ Sums sums_of(const cpu::S4dMode& m, const double* dkernel, int64_t length) {
     return s;
 }
 
+bool worth_threads(const S4dParameters& p, int64_t length) {
+    return p.inv_dt.size() * p.a_real[1] * length > cpu::parallel_threshold;
+}
+
+}  // namespace
+
+namespace cpu {
+namespace {
+
 // Adds up the per-channel gradients of what copies share, in the order of the channels.
 template <class T>
-void add_gradients(const S4dKernelBackward& op, const std::vector<cpu::S4dModeGradient>& gradients) {
+void add_all(const S4dKernelBackward& op, const std::vector<S4dModeGradient>& gradients) {
     const int64_t channels = op.inv_dt.size(), copies = op.a_real[0], modes = op.a_real[1];
     const auto add = [&](const View& to, int64_t row, int64_t n, Complex g) {
         if (op.is_complex) {
@@ -102,7 +111,7 @@ void add_gradients(const S4dKernelBackward& op, const std::vector<cpu::S4dModeGr
             to.row<T>(row)[n] += static_cast<T>(g.real());
         }
     };
-    const auto of = [&](int64_t d, int64_t n) -> const cpu::S4dModeGradient& {
+    const auto of = [&](int64_t d, int64_t n) -> const S4dModeGradient& {
         return gradients[static_cast<size_t>(d * modes + n)];
     };
     for (int64_t d = 0; d < channels; ++d) {
@@ -128,11 +137,13 @@ void add_gradients(const S4dKernelBackward& op, const std::vector<cpu::S4dModeGr
         }
 }
 
-bool worth_threads(const S4dParameters& p, int64_t length) {
-    return p.inv_dt.size() * p.a_real[1] * length > cpu::parallel_threshold;
+}  // namespace
+
+void s4d_add_gradients(const S4dKernelBackward& op, const std::vector<S4dModeGradient>& gradients) {
+    dispatch(op.c.dtype, [&]<class T>(T) { add_all<T>(op, gradients); });
 }
 
-}  // namespace
+}  // namespace cpu
 
 void CpuBackend::s4d_kernel_forward(const S4dKernelForward& op) {
     cpu::check_s4d(op, op.kernel.dtype, "s4d_kernel_forward");
@@ -173,7 +184,7 @@ void CpuBackend::s4d_kernel_backward(const S4dKernelBackward& op) {
                 const Sums s = sums_of(m, op.dkernel.row<double>(d), length);
                 gradients[static_cast<size_t>(d * modes + n)] = cpu::s4d_mode_backward(op, m, s.sum, s.moment);
             }
-        add_gradients<double>(op, gradients);
+        cpu::s4d_add_gradients(op, gradients);
         return;
     }
     op.dkernel.as<float>();
@@ -205,7 +216,7 @@ void CpuBackend::s4d_kernel_backward(const S4dKernelBackward& op) {
             }
         }
     }
-    add_gradients<float>(op, gradients);
+    cpu::s4d_add_gradients(op, gradients);
 }
 
 void CpuBackend::s4d_discretize(const S4dDiscretize& op) {
