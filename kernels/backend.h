@@ -26,6 +26,7 @@
 #include "kernels/long_conv.h"
 #include "kernels/norm.h"
 #include "kernels/s4_kernel.h"
+#include "kernels/s4d_conv.h"
 #include "kernels/s4d_kernel.h"
 #include "kernels/selective_scan.h"
 #include "kernels/tensor.h"
@@ -81,6 +82,8 @@ class Backend : public std::enable_shared_from_this<Backend> {
     virtual void s4d_kernel_backward(const S4dKernelBackward&) = 0;
     virtual void s4d_discretize(const S4dDiscretize&) = 0;
     virtual void s4d_recurrence(const S4dRecurrence&) = 0;
+    virtual void s4d_conv_forward(const S4dConvForward&) = 0;
+    virtual void s4d_conv_backward(const S4dConvBackward&) = 0;
     virtual void s4_kernel_forward(const S4KernelForward&) = 0;
     virtual void s4_kernel_backward(const S4KernelBackward&) = 0;
     virtual void s4_discretize(const S4Discretize&) = 0;

@@ -1,6 +1,7 @@
 // Causal convolution along the length with a kernel as long as the sequence, and a skip:
 //   y[b, l, d] = sum_{j <= min(l, Lk - 1)} kernel[d, j] u[b, l - j, d] + skip[d] u[b, l, d].
 // float32 goes through FFTs of at least L + min(L, Lk) - 1 points; float64 is summed directly and is the judge.
+// With bf16 activations (CUDA) the kernel, the skip and their gradients are float32, and so is all arithmetic.
 #pragma once
 
 #include "kernels/tensor.h"

@@ -2,7 +2,7 @@
 // bilinear discretisation with dt = rate * exp(inv_dt), Lambda = -exp(a_real) - i a_imag. The stored C is
 // C~ = C (I - Abar^length), tied to `length`, as published: the kernel's spectrum at the length-th roots of unity w is
 //   K^(w) = 2 / (1 + w) [ c~ R b - (c~ R p)(p^H R b) / (1 + p^H R p) ],  R = (2/dt (1 - w)/(1 + w) - Lambda)^-1
-// (Woodbury), and K is its inverse transform. Arithmetic is float64 inside, whatever the element type.
+// (Woodbury), and K is its inverse transform. Arithmetic is float64 inside, whatever the element type and backend.
 // At another rate (a model run on coarser samples) C~ counts as tied to round(length / rate), as published; that is
 // exact at rate 1 and as good as the two discretisations agree elsewhere.
 #pragma once
@@ -33,8 +33,10 @@ struct S4KernelBackward : S4Parameters {
 
 // The recurrent form h' = Abar h + Bbar u, y = 2 Re(C h'), with Abar = A1 A0 kept as diagonals and rank-one
 // factors, O(N) a step. `c` is the true C, recovered from C~ by solving with (I - Abar^length).
+// Factors and states are float64 on the CPU and float32 on CUDA, where u and y may be bf16. A layer that does not
+// decay within its length is refused by the CPU; on CUDA its factors come out infinite or not a number.
 struct S4Discretize : S4Parameters {
-    View factors;  // (D, 6 * N, 2) float64, =: the layer's discrete factors; the layout is the implementation's own
+    View factors;  // (D, 6 * N, 2), =: the layer's discrete factors; the layout is the implementation's own
 };
 
 struct S4Recurrence {
@@ -42,7 +44,7 @@ struct S4Recurrence {
     View skip = {};  // (D), optional
     View u;          // (B, L, D)
     View y;          // (B, L, D), =; may be u itself
-    View state;      // (B, D, N, 2) float64: the conjugate halves, read and replaced
+    View state;      // (B, D, N, 2): the conjugate halves, read and replaced
 };
 
 }  // namespace nigiri

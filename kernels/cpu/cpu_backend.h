@@ -55,6 +55,8 @@ class CpuBackend final : public Backend {
     void s4d_kernel_backward(const S4dKernelBackward&) override;
     void s4d_discretize(const S4dDiscretize&) override;
     void s4d_recurrence(const S4dRecurrence&) override;
+    void s4d_conv_forward(const S4dConvForward&) override;
+    void s4d_conv_backward(const S4dConvBackward&) override;
     void s4_kernel_forward(const S4KernelForward&) override;
     void s4_kernel_backward(const S4KernelBackward&) override;
     void s4_discretize(const S4Discretize&) override;

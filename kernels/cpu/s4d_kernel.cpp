@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/common.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/s4d_check.h"
 #include "kernels/cpu/s4d_modes.h"
 #include "kernels/cpu/s4d_vandermonde.h"
 
@@ -16,27 +17,6 @@ namespace {
 
 using cpu::Complex;
 using cpu::require;
-
-void check(const S4dParameters& p, DType dtype, const char* op) {
-    const int64_t pair = p.is_complex ? 2 : 1;
-    require(p.inv_dt && p.a_real && p.b && p.c, op, "inv_dt, a_real, b and c");
-    require(p.a_real.shape.rank() == 2 && p.a_real[0] > 0 && p.a_real[1] > 0, op, "a_real (S, N), neither of them 0");
-    const int64_t channels = p.inv_dt.size(), copies = p.a_real[0], modes = p.a_real[1];
-    require(channels % copies == 0, op, "a number of channels that is a multiple of the copies S of A");
-    require(p.is_complex == !p.a_imag.empty(), op, "a_imag exactly where the layer is complex");
-    require(!p.is_complex || p.a_imag.shape == p.a_real.shape, op, "a_imag (S, N)");
-    require(p.b.size() == copies * modes * pair && p.b.columns() == (p.is_complex ? 2 : modes), op,
-            "b (S, N, 2), or (S, N) where real");
-    require(p.c.size() == channels * modes * pair && p.c.columns() == (p.is_complex ? 2 : modes), op,
-            "c (D, N, 2), or (D, N) where real");
-    require(p.discretization != Discretization::euler, op, "zoh or bilinear discretization");
-    for (const View* v : {&p.inv_dt, &p.a_real, &p.b, &p.c}) require(v->dtype == dtype, op, "operands of one element type");
-    require(!p.is_complex || p.a_imag.dtype == dtype, op, "operands of one element type");
-}
-
-void check_kernel(const S4dParameters& p, const View& kernel, const char* op) {
-    require(kernel.shape.rank() == 2 && kernel[0] == p.inv_dt.size() && kernel[1] > 0, op, "a kernel (D, L)");
-}
 
 // What one thread of the float32 path works with: the channel's poles and weights, its four sums, and the products.
 class ChannelScratch {
@@ -109,9 +89,18 @@ Sums sums_of(const cpu::S4dMode& m, const double* dkernel, int64_t length) {
     return s;
 }
 
+bool worth_threads(const S4dParameters& p, int64_t length) {
+    return p.inv_dt.size() * p.a_real[1] * length > cpu::parallel_threshold;
+}
+
+}  // namespace
+
+namespace cpu {
+namespace {
+
 // Adds up the per-channel gradients of what copies share, in the order of the channels.
 template <class T>
-void add_gradients(const S4dKernelBackward& op, const std::vector<cpu::S4dModeGradient>& gradients) {
+void add_all(const S4dKernelBackward& op, const std::vector<S4dModeGradient>& gradients) {
     const int64_t channels = op.inv_dt.size(), copies = op.a_real[0], modes = op.a_real[1];
     const auto add = [&](const View& to, int64_t row, int64_t n, Complex g) {
         if (op.is_complex) {
@@ -122,7 +111,7 @@ void add_gradients(const S4dKernelBackward& op, const std::vector<cpu::S4dModeGr
             to.row<T>(row)[n] += static_cast<T>(g.real());
         }
     };
-    const auto of = [&](int64_t d, int64_t n) -> const cpu::S4dModeGradient& {
+    const auto of = [&](int64_t d, int64_t n) -> const S4dModeGradient& {
         return gradients[static_cast<size_t>(d * modes + n)];
     };
     for (int64_t d = 0; d < channels; ++d) {
@@ -148,15 +137,17 @@ void add_gradients(const S4dKernelBackward& op, const std::vector<cpu::S4dModeGr
         }
 }
 
-bool worth_threads(const S4dParameters& p, int64_t length) {
-    return p.inv_dt.size() * p.a_real[1] * length > cpu::parallel_threshold;
-}
-
 }  // namespace
 
+void s4d_add_gradients(const S4dKernelBackward& op, const std::vector<S4dModeGradient>& gradients) {
+    dispatch(op.c.dtype, [&]<class T>(T) { add_all<T>(op, gradients); });
+}
+
+}  // namespace cpu
+
 void CpuBackend::s4d_kernel_forward(const S4dKernelForward& op) {
-    check(op, op.kernel.dtype, "s4d_kernel_forward");
-    check_kernel(op, op.kernel, "s4d_kernel_forward");
+    cpu::check_s4d(op, op.kernel.dtype, "s4d_kernel_forward");
+    cpu::check_s4d_kernel(op, op.kernel, "s4d_kernel_forward");
     const int64_t channels = op.kernel[0], length = op.kernel[1], modes = op.a_real[1];
     const int team = worth_threads(op, length) ? threads() : 1;
     if (op.kernel.dtype == DType::f64) {
@@ -179,15 +170,9 @@ void CpuBackend::s4d_kernel_forward(const S4dKernelForward& op) {
 
 void CpuBackend::s4d_kernel_backward(const S4dKernelBackward& op) {
     const char* name = "s4d_kernel_backward";
-    check(op, op.dkernel.dtype, name);
-    check_kernel(op, op.dkernel, name);
-    const auto like = [&](const View& gradient, const View& value) {
-        require(!gradient || (gradient.shape == value.shape && gradient.dtype == value.dtype), name,
-                "gradients shaped like their parameters");
-    };
-    like(op.dinv_dt, op.inv_dt), like(op.da_real, op.a_real), like(op.db, op.b), like(op.dc, op.c);
-    require(!op.da_imag || op.is_complex, name, "da_imag only where the layer is complex");
-    like(op.da_imag, op.a_imag);
+    cpu::check_s4d(op, op.dkernel.dtype, name);
+    cpu::check_s4d_kernel(op, op.dkernel, name);
+    cpu::check_s4d_gradients(op, op.dinv_dt, op.da_real, op.da_imag, op.db, op.dc, name);
     const int64_t channels = op.dkernel[0], length = op.dkernel[1], modes = op.a_real[1];
     const int team = worth_threads(op, length) ? threads() : 1;
     std::vector<cpu::S4dModeGradient> gradients(static_cast<size_t>(channels * modes));
@@ -199,7 +184,7 @@ void CpuBackend::s4d_kernel_backward(const S4dKernelBackward& op) {
                 const Sums s = sums_of(m, op.dkernel.row<double>(d), length);
                 gradients[static_cast<size_t>(d * modes + n)] = cpu::s4d_mode_backward(op, m, s.sum, s.moment);
             }
-        add_gradients<double>(op, gradients);
+        cpu::s4d_add_gradients(op, gradients);
         return;
     }
     op.dkernel.as<float>();
@@ -231,12 +216,12 @@ void CpuBackend::s4d_kernel_backward(const S4dKernelBackward& op) {
             }
         }
     }
-    add_gradients<float>(op, gradients);
+    cpu::s4d_add_gradients(op, gradients);
 }
 
 void CpuBackend::s4d_discretize(const S4dDiscretize& op) {
     const char* name = "s4d_discretize";
-    check(op, op.abar.dtype, name);
+    cpu::check_s4d(op, op.abar.dtype, name);
     const int64_t channels = op.inv_dt.size(), modes = op.a_real[1];
     const Shape planar = {op.is_complex ? 2 : 1, modes, channels};
     require(op.abar.shape == planar && op.cbar.shape == planar, name, "abar and cbar (2, N, D), or (1, N, D) where real");

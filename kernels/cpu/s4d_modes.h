@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <complex>
+#include <vector>
 
 #include "kernels/s4d_kernel.h"
 
@@ -100,5 +101,9 @@ inline S4dModeGradient s4d_mode_backward(const S4dParameters& p, const S4dMode& 
             .b = g_bbar * std::conj(m.gain),
             .c = g_weight * std::conj(m.bbar())};
 }
+
+// Adds the gradients of all modes (D, N) to the operation's; copies get the sum over their channels, in the channels'
+// order.
+void s4d_add_gradients(const S4dKernelBackward& op, const std::vector<S4dModeGradient>& gradients);
 
 }  // namespace nigiri::cpu

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/fft_plans.h"
 #include "kernels/cuda/matrix_product.h"
 
 namespace nigiri {
@@ -28,7 +29,7 @@ bool CudaBackend::available() {
     return found;
 }
 
-CudaBackend::CudaBackend() {
+CudaBackend::CudaBackend() : fft_(std::make_unique<cuda::FftPlans>()) {
     if (!available()) throw Error("no CUDA device was found", "use --device cpu, or --device auto");
     cudaDeviceProp properties{};
     cuda::check(cudaGetDeviceProperties(&properties, 0), "reading the device's properties");
@@ -40,6 +41,7 @@ CudaBackend::CudaBackend() {
 CudaBackend::~CudaBackend() {
     cudaStreamSynchronize(stream_);
     products_.reset();
+    fft_.reset();
     for (const auto& [bytes, data] : free_) cudaFree(data);
     cudaStreamDestroy(stream_);
 }

@@ -14,6 +14,7 @@
 namespace nigiri {
 
 namespace cuda {
+class FftPlans;
 class MatrixProducts;
 }
 
@@ -65,6 +66,8 @@ class CudaBackend final : public Backend {
     void s4d_kernel_backward(const S4dKernelBackward&) override;
     void s4d_discretize(const S4dDiscretize&) override;
     void s4d_recurrence(const S4dRecurrence&) override;
+    void s4d_conv_forward(const S4dConvForward&) override;
+    void s4d_conv_backward(const S4dConvBackward&) override;
     void s4_kernel_forward(const S4KernelForward&) override;
     void s4_kernel_backward(const S4KernelBackward&) override;
     void s4_discretize(const S4Discretize&) override;
@@ -91,6 +94,7 @@ class CudaBackend final : public Backend {
     mutable std::mutex mutex_;
     std::multimap<size_t, void*> free_;  // by rounded size
     size_t in_use_ = 0, peak_ = 0;
+    std::unique_ptr<cuda::FftPlans> fft_;
 };
 
 }  // namespace nigiri
