@@ -236,6 +236,20 @@ Var s4d_kernel(Tape& tape, const S4dInputs& in, int64_t length) {
     });
 }
 
+Var s4d_conv(Tape& tape, const S4dInputs& in, Parameter& skip, const Var& u) {
+    Backend& backend = tape.backend();
+    if (!backend.s4d_conv_is_fused()) return long_conv(tape, u, s4d_kernel(tape, in, u.shape()[1]), skip);
+    const Tensor y = backend.allocate(u.shape(), u.value.dtype());
+    backend.s4d_conv_forward({s4d_parameters(in), skip.value, u.value, y, {}});
+    return tape.record(y, [&tape, &backend, in, &skip, u](const Tensor& dy) {
+        const Tensor du = tape.reserve(u);
+        backend.s4d_conv_backward({s4d_parameters(in), skip.value, u.value, {}, dy, du, gradient_of(in.inv_dt),
+                                   gradient_of(in.a_real), gradient_of(in.a_imag), gradient_of(in.b), gradient_of(in.c),
+                                   skip.gradient, {}});
+        tape.commit(u, du);
+    });
+}
+
 S4Parameters s4_parameters(const S4Inputs& in) {
     S4Parameters p;
     p.length = in.tied_length;

@@ -44,6 +44,8 @@ struct S4dInputs {
 };
 S4dParameters s4d_parameters(const S4dInputs& in);
 Var s4d_kernel(Tape& tape, const S4dInputs& in, int64_t length);
+// The whole layer: its kernel, the convolution with u and the skip.
+Var s4d_conv(Tape& tape, const S4dInputs& in, Parameter& skip, const Var& u);
 struct S4Inputs {
     int64_t tied_length = 0;  // the length C~ is tied to
     Parameter *inv_dt = nullptr, *a_real = nullptr, *a_imag = nullptr, *p = nullptr, *b = nullptr, *c = nullptr;

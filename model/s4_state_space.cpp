@@ -10,8 +10,7 @@ Tensor gated(Backend& backend, const Tensor& y, const Tensor& z) {
     return y;
 }
 
-Var convolved(Tape& tape, const Var& u, const Var& kernel, Parameter& skip, const Var* z) {
-    const Var y = functions::long_conv(tape, u, kernel, skip);
+Var gated(Tape& tape, const Var& y, const Var* z) {
     return z ? functions::gate(tape, y, *z) : y;
 }
 
@@ -77,7 +76,7 @@ class S4dStateSpace final : public TimeInvariant {
     }
 
     Var forward(Tape& tape, const Var& u, const Var* z) const override {
-        return convolved(tape, u, functions::s4d_kernel(tape, inputs(), u.shape()[1]), *skip_, z);
+        return gated(tape, functions::s4d_conv(tape, inputs(), *skip_, u), z);
     }
 
     LayerState make_state(int64_t batch) const override {
@@ -120,7 +119,8 @@ class S4StateSpace final : public TimeInvariant {
     }
 
     Var forward(Tape& tape, const Var& u, const Var* z) const override {
-        return convolved(tape, u, functions::s4_kernel(tape, inputs(), u.shape()[1]), *skip_, z);
+        const Var kernel = functions::s4_kernel(tape, inputs(), u.shape()[1]);
+        return gated(tape, functions::long_conv(tape, u, kernel, *skip_), z);
     }
 
     LayerState make_state(int64_t batch) const override {
