@@ -80,7 +80,7 @@ class ExportCommand final : public Command {
         CLI::App& c = add(parent, "export", "a model without its optimizer, a third of the size");
         c.add_option("--model", model_, "checkpoint or run folder")->required();
         c.add_option("-o,--output", output_, "file to write, .safetensors")->required();
-        c.add_option("--precision", precision_, "f32, or bf16 for the matrices: half the size")
+        c.add_option("--precision", precision_, "f32, or bf16: matrices in bfloat16, state-space parameters in half precision")
             ->check(CLI::IsMember({"f32", "bf16"}));
         c.add_option("--fact", facts_, "KEY=TEXT to keep with the model (licence, data, ...); may be repeated")
             ->check([](const std::string& fact) {
@@ -102,7 +102,7 @@ class ExportCommand final : public Command {
             facts[fact.substr(0, equals)] = fact.substr(equals + 1);
         }
         save_checkpoint(output_, checkpoint.config(), *network, nullptr, checkpoint.state(), facts,
-                        precision_ == "bf16" ? StoredMatrices::bf16 : StoredMatrices::f32);
+                        precision_ == "bf16" ? StoredAs::half : StoredAs::f32);
         say(output_.string() + ": " + bytes_text(static_cast<double>(fs::file_size(output_))));
         print_json({{"file", output_.string()}, {"bytes", fs::file_size(output_)}});
         return 0;

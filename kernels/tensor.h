@@ -12,7 +12,7 @@
 #include <span>
 #include <string>
 
-#include "kernels/bfloat16.h"
+#include "kernels/half.h"
 #include "kernels/error.h"
 
 namespace nigiri {

@@ -92,8 +92,8 @@ int64_t parameter_count(const ModelConfig& config) {
 
 void save_checkpoint(const std::filesystem::path& path, const Config& config, const Network& network,
                      const Optimizer* optimizer, const TrainingState& state, const ModelFacts& facts,
-                     StoredMatrices matrices) {
-    if (optimizer && matrices != StoredMatrices::f32) throw Error("training cannot go on from rounded weights");
+                     StoredAs stored) {
+    if (optimizer && stored != StoredAs::f32) throw Error("training cannot go on from rounded weights");
     Backend& backend = network.backend();
     SafeTensorsWriter writer;
     std::vector<std::unique_ptr<std::vector<uint8_t>>> host;  // alive until written
@@ -102,19 +102,21 @@ void save_checkpoint(const std::filesystem::path& path, const Config& config, co
         backend.download(t, host.back()->data());
         writer.add(name, safetensors_dtype(t.dtype()), extents(t.shape()), *host.back());
     };
-    const auto add_rounded = [&](const std::string& name, const Tensor& t) {
+    const auto add_rounded = [&]<class Half>(const std::string& name, const char* dtype, const Tensor& t, Half) {
         host.push_back(std::make_unique<std::vector<uint8_t>>());
         for (const double x : download_values(backend, t)) {
-            const uint16_t bits = BFloat16(static_cast<float>(x)).bits;
+            const uint16_t bits = Half(static_cast<float>(x)).bits;
             host.back()->push_back(static_cast<uint8_t>(bits & 0xff));
             host.back()->push_back(static_cast<uint8_t>(bits >> 8));
         }
-        writer.add(name, "BF16", extents(t.shape()), *host.back());
+        writer.add(name, dtype, extents(t.shape()), *host.back());
     };
     const auto& parameters = network.parameters().all();
     for (const auto& p : parameters) {
-        const bool rounded = matrices == StoredMatrices::bf16 && p->group == ParameterGroup::decay;
-        rounded ? add_rounded("model." + p->name, p->value) : add("model." + p->name, p->value);
+        const std::string name = "model." + p->name;
+        if (stored == StoredAs::half && p->group == ParameterGroup::decay) add_rounded(name, "BF16", p->value, BFloat16{});
+        else if (stored == StoredAs::half && p->group == ParameterGroup::state_space) add_rounded(name, "F16", p->value, Float16{});
+        else add(name, p->value);
     }
     if (optimizer)
         for (size_t i = 0; i < parameters.size(); ++i) {

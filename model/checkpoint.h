@@ -34,14 +34,14 @@ struct TrainingState {
 // Facts about where a model comes from, kept with it ("data", "licence", ...).
 using ModelFacts = std::map<std::string, std::string>;
 
-// What the weights of matrices (ParameterGroup::decay, nearly all there are) are stored as. Norms, biases and
-// state-space parameters are few, and steps and poles need their digits: they stay float32.
-enum class StoredMatrices : uint8_t { f32, bf16 };
+// float32, or sixteen bits where that costs hardly any digits: matrices (ParameterGroup::decay, nearly all there are) as
+// bfloat16, state-space parameters, whose poles and steps need more of them, as IEEE half; norms and biases stay float32.
+enum class StoredAs : uint8_t { f32, half };
 
-// Replaces `path` atomically. Without an optimizer the file holds a model only; with one, matrices stay float32.
+// Replaces `path` atomically. Without an optimizer the file holds a model only; with one, everything is float32.
 void save_checkpoint(const std::filesystem::path& path, const Config& config, const Network& network,
                      const Optimizer* optimizer, const TrainingState& state, const ModelFacts& facts,
-                     StoredMatrices matrices = StoredMatrices::f32);
+                     StoredAs stored = StoredAs::f32);
 
 class Checkpoint {
   public:

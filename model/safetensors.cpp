@@ -9,7 +9,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "kernels/bfloat16.h"
+#include "kernels/half.h"
 #include "kernels/error.h"
 
 namespace nigiri {
@@ -143,13 +143,14 @@ std::vector<double> SafeTensorsFile::values(const std::string& name) const {
         for (size_t i = 0; i < out.size(); ++i) {
             T x;
             std::memcpy(&x, raw.data() + i * sizeof(T), sizeof(T));
-            if constexpr (std::is_same_v<T, BFloat16>) out[i] = static_cast<float>(x);
+            if constexpr (std::is_class_v<T>) out[i] = static_cast<float>(x);
             else out[i] = static_cast<double>(x);
         }
     };
     if (t.dtype == "F32") convert(float{});
     else if (t.dtype == "F64") convert(double{});
     else if (t.dtype == "BF16") convert(BFloat16{});
+    else if (t.dtype == "F16") convert(Float16{});
     else if (t.dtype == "I64") convert(int64_t{});
     else if (t.dtype == "I32") convert(int32_t{});
     else if (t.dtype == "U8") convert(uint8_t{});

@@ -242,17 +242,20 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
     const auto clock = [&] { state_.seconds = seconds_before_ + now() - started_; };
     int64_t saved = resumed_ ? state_.step : -1;
     Batch batch;
-    while (!finished() && !stop.load()) {
+    bool ended = finished();
+    while (!ended && !stop.load()) {
         data_.draw(t.seed, state_.step, batch);
         const double bits = update(batch);
         clock();
+        ended = finished();
         state_.bits_sum += bits;
         ++state_.bits_steps;
-        const bool validated = due(t.validate_every) && !validation_.empty();
+        // The end is validated too, so that the result is known and the best checkpoint exists.
+        const bool validated = (due(t.validate_every) || ended) && !validation_.empty();
         bool improved = false;
         if (validated) {
             state_.valid_bits = validate();
-            state_.plateau.observe(t, state_.valid_bits);
+            if (due(t.validate_every)) state_.plateau.observe(t, state_.valid_bits);
             improved = state_.valid_bits < state_.best_valid_bits;
             if (improved) {
                 state_.best_valid_bits = state_.valid_bits;
@@ -273,22 +276,7 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
             network_->set_activations(activations);
         }
     }
-    // The end is validated too, so that the result is known and the best checkpoint exists.
-    const bool ended = finished();
-    if (state_.step != saved) {
-        if (ended && !validation_.empty() && !due(t.validate_every)) {
-            state_.valid_bits = validate();
-            clock();
-            const bool improved = state_.valid_bits < state_.best_valid_bits;
-            if (improved) {
-                state_.best_valid_bits = state_.valid_bits;
-                state_.best_step = state_.step;
-            }
-            log(callbacks, true);
-            if (improved) save(best_checkpoint(), callbacks, true);
-        }
-        save(last_checkpoint(), callbacks, false);
-    }
+    if (state_.step != saved) save(last_checkpoint(), callbacks, false);
     if (!fs::exists(best_checkpoint())) save(best_checkpoint(), callbacks, true);
     return ended ? TrainingEnd::finished : TrainingEnd::stopped;
 }

@@ -165,10 +165,10 @@ TEST(Checkpoint, OfAModelOnlyCannotResume) {
     EXPECT_NO_THROW(c.make_network(saved.backend));
 }
 
-TEST(Checkpoint, RoundsMatricesOnRequest) {
+TEST(Checkpoint, RoundsWeightsOnRequest) {
     const Saved saved;
     const fs::path path = saved.folder.path() / "rounded.safetensors";
-    save_checkpoint(path, saved.config, *saved.network, nullptr, {}, {}, StoredMatrices::bf16);
+    save_checkpoint(path, saved.config, *saved.network, nullptr, {}, {}, StoredAs::half);
     EXPECT_LT(fs::file_size(path), fs::file_size(saved.path) / 3) << "the other file has moments too";
     const auto network = Checkpoint::read(path).make_network(saved.backend);
     bool rounded = false;
@@ -176,17 +176,37 @@ TEST(Checkpoint, RoundsMatricesOnRequest) {
         const Parameter &p = *network->parameters().all()[i], &q = *saved.network->parameters().all()[i];
         for (int64_t k = 0; k < p.value.size(); ++k) {
             const double x = test::get(q.value, k), y = test::get(p.value, k);
-            if (p.group != ParameterGroup::decay) {
-                ASSERT_EQ(y, x) << p.name;
-                continue;
-            }
-            ASSERT_EQ(static_cast<float>(y), static_cast<float>(BFloat16(static_cast<float>(x)))) << p.name;
-            ASSERT_NEAR(y, x, std::abs(x) / 256) << p.name;  // half a unit of eight bits
+            // Half a unit of the last of 8, 11 or all bits; below 2^-14 half precision has steps of 2^-24.
+            const double unit = p.group == ParameterGroup::decay         ? std::abs(x) / 256
+                                : p.group == ParameterGroup::state_space ? std::max(std::abs(x) / 2048, 0x1p-25)
+                                                                         : 0;
+            ASSERT_NEAR(y, x, unit) << p.name;
             rounded = rounded || y != x;
         }
     }
     EXPECT_TRUE(rounded);
-    EXPECT_THROW(save_checkpoint(path, saved.config, *saved.network, saved.optimizer.get(), {}, {}, StoredMatrices::bf16), Error);
+    EXPECT_THROW(save_checkpoint(path, saved.config, *saved.network, saved.optimizer.get(), {}, {}, StoredAs::half), Error);
+}
+
+TEST(Half, EveryNumberComesBackAndTheRestIsRoundedToTheNearest) {
+    for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+        Float16 h;
+        h.bits = static_cast<uint16_t>(bits);
+        BFloat16 b;
+        b.bits = static_cast<uint16_t>(bits);
+        const float x = static_cast<float>(h), y = static_cast<float>(b);
+        if (!std::isnan(x)) ASSERT_EQ(Float16(x).bits, bits);
+        if (!std::isnan(y)) ASSERT_EQ(BFloat16(y).bits, bits);
+        if ((bits & 0x7fff) >= 0x7bff) continue;  // up to the largest finite number
+        Float16 above;
+        above.bits = static_cast<uint16_t>(bits + 1);
+        const float next = static_cast<float>(above), middle = x + (next - x) / 2;
+        ASSERT_EQ(Float16(middle).bits, bits & 1 ? bits + 1 : bits) << "ties to even";
+        ASSERT_EQ(Float16(std::nextafter(middle, x)).bits, bits);
+        ASSERT_EQ(Float16(std::nextafter(middle, next)).bits, bits + 1);
+    }
+    EXPECT_TRUE(std::isnan(static_cast<float>(Float16(std::nanf("")))));
+    EXPECT_TRUE(std::isinf(static_cast<float>(Float16(1e30f))));
 }
 
 TEST(Checkpoint, NamesTheFileThatIsMissing) {
