@@ -267,15 +267,15 @@ bool aligned_rows(const View& v) {
            v.row_stride * static_cast<int64_t>(size_of(v.dtype)) % 16 == 0;
 }
 
+constexpr int most_shared = 227 << 10;  // of a block on Hopper
+
 // Blocks that are resident together on a multiprocessor; asked once for each amount of shared memory.
 template <class Kernel>
 int resident_blocks(Kernel kernel, size_t shared_bytes, std::atomic<int>& known) {
     if (known == 0) {
         constexpr const char* what = "preparing a product";
         int blocks = 0;
-        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   static_cast<int>(shared_bytes)),
-              what);
+        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most_shared), what);
         check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes), what);
         known = std::max(blocks, 1);
     }
@@ -305,7 +305,7 @@ void launch_backward(CudaBackend& backend, const LinearBackward& op, const Sizes
     using S = Split<KT, NT>;
     static std::atomic<int> known;
     constexpr size_t bytes = (2 * S::stage_x + 2 * S::stage_dy + S::n * S::pitch_x) * sizeof(bf16);
-    static_assert(bytes <= 227 << 10, "fits into shared memory");
+    static_assert(bytes <= most_shared, "fits into shared memory");
     const auto kernel = backward_kernel<KT, NT, G>;
     const int64_t resident = int64_t{resident_blocks(kernel, bytes, known)} * backend.multiprocessors();
     const int64_t blocks = std::min(ceil_div(s.rows, backward_rows), resident);
