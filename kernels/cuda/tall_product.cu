@@ -267,47 +267,53 @@ bool aligned_rows(const View& v) {
            v.row_stride * static_cast<int64_t>(size_of(v.dtype)) % 16 == 0;
 }
 
-constexpr int most_shared = 227 << 10;  // of a block on Hopper
-
-// Blocks that are resident together on a multiprocessor; asked once for each amount of shared memory.
+// Blocks that are resident together on a multiprocessor, 0 where not even one finds room; asked once for each
+// amount of shared memory.
 template <class Kernel>
 int resident_blocks(Kernel kernel, size_t shared_bytes, std::atomic<int>& known) {
+    constexpr int none = -1;
     if (known == 0) {
         constexpr const char* what = "preparing a product";
-        int blocks = 0;
-        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most_shared), what);
-        check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes), what);
-        known = std::max(blocks, 1);
+        int most = 0, blocks = 0;
+        check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0), what);
+        if (static_cast<int>(shared_bytes) <= most) {
+            check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most), what);
+            check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes),
+                  what);
+        }
+        known = blocks > 0 ? blocks : none;
     }
-    return known;
+    return std::max<int>(known, 0);
 }
 
 constexpr int widest = 512;  // columns of y
 
 template <int KT, class Y>
-void launch_forward(const CudaBackend& backend, const LinearForward& op, const Sizes& s) {
+bool launch_forward(const CudaBackend& backend, const LinearForward& op, const Sizes& s) {
     static std::atomic<int> known[widest / 16 + 1];
     const auto tiles = static_cast<size_t>(ceil_div(s.n, 16));
     const size_t bytes = (2 * forward_rows + 16 * tiles) * tile_pitch(16 * KT) * sizeof(bf16);
     const auto kernel = forward_kernel<KT, Y>;
     const int64_t resident =
         int64_t{resident_blocks(kernel, bytes, known[tiles])} * backend.multiprocessors();
+    if (resident == 0) return false;
     const auto blocks = static_cast<unsigned>(std::min(ceil_div(s.rows, forward_rows), resident));
     const bool whole = whole_vectors(sizeof(Y) == 2 ? 4 : 2, op.y, op.residual);
     kernel<<<blocks, threads, bytes, backend.stream()>>>(s, Rows<const bf16>(op.x),
                                                          Rows<const bf16>(op.weight), Bias(op.bias),
                                                          Rows<const Y>(op.residual), Rows<Y>(op.y), whole);
     check_launch("linear_forward");
+    return true;
 }
 
 template <int KT, int NT, class G>
-void launch_backward(CudaBackend& backend, const LinearBackward& op, const Sizes& s) {
+bool launch_backward(CudaBackend& backend, const LinearBackward& op, const Sizes& s) {
     using S = Split<KT, NT>;
     static std::atomic<int> known;
     constexpr size_t bytes = (2 * S::stage_x + 2 * S::stage_dy + S::n * S::pitch_x) * sizeof(bf16);
-    static_assert(bytes <= most_shared, "fits into shared memory");
     const auto kernel = backward_kernel<KT, NT, G>;
     const int64_t resident = int64_t{resident_blocks(kernel, bytes, known)} * backend.multiprocessors();
+    if (resident == 0) return false;
     const int64_t blocks = std::min(ceil_div(s.rows, backward_rows), resident);
     const bool bias = static_cast<bool>(op.dbias);
     const Tensor partial = backend.allocate({blocks, int64_t{s.n} * s.k + (bias ? s.n : 0)}, DType::f32);
@@ -316,6 +322,7 @@ void launch_backward(CudaBackend& backend, const LinearBackward& op, const Sizes
         whole_vectors(4, op.dx), bias, partial.as<float>());
     check_launch("linear_backward");
     add_column_sums(backend.stream(), partial, Target(op.dweight), Target(op.dbias));
+    return true;
 }
 
 }  // namespace
@@ -329,18 +336,13 @@ bool tall_forward(const CudaBackend& backend, const LinearForward& op) {
         !aligned_rows(op.x))
         return false;
     const auto with_type = [&](auto tiles) {
-        if (op.y.dtype == DType::bf16)
-            launch_forward<tiles(), bf16>(backend, op, s);
-        else
-            launch_forward<tiles(), float>(backend, op, s);
+        return op.y.dtype == DType::bf16 ? launch_forward<tiles(), bf16>(backend, op, s)
+                                         : launch_forward<tiles(), float>(backend, op, s);
     };
-    if (s.k <= 16)
-        with_type(std::integral_constant<int, 1>{});
-    else if (s.k <= 64)
-        with_type(std::integral_constant<int, 4>{});
-    else
-        with_type(std::integral_constant<int, 8>{});
-    return true;
+    using std::integral_constant;
+    if (s.k <= 16) return with_type(integral_constant<int, 1>{});
+    if (s.k <= 64) return with_type(integral_constant<int, 4>{});
+    return with_type(integral_constant<int, 8>{});
 }
 
 bool tall_backward(CudaBackend& backend, const LinearBackward& op) {
@@ -348,28 +350,15 @@ bool tall_backward(CudaBackend& backend, const LinearBackward& op) {
     const Sizes s{op.x.rows(), static_cast<int>(op.x.columns()), static_cast<int>(op.dy.columns())};
     if (s.rows < 1024 || !aligned_rows(op.x) || !aligned_rows(op.dy)) return false;
     const auto fits = [&](int k, int n) { return s.k <= k && s.n <= n; };
-    if (op.dy.dtype == DType::f32) {  // behind a residual stream
-        if (!fits(128, 64) || s.n % 4 != 0) return false;
-        launch_backward<8, 4, float>(backend, op, s);
-        return true;
-    }
-    if (fits(16, 128))
-        launch_backward<1, 8, bf16>(backend, op, s);
-    else if (fits(16, 256))
-        launch_backward<1, 16, bf16>(backend, op, s);
-    else if (fits(64, 128))
-        launch_backward<4, 8, bf16>(backend, op, s);
-    else if (fits(64, 256))
-        launch_backward<4, 16, bf16>(backend, op, s);
-    else if (fits(128, 48))
-        launch_backward<8, 3, bf16>(backend, op, s);
-    else if (fits(128, 64))
-        launch_backward<8, 4, bf16>(backend, op, s);
-    else if (fits(256, 48))
-        launch_backward<16, 3, bf16>(backend, op, s);
-    else
-        return false;
-    return true;
+    if (op.dy.dtype == DType::f32)  // behind a residual stream
+        return fits(128, 64) && s.n % 4 == 0 && launch_backward<8, 4, float>(backend, op, s);
+    if (fits(16, 128)) return launch_backward<1, 8, bf16>(backend, op, s);
+    if (fits(16, 256)) return launch_backward<1, 16, bf16>(backend, op, s);
+    if (fits(64, 128)) return launch_backward<4, 8, bf16>(backend, op, s);
+    if (fits(64, 256)) return launch_backward<4, 16, bf16>(backend, op, s);
+    if (fits(128, 48)) return launch_backward<8, 3, bf16>(backend, op, s);
+    if (fits(128, 64)) return launch_backward<8, 4, bf16>(backend, op, s);
+    return fits(256, 48) && launch_backward<16, 3, bf16>(backend, op, s);
 }
 
 }  // namespace nigiri::cuda
