@@ -136,7 +136,7 @@ class Stage {
         };
         OpTime t;
         t.name = name;
-        t.shape = "(" + std::to_string(batch_) + ", " + std::to_string(length_) + ", " + std::to_string(columns) + ")";
+        t.shape = Shape{batch_, length_, columns}.text();
         t.forward_ms = measure(forward_);
         t.backward_ms = measure(backward_);
         t.forward_bytes = forward_bytes_, t.backward_bytes = backward_bytes_;
@@ -152,14 +152,18 @@ class Stage {
     }
 
     // A residual stream's type `out` comes with the residual; the gradient of y is of type `gradient`.
-    void linear(const std::string& name, int64_t in, int64_t out, DType type, int64_t count, bool bias, DType gradient) {
+    void linear(const std::string& name, int64_t in, int64_t out, DType type, int64_t count, bool bias, DType gradient,
+                int64_t in_pitch = 0, int64_t out_pitch = 0) {
         std::string label = "linear " + std::to_string(in) + " -> " + std::to_string(out);
         if (!name.empty()) label.append(", ").append(name);
         time(label, in, count, [&] {
-            const Tensor x = activations({batch_, length_, in}), w = parameters({out, in}), y = values({batch_, length_, out}, type);
+            const auto rows = [&](int64_t columns, int64_t pitch, DType dtype) {
+                return values({batch_, length_, std::max(columns, pitch)}, dtype).columns(0, columns);
+            };
+            const Tensor x = rows(in, in_pitch, type_), w = values({out, in}, type_), y = rows(out, out_pitch, type);
             const Tensor residual = name == "residual" ? values(y.shape(), type) : Tensor();
             const Tensor b = bias ? parameters({out}) : Tensor(), db = bias ? parameters({out}) : Tensor();
-            const Tensor dy = gradient == type ? y : values(y.shape(), gradient), dx = activations(x.shape()), dw = parameters(w.shape());
+            const Tensor dy = gradient == type ? y : values(y.shape(), gradient), dx = rows(in, in_pitch, type_), dw = parameters(w.shape());
             forward_bytes_ = bytes({x, w, y}) + bytes({residual});
             backward_bytes_ = bytes({x, w, dy, dx, dw});
             forward_ = [=, this] { backend_->linear_forward({.x = x, .weight = w, .bias = b, .y = y, .residual = residual}); };
@@ -203,15 +207,12 @@ class Stage {
             const Shape shape{batch_, length_, width};
             const Tensor x = activations({batch_, length_, 2 * width}), y = activations(shape), dx = activations(x.shape());
             const Tensor stream = values(shape, DType::f32), sum = values(shape, DType::f32);
-            forward_bytes_ = bytes({x, y, y, stream, sum}), backward_bytes_ = bytes({sum, y, y, x, dx});
+            forward_bytes_ = bytes({x, y, y, stream, sum}), backward_bytes_ = bytes({sum, x, dx});
             forward_ = [=, this] {
                 backend_->glu_forward({.x = x, .y = y});
                 backend_->add({.x1 = stream, .x2 = y, .y = sum});
             };
-            backward_ = [=, this] {
-                if (y.dtype() != DType::f32) backend_->copy({.x = sum, .y = y});
-                backend_->glu_backward({.x = x, .dy = y, .dx = dx});
-            };
+            backward_ = [=, this] { backend_->glu_backward({.x = x, .dy = sum, .dx = dx}); };
         });
     }
 
@@ -233,8 +234,9 @@ class Stage {
     void state_space(int64_t width, const SsmConfig& ssm, int64_t rank) {
         if (ssm.kind != SsmKind::s6) return s4d(width, ssm);
         const int64_t numbers = ssm.is_complex ? 2 * ssm.stored_states() : ssm.stored_states();
-        linear("x_proj", width, rank + 2 * numbers, type_, config_.model.layers, false, type_);
-        linear("dt_proj", rank, width, type_, config_.model.layers, false, type_);
+        const int64_t columns = rank + 2 * numbers, pitch = (columns + 7) / 8 * 8;  // rows on 16 bytes, as in the network
+        linear("x_proj", width, columns, type_, config_.model.layers, false, type_, 0, pitch);
+        linear("dt_proj", rank, width, type_, config_.model.layers, false, type_, pitch, 0);
         scan(width, ssm, rank);
     }
 
@@ -251,7 +253,7 @@ class Stage {
     void scan(int64_t width, const SsmConfig& ssm, int64_t rank) {
         time("selective scan, N " + std::to_string(ssm.state), width, config_.model.layers, [&] {
             const int64_t n = ssm.stored_states(), numbers = ssm.is_complex ? 2 * n : n, every = selective_scan_checkpoint_every;
-            const Shape act{batch_, length_, width}, projection{batch_, length_, rank + 2 * numbers};
+            const Shape act{batch_, length_, width}, projection{batch_, length_, (rank + 2 * numbers + 7) / 8 * 8};
             const Shape poles = ssm.is_complex ? Shape{width, n, 2} : Shape{width, n};
             const Tensor a = parameters(poles);
             backend_->fill({.y = a, .value = -1});

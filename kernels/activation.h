@@ -20,7 +20,7 @@ struct GluForward {
 };
 struct GluBackward {
     View x;   // (..., 2 H)
-    View dy;  // (..., H)
+    View dy;  // (..., H); on CUDA it may be float32 where x is bfloat16
     View dx;  // (..., 2 H), =
 };
 

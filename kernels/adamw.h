@@ -25,6 +25,7 @@ struct AdamWSet {
     struct Item {
         View weight, grad, m, v;  // as above
         double lr = 1e-3, weight_decay = 0;
+        View rounded = {};  // optional, bf16: the new weight rounded, =
     };
     std::vector<Item> items;
     // What a backend made of the items when it first saw them, so they must not change afterwards.

@@ -45,6 +45,8 @@ class Backend : public std::enable_shared_from_this<Backend> {
     // Contents are undefined. Tensors keep their backend alive.
     Tensor allocate(const Shape& shape, DType dtype);
     Tensor zeros(const Shape& shape, DType dtype);
+    // The same with rows that begin on 16 bytes, so that kernels may load any of them in whole vectors.
+    Tensor allocate_rows(const Shape& shape, DType dtype);
     // Bytes in use now and at most since the last reset; pooled but unused blocks are not counted.
     virtual size_t bytes_in_use() const = 0;
     virtual size_t peak_bytes() const = 0;

@@ -11,7 +11,7 @@ Shape with_columns(const Tensor& x, int64_t columns) { return {x[0], x[1], colum
 Tensor apply_linear(Backend& backend, const Tensor& x, const Parameter& weight, const Parameter* bias) {
     const Tensor y = backend.allocate(with_columns(x, weight.value[0]), x.dtype());
     backend.linear_forward(
-        {.x = x, .weight = weight.value, .bias = bias ? bias->value.view() : View{}, .y = y});
+        {.x = x, .weight = weight.for_products(x.dtype()), .bias = bias ? bias->for_products(x.dtype()).view() : View{}, .y = y});
     return y;
 }
 
@@ -32,15 +32,14 @@ class MambaLayer final : public Layer {
                Random& random)
         : backend_(store.backend()), inner_(config.expand * width), taps_(config.conv_width) {
         const double conv_bound = 1 / std::sqrt(static_cast<double>(taps_));
-        in_proj_ = &store.add(prefix + ".in_proj.weight", {2 * inner_, width},
-                              fan_in_uniform(random, (2 * inner_) * (width), width), ParameterGroup::decay);
+        in_proj_ = &store.add_linear(prefix + ".in_proj.weight", {2 * inner_, width},
+                              fan_in_uniform(random, (2 * inner_) * (width), width));
         conv_weight_ = &store.add(prefix + ".conv1d.weight", {inner_, taps_},
                                   uniform(random, inner_ * taps_, -conv_bound, conv_bound), ParameterGroup::decay);
         conv_bias_ = &store.add(prefix + ".conv1d.bias", {inner_},
                                 uniform(random, inner_, -conv_bound, conv_bound), ParameterGroup::no_decay);
         ssm_ = make_state_space(store, prefix + ".ssm", inner_, with_dt_rank(config.ssm, width), length, random);
-        out_proj_ = &store.add(prefix + ".out_proj.weight", {width, inner_}, fan_in_uniform(random, width * inner_, inner_),
-                               ParameterGroup::decay);
+        out_proj_ = &store.add_linear(prefix + ".out_proj.weight", {width, inner_}, fan_in_uniform(random, width * inner_, inner_));
     }
 
     Var forward(Tape& tape, const Var& input, const Var* residual) const override {
@@ -80,9 +79,8 @@ class S4Layer final : public Layer {
         : backend_(store.backend()), glu_(config.glu) {
         const int64_t out = glu_ ? 2 * width : width;
         ssm_ = make_state_space(store, prefix + ".ssm", width, with_dt_rank(config.ssm, width), length, random);
-        weight_ = &store.add(prefix + ".output_linear.weight", {out, width}, fan_in_uniform(random, out * width, width),
-                             ParameterGroup::decay);
-        bias_ = &store.add(prefix + ".output_linear.bias", {out}, fan_in_uniform(random, out, width), ParameterGroup::no_decay);
+        weight_ = &store.add_linear(prefix + ".output_linear.weight", {out, width}, fan_in_uniform(random, out * width, width));
+        bias_ = &store.add_linear(prefix + ".output_linear.bias", {out}, fan_in_uniform(random, out, width));
     }
 
     Var forward(Tape& tape, const Var& x, const Var* residual) const override {
@@ -116,10 +114,10 @@ class MlpLayer final : public Layer {
     MlpLayer(ParameterStore& store, const std::string& prefix, int64_t width, int64_t expand, Random& random)
         : backend_(store.backend()) {
         const int64_t inner = expand * width;
-        up_ = &store.add(prefix + ".up.weight", {inner, width}, fan_in_uniform(random, inner * width, width), ParameterGroup::decay);
-        up_bias_ = &store.add(prefix + ".up.bias", {inner}, fan_in_uniform(random, inner, width), ParameterGroup::no_decay);
-        down_ = &store.add(prefix + ".down.weight", {width, inner}, fan_in_uniform(random, width * inner, inner), ParameterGroup::decay);
-        down_bias_ = &store.add(prefix + ".down.bias", {width}, fan_in_uniform(random, width, inner), ParameterGroup::no_decay);
+        up_ = &store.add_linear(prefix + ".up.weight", {inner, width}, fan_in_uniform(random, inner * width, width));
+        up_bias_ = &store.add_linear(prefix + ".up.bias", {inner}, fan_in_uniform(random, inner, width));
+        down_ = &store.add_linear(prefix + ".down.weight", {width, inner}, fan_in_uniform(random, width * inner, inner));
+        down_bias_ = &store.add_linear(prefix + ".down.bias", {width}, fan_in_uniform(random, width, inner));
     }
 
     Var forward(Tape& tape, const Var& x, const Var* residual) const override {

@@ -199,6 +199,7 @@ std::unique_ptr<Network> Checkpoint::make_network(std::shared_ptr<Backend> backe
 
 void Checkpoint::restore(Network& network) const {
     for (const auto& p : network.parameters().all()) upload(network.backend(), "model." + p->name, p->value);
+    network.parameters().values_changed();
 }
 
 void Checkpoint::restore(Optimizer& optimizer, const ParameterStore& store) const {

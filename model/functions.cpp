@@ -12,6 +12,8 @@ Shape with_columns(const Shape& shape, int64_t columns) {
 }
 
 View view_of(const Parameter* p) { return p ? p->value.view() : View{}; }
+// As the operand of a product with x, or added to y.
+View operand(const Parameter* p, DType dtype) { return p ? p->for_products(dtype).view() : View{}; }
 View gradient_of(const Parameter* p) { return p ? p->gradient.view() : View{}; }
 
 }  // namespace
@@ -33,10 +35,10 @@ Var record_linear(Tape& tape, const Tensor& y, const Var& x, Parameter& weight, 
     return tape.record(y, [&tape, &backend, x, &weight, bias, residual](const Tensor& dy) {
         tape.pass(residual, dy);
         const Tensor dx = tape.reserve(x);
-        backend.linear_backward({.x = x.value, .weight = weight.value, .dy = dy, .dx = dx,
+        backend.linear_backward({.x = x.value, .weight = operand(&weight, x.value.dtype()), .dy = dy, .dx = dx,
                                  .dweight = weight.gradient, .dbias = gradient_of(bias)});
         tape.commit(x, dx);
-    });
+    }, /*any_type=*/true);
 }
 
 }  // namespace
@@ -48,15 +50,22 @@ Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias) {
 Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias, DType type) {
     Backend& backend = tape.backend();
     const Tensor y = backend.allocate(with_columns(x.shape(), weight.value[0]), type);
-    backend.linear_forward({.x = x.value, .weight = weight.value, .bias = view_of(bias), .y = y});
+    backend.linear_forward({.x = x.value, .weight = operand(&weight, x.value.dtype()), .bias = operand(bias, type), .y = y});
     return record_linear(tape, y, x, weight, bias, {});
+}
+
+Var linear_in_rows(Tape& tape, const Var& x, Parameter& weight) {
+    Backend& backend = tape.backend();
+    const Tensor y = backend.allocate_rows(with_columns(x.shape(), weight.value[0]), x.value.dtype());
+    backend.linear_forward({.x = x.value, .weight = operand(&weight, x.value.dtype()), .bias = {}, .y = y});
+    return record_linear(tape, y, x, weight, nullptr, {});
 }
 
 Var add_linear(Tape& tape, const Var& residual, const Var& x, Parameter& weight, Parameter* bias) {
     Backend& backend = tape.backend();
     const Tensor y = backend.allocate(residual.shape(), residual.value.dtype());
     backend.linear_forward(
-        {.x = x.value, .weight = weight.value, .bias = view_of(bias), .y = y, .residual = residual.value});
+        {.x = x.value, .weight = operand(&weight, x.value.dtype()), .bias = operand(bias, y.dtype()), .y = y, .residual = residual.value});
     return record_linear(tape, y, x, weight, bias, {{}, residual.node});
 }
 
@@ -66,7 +75,7 @@ Var convert(Tape& tape, const Var& x, DType type) {
     const Tensor y = backend.allocate(x.shape(), type);
     backend.copy({.x = x.value, .y = y});
     const Var place{{}, x.node};
-    return tape.record(y, [&tape, place](const Tensor& dy) { tape.pass(place, dy); });
+    return tape.record(y, [&tape, place](const Tensor& dy) { tape.pass(place, dy); }, /*any_type=*/true);
 }
 
 Var norm(Tape& tape, NormKind kind, double eps, const Var& x, Parameter& weight, Parameter* bias, DType type) {
@@ -153,7 +162,7 @@ Var glu(Tape& tape, const Var& x) {
         const Tensor dx = tape.reserve(x);
         backend.glu_backward({.x = x.value, .dy = dy, .dx = dx});
         tape.commit(x, dx);
-    });
+    }, /*any_type=*/true);
 }
 
 Var gate(Tape& tape, const Var& x, const Var& z) {

@@ -10,6 +10,8 @@ namespace nigiri::functions {
 Var embedding(Tape& tape, const Tensor& tokens, Parameter& table);
 // x W^T + b over the last axis; `bias` may be null. The result is of x's type.
 Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias);
+// The same with rows that begin on 16 bytes: for a result that is used in parts.
+Var linear_in_rows(Tape& tape, const Var& x, Parameter& weight);
 // The same of another type: in float32 from bf16.
 Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias, DType type);
 // residual + x W^T + b, of the residual's type.

@@ -62,10 +62,9 @@ Network::Network(std::shared_ptr<Backend> backend, const ModelConfig& config, DT
         make_blocks(numbered("up", i), widths[i], config.outer, lengths[i], stages_[i].up, stages_[i].up_states);
 
     norm_ = std::make_unique<Norm>(store_, "norm", config.width, config.norm, config.norm_eps);
-    head_weight_ = &store_.add("head.weight", {config.vocabulary, config.width},
-                               fan_in_uniform(random, config.vocabulary * config.width, config.width), ParameterGroup::decay);
-    head_bias_ = &store_.add("head.bias", {config.vocabulary}, fan_in_uniform(random, config.vocabulary, config.width),
-                             ParameterGroup::no_decay);
+    head_weight_ = &store_.add_linear("head.weight", {config.vocabulary, config.width},
+                               fan_in_uniform(random, config.vocabulary * config.width, config.width));
+    head_bias_ = &store_.add_linear("head.bias", {config.vocabulary}, fan_in_uniform(random, config.vocabulary, config.width));
 }
 
 DType activation_type(Precision precision, const Backend& backend) {
@@ -87,14 +86,12 @@ Network::Pool Network::make_pool(const std::string& name, int64_t factor, int64_
     pool.outer_width = width;
     pool.inner_width = width * config_.pool_expand;
     const int64_t gathered = factor * width;
-    pool.down_weight = &store_.add(name + ".down.weight", {pool.inner_width, gathered},
-                                   fan_in_uniform(random, pool.inner_width * gathered, gathered), ParameterGroup::decay);
-    pool.down_bias = &store_.add(name + ".down.bias", {pool.inner_width}, fan_in_uniform(random, pool.inner_width, gathered),
-                                 ParameterGroup::no_decay);
-    pool.up_weight = &store_.add(name + ".up.weight", {gathered, pool.inner_width},
-                                 fan_in_uniform(random, gathered * pool.inner_width, pool.inner_width), ParameterGroup::decay);
-    pool.up_bias = &store_.add(name + ".up.bias", {gathered}, fan_in_uniform(random, gathered, pool.inner_width),
-                               ParameterGroup::no_decay);
+    pool.down_weight = &store_.add_linear(name + ".down.weight", {pool.inner_width, gathered},
+                                   fan_in_uniform(random, pool.inner_width * gathered, gathered));
+    pool.down_bias = &store_.add_linear(name + ".down.bias", {pool.inner_width}, fan_in_uniform(random, pool.inner_width, gathered));
+    pool.up_weight = &store_.add_linear(name + ".up.weight", {gathered, pool.inner_width},
+                                 fan_in_uniform(random, gathered * pool.inner_width, pool.inner_width));
+    pool.up_bias = &store_.add_linear(name + ".up.bias", {gathered}, fan_in_uniform(random, gathered, pool.inner_width));
     return pool;
 }
 
@@ -143,6 +140,7 @@ Var Network::forward(Tape& tape, const Tensor& tokens) const {
     if (tokens[1] % config_.pool_product() != 0)
         throw Error("a sequence of " + std::to_string(tokens[1]) + " samples is no multiple of the network's " +
                     std::to_string(config_.pool_product()));
+    store_.refresh();
     Var x = functions::embedding(tape, tokens, *embedding_);
     x = norm_->forward(tape, forward_stage(tape, 0, x));
     return functions::linear(tape, x, *head_weight_, head_bias_, dtype());
@@ -253,11 +251,12 @@ Tensor Network::advance_stage(size_t i, Tensor x, NetworkState& state) const {
 }
 
 Tensor Network::advance_piece(const Tensor& tokens, NetworkState& state) const {
+    store_.refresh();
     Tensor x = backend().allocate({tokens[0], tokens[1], config_.width}, dtype());
     backend().embedding_forward({.tokens = tokens, .table = embedding_->value, .y = x});
     x = norm_->apply(advance_stage(0, x, state));
     const Tensor y = backend().allocate({tokens[0], tokens[1], config_.vocabulary}, dtype());
-    backend().linear_forward({.x = x, .weight = head_weight_->value, .bias = head_bias_->value, .y = y});
+    backend().linear_forward({.x = x, .weight = head_weight_->for_products(x.dtype()), .bias = head_bias_->value, .y = y});
     state.position += tokens[1];
     return y;
 }

@@ -16,6 +16,29 @@ Parameter& ParameterStore::add(const std::string& name, const Shape& shape, cons
     return *parameters_.back();
 }
 
+Parameter& ParameterStore::add_linear(const std::string& name, const Shape& shape, const std::vector<double>& values) {
+    Parameter& p = add(name, shape, values, shape.rank() > 1 ? ParameterGroup::decay : ParameterGroup::no_decay);
+    p.linear = true;
+    return p;
+}
+
+void ParameterStore::set_activations(DType dtype) {
+    activations_ = dtype;
+    if (dtype != DType::bf16) return;
+    for (const auto& p : parameters_)
+        if (p->linear && !p->rounded) {
+            p->rounded = backend_->allocate(p->value.shape(), DType::bf16);
+            fresh_ = false;
+        }
+}
+
+void ParameterStore::refresh() const {
+    if (fresh_ || activations_ != DType::bf16) return;
+    for (const auto& p : parameters_)
+        if (p->rounded) backend_->copy({.x = p->value, .y = p->rounded});
+    fresh_ = true;
+}
+
 Parameter* ParameterStore::find(const std::string& name) const {
     for (const auto& p : parameters_)
         if (p->name == name) return p.get();

@@ -21,6 +21,11 @@ struct Parameter {
     Tensor value;
     Tensor gradient;  // same shape; backward passes add to it
     ParameterGroup group = ParameterGroup::decay;
+    bool linear = false;  // of a linear map
+    // Of linear maps while the activations are bf16: the value rounded to bf16, made once a step rather than once a product.
+    Tensor rounded;
+
+    const Tensor& for_products(DType dtype) const { return dtype == DType::bf16 && rounded ? rounded : value; }
 };
 
 // Owns the parameters in the order of their creation. References stay valid.
@@ -36,10 +41,15 @@ class ParameterStore {
     DType dtype() const { return dtype_; }  // of parameters, the residual stream, states and logits
     // Of what layers compute with between the norms and the residual stream: dtype(), or bf16 where the backend has it.
     DType activations() const { return activations_; }
-    void set_activations(DType dtype) { activations_ = dtype; }
+    void set_activations(DType dtype);
+    // Whoever writes values says so, unless the rounded ones were written with them; refresh() then rounds them anew.
+    void values_changed() { fresh_ = false; }
+    void refresh() const;
 
     // Adds a parameter whose initial values are given in row-major order. Gradients are allocated on request.
     Parameter& add(const std::string& name, const Shape& shape, const std::vector<double>& values, ParameterGroup group);
+    // The weight (with decay) or the bias (without) of a linear map.
+    Parameter& add_linear(const std::string& name, const Shape& shape, const std::vector<double>& values);
 
     const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
     Parameter* find(const std::string& name) const;
@@ -50,6 +60,7 @@ class ParameterStore {
   private:
     std::shared_ptr<Backend> backend_;
     DType dtype_, activations_;
+    mutable bool fresh_ = false;  // the rounded values are those of the values
     std::vector<std::unique_ptr<Parameter>> parameters_;
 };
 

@@ -16,12 +16,11 @@ class S6StateSpace final : public StateSpace {
         c_columns_ = config.selective_c ? numbers : 0;
         const int64_t columns = rank_ + b_columns_ + c_columns_;
         if (columns > 0)
-            x_proj_ = &store.add(prefix + ".x_proj.weight", {columns, width}, fan_in_uniform(random, columns * width, width),
-                                 ParameterGroup::decay);
+            x_proj_ = &store.add_linear(prefix + ".x_proj.weight", {columns, width}, fan_in_uniform(random, columns * width, width));
         if (rank_ > 0) {
             const double bound = 1 / std::sqrt(static_cast<double>(rank_));
-            dt_weight_ = &store.add(prefix + ".dt_proj.weight", {width, rank_},
-                                    uniform(random, width * rank_, -bound, bound), ParameterGroup::decay);
+            dt_weight_ = &store.add_linear(prefix + ".dt_proj.weight", {width, rank_},
+                                    uniform(random, width * rank_, -bound, bound));
         }
         dt_bias_ = &store.add(prefix + ".dt_proj.bias", {width},
                               softplus_steps(random, width, config.dt_min, config.dt_max), ParameterGroup::no_decay);
@@ -47,7 +46,7 @@ class S6StateSpace final : public StateSpace {
             std::vector<int64_t> sizes;
             for (const int64_t n : {rank_, b_columns_, c_columns_})
                 if (n > 0) sizes.push_back(n);
-            const auto parts = tape.split(functions::linear(tape, u, *x_proj_, nullptr), sizes);
+            const auto parts = tape.split(functions::linear_in_rows(tape, u, *x_proj_), sizes);
             size_t next = 0;
             if (rank_ > 0) in.delta = functions::linear(tape, parts[next++], *dt_weight_, nullptr);
             if (b_columns_ > 0) in.b = parts[next++];
@@ -83,11 +82,11 @@ class S6StateSpace final : public StateSpace {
         Tensor projected, delta;
         if (x_proj_) {
             projected = backend_.allocate({u[0], u[1], x_proj_->value[0]}, u.dtype());
-            backend_.linear_forward({.x = u, .weight = x_proj_->value, .bias = {}, .y = projected});
+            backend_.linear_forward({.x = u, .weight = x_proj_->for_products(u.dtype()), .bias = {}, .y = projected});
             if (rank_ > 0) {
                 delta = backend_.allocate(u.shape(), u.dtype());
                 backend_.linear_forward(
-                    {.x = projected.columns(0, rank_), .weight = dt_weight_->value, .bias = {}, .y = delta});
+                    {.x = projected.columns(0, rank_), .weight = dt_weight_->for_products(u.dtype()), .bias = {}, .y = delta});
                 scan.delta = delta;
             }
         }

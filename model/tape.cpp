@@ -4,12 +4,14 @@
 
 namespace nigiri {
 
-Var Tape::record(Tensor value, std::function<void(const Tensor& dy)> backward) {
+Var Tape::record(Tensor value, std::function<void(const Tensor& dy)> backward, bool any_type) {
     if (!recording_) return {std::move(value), -1};
     Node node;
     node.backward = std::move(backward);
     node.shape = value.shape();
     node.dtype = value.dtype();
+    node.any_type = any_type;
+    node.in_rows = !value.view().contiguous();
     nodes_.push_back(std::move(node));
     return {std::move(value), static_cast<int>(nodes_.size()) - 1};
 }
@@ -43,7 +45,7 @@ Tensor Tape::storage(int index) {
         const int64_t first = node.first_column, count = node.shape.columns();
         return node.gradient = storage(node.parent).columns(first, count);
     }
-    return node.gradient = backend_.allocate(node.shape, node.dtype);
+    return node.gradient = node.in_rows ? backend_.allocate_rows(node.shape, node.dtype) : backend_.allocate(node.shape, node.dtype);
 }
 
 Tensor Tape::reserve(const Var& v) {
@@ -78,7 +80,7 @@ void Tape::pass(const Var& v, const Tensor& gradient) {
     if (v.node < 0) return;
     Node& node = nodes_[static_cast<size_t>(v.node)];
     if (!node.ready) {
-        if (node.parent < 0 && gradient.dtype() == node.dtype) node.gradient = gradient;
+        if (node.parent < 0 && (gradient.dtype() == node.dtype || node.any_type)) node.gradient = gradient;
         else backend_.copy({.x = gradient, .y = storage(v.node)});
         node.ready = true;
     } else if (node.parent >= 0 || node.gradient.unique()) {

@@ -28,8 +28,9 @@ class Tape {
     Backend& backend() const { return backend_; }
     bool recording() const { return recording_; }
 
-    // Records a result. `backward` receives the gradient of the result, contiguous or a column range.
-    Var record(Tensor value, std::function<void(const Tensor& dy)> backward);
+    // Records a result. `backward` receives the gradient of the result, contiguous or a column range, and of the result's type,
+    // or where it takes `any_type`, possibly of another.
+    Var record(Tensor value, std::function<void(const Tensor& dy)> backward, bool any_type = false);
 
     // Column ranges of x that together cover it. x itself must not be used otherwise: the gradients of the parts are
     // written straight into the columns of x's gradient.
@@ -54,6 +55,8 @@ class Tape {
         std::function<void(const Tensor&)> backward;
         Tensor gradient;
         bool ready = false;           // gradient holds a value
+        bool any_type = false;
+        bool in_rows = false;         // the value's rows begin on 16 bytes, and so do the gradient's
         Shape shape;
         DType dtype = DType::f32;
         int parent = -1;              // split: the node whose gradient's columns these are

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <future>
 #include <nlohmann/json.hpp>
 #include <numbers>
 
@@ -53,16 +54,21 @@ struct DeviceBatch {
 DeviceBatch to_device(Backend& backend, const Batch& batch, int64_t unit) {
     const int64_t whole = (batch.length + unit - 1) / unit * unit;
     DeviceBatch out;
+    out.tokens = backend.allocate({batch.batch, whole}, DType::i32);
+    out.targets = backend.allocate({batch.batch * whole}, DType::i32);
+    for (const int32_t target : batch.targets) out.counted += target >= 0 ? 1 : 0;
+    if (whole == batch.length) {
+        backend.upload(batch.inputs.data(), out.tokens);
+        backend.upload(batch.targets.data(), out.targets);
+        return out;
+    }
     std::vector<int32_t> tokens(static_cast<size_t>(batch.batch * whole), 0), targets(tokens.size(), -1);
     for (int64_t b = 0; b < batch.batch; ++b)
         for (int64_t t = 0; t < batch.length; ++t) {
             const auto from = static_cast<size_t>(b * batch.length + t), to = static_cast<size_t>(b * whole + t);
             tokens[to] = batch.inputs[from];
             targets[to] = batch.targets[from];
-            out.counted += batch.targets[from] >= 0 ? 1 : 0;
         }
-    out.tokens = backend.allocate({batch.batch, whole}, DType::i32);
-    out.targets = backend.allocate({batch.batch * whole}, DType::i32);
     backend.upload(tokens.data(), out.tokens);
     backend.upload(targets.data(), out.targets);
     return out;
@@ -241,10 +247,20 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
     started_ = now();
     const auto clock = [&] { state_.seconds = seconds_before_ + now() - started_; };
     int64_t saved = resumed_ ? state_.step : -1;
-    Batch batch;
+    // The next batch is drawn while this one trains; it depends on its step only.
+    const auto draw = [&](int64_t step) {
+        return std::async(std::launch::async, [this, &t, step] {
+            Batch batch;
+            data_.draw(t.seed, step, batch);
+            return batch;
+        });
+    };
+    std::future<Batch> next;
     bool ended = finished();
     while (!ended && !stop.load()) {
-        data_.draw(t.seed, state_.step, batch);
+        if (!next.valid()) next = draw(state_.step);
+        const Batch batch = next.get();
+        next = draw(state_.step + 1);
         const double bits = update(batch);
         clock();
         ended = finished();

@@ -21,6 +21,7 @@ struct Batch {
 class TrainingData {
   public:
     virtual ~TrainingData() = default;
+    // Called from a thread of its own, one call at a time.
     virtual void draw(uint64_t seed, int64_t step, Batch& batch) = 0;
     // Held-out batches, always the same ones; may be empty.
     virtual std::vector<Batch> validation() = 0;

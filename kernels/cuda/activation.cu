@@ -18,8 +18,8 @@ struct Normal {
 
     __device__ explicit Normal(float x) {
         const float z = 0.70710678f * fabsf(x);
-        const float e = __expf(-z * z);
-        const float t = __fdividef(1.0f, fmaf(0.3275911f, z, 1.0f));
+        const float e = exp2_approximate(-1.44269504f * z * z);
+        const float t = reciprocal_approximate(fmaf(0.3275911f, z, 1.0f));
         float p = 1.061405429f;
         p = fmaf(p, t, -1.453152027f);
         p = fmaf(p, t, 1.421413741f);
@@ -78,9 +78,10 @@ struct Glu {
     }
 };
 
-template <class T>
+template <class T, class G>
 struct GluSlope {
-    Rows<const T> a, b, dy;
+    Rows<const T> a, b;
+    Rows<const G> dy;
     Rows<T> da, db;
     template <int n>
     __device__ void apply(int64_t row, int64_t column) const {
@@ -197,13 +198,19 @@ void CudaBackend::glu_backward(const GluBackward& op) {
             "x and dx of twice the columns of dy");
     const View a = op.x.columns(0, h), b = op.x.columns(h, h);
     const View da = op.dx.columns(0, h), db = op.dx.columns(h, h);
-    require_like("glu_backward", op.dy, a, b, da, db);
-    dispatch(op.dy.dtype, [&](auto zero) {
-        using T = decltype(zero);
-        map<map_lanes<T>>(
-            stream_, "glu_backward",
-            GluSlope<T>{Rows<const T>(a), Rows<const T>(b), Rows<const T>(op.dy), Rows<T>(da), Rows<T>(db)},
-            op.dy, a, b, da, db);
+    require_like("glu_backward", a, b, da, db);
+    require(a.shape == op.dy.shape && (op.dy.dtype == a.dtype || op.dy.dtype == DType::f32), "glu_backward",
+            "dy at least as wide as x");
+    dispatch(a.dtype, [&](auto x) {
+        dispatch(op.dy.dtype, [&](auto g) {
+            using T = decltype(x);
+            using G = decltype(g);
+            if constexpr (sizeof(G) >= sizeof(T))
+                map<map_lanes<T, G>>(stream_, "glu_backward",
+                                     GluSlope<T, G>{Rows<const T>(a), Rows<const T>(b), Rows<const G>(op.dy),
+                                                    Rows<T>(da), Rows<T>(db)},
+                                     op.dy, a, b, da, db);
+        });
     });
 }
 

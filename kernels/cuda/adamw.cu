@@ -20,6 +20,7 @@ constexpr int64_t piece_size = 4096;
 
 struct Piece {
     float *weight, *grad, *m, *v;
+    bf16* rounded;  // null where not wanted
     int count;
     float lr, weight_decay;
 };
@@ -68,7 +69,8 @@ struct Factors {
 
 __device__ inline bool aligned(const Piece& p) {
     return ((reinterpret_cast<uintptr_t>(p.weight) | reinterpret_cast<uintptr_t>(p.grad) |
-             reinterpret_cast<uintptr_t>(p.m) | reinterpret_cast<uintptr_t>(p.v)) &
+             reinterpret_cast<uintptr_t>(p.m) | reinterpret_cast<uintptr_t>(p.v) |
+             2 * reinterpret_cast<uintptr_t>(p.rounded)) &
             15) == 0;
 }
 
@@ -88,6 +90,7 @@ __device__ void update_vector(const Piece& p, int i, const Factors& f) {
     store_vector<n>(p.grad + i, zeros);
     store_vector<n>(p.m + i, m);
     store_vector<n>(p.v + i, v);
+    if (p.rounded != nullptr) store_vector<n>(p.rounded + i, w);
 }
 
 __device__ void update_piece(const Piece& p, const Factors& f) {
@@ -208,9 +211,13 @@ const Prepared& prepare(CudaBackend& backend, const AdamWSet& set) {
     std::vector<Piece> pieces;
     for (const AdamWSet::Item& item : set.items) {
         check_item(item.weight, item.grad, item.m, item.v);
+        require(!item.rounded || (item.rounded.shape == item.weight.shape && item.rounded.contiguous() &&
+                                  item.rounded.dtype == DType::bf16),
+                "adamw_step", "the rounded weight in bfloat16, like the weight");
         for (int64_t at = 0; at < item.weight.size(); at += piece_size)
             pieces.push_back({item.weight.as<float>() + at, item.grad.as<float>() + at,
                               item.m.as<float>() + at, item.v.as<float>() + at,
+                              item.rounded ? pointer<bf16>(item.rounded) + at : nullptr,
                               static_cast<int>(std::min(piece_size, item.weight.size() - at)),
                               static_cast<float>(item.lr), static_cast<float>(item.weight_decay)});
     }
@@ -258,7 +265,7 @@ void CudaBackend::adamw(const AdamW& op) {
     require(op.step >= 1, "adamw", "steps that count from 1");
     if (op.weight.size() == 0) return;
     const Piece whole{
-        op.weight.as<float>(), op.grad.as<float>(), op.m.as<float>(), op.v.as<float>(), 0, 0, 0};
+        op.weight.as<float>(), op.grad.as<float>(), op.m.as<float>(), op.v.as<float>(), nullptr, 0, 0, 0};
     single_kernel<<<static_cast<unsigned>(ceil_div(op.weight.size(), piece_size)), threads, 0, stream_>>>(
         whole, op.weight.size(), op.lr, op.weight_decay, op.gradient_scale,
         values_of(1, op.beta1, op.beta2, op.eps, 0, op.step));

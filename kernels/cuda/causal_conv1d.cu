@@ -2,6 +2,7 @@
 // channels, with the last rows in registers, so that apart from the K - 1 rows where two runs meet every
 // element crosses the memory bus once; bound by those bytes: 2 elements an output forwards, 3 backwards.
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/causal_conv1d.h"
 #include "kernels/cuda/column_sums.cuh"
@@ -13,7 +14,8 @@ using namespace cuda;
 
 namespace {
 
-constexpr int threads = 256, step = 4;  // rows whose loads are under way together
+constexpr int threads = 256;
+constexpr int step = 4;  // rows taken together; the next ones are being loaded meanwhile
 
 // K weights of C channels. Kernels of fewer than K taps have zeros in front.
 template <int K, int C>
@@ -62,47 +64,78 @@ struct Place {
     __device__ bool exists(const Problem<T>& p) const { return run < p.runs && channel < p.channels; }
 };
 
+// The rows of one thread: a run's offsets are short numbers wherever rows are not absurdly far apart.
+constexpr int64_t longest_stride = INT32_MAX / 256;
+
+template <class T, int C>
+struct Along {
+    using Offset = std::conditional_t<C == 1, int64_t, int>;
+
+    T* first;
+    Offset stride;
+
+    __device__ Along(const Rows<T>& rows, int64_t row, int64_t channel)
+        : first(rows.at(row, channel)), stride(static_cast<Offset>(rows.stride)) {}
+    __device__ T* at(int row) const { return first + row * stride; }
+};
+
 template <class T, int K, int C>
 __global__ void __launch_bounds__(threads)
     forward_kernel(const Problem<T> p, int columns, Rows<T> y, Rows<const float> state) {
     const Place<T> at(p, columns, C);
     if (!at.exists(p)) return;
     const Taps<K, C> taps(p.weight, p.weight_stride, p.bias, p.taps, at.channel, p.channels);
-    float x[K - 1 + step][C];  // the K - 1 rows before, then the rows of this step
+    const int rows = static_cast<int>(at.end - at.begin);
+    const Along<const T, C> from(p.x, at.base + at.begin, at.channel);
+    const Along<T, C> to(y, at.base + at.begin, at.channel);
+    float x[K][C];  // the last K rows
 #pragma unroll
     for (int k = 0; k < K - 1; ++k) {
         const int64_t row = at.begin - (K - 1) + k;
 #pragma unroll
-        for (int c = 0; c < C; ++c) x[k][c] = 0;
+        for (int c = 0; c < C; ++c) x[k + 1][c] = 0;
         if (row >= 0) {
-            if (k >= K - p.taps) load_vector<C>(p.x.at(at.base + row, at.channel), x[k]);
+            if (k >= K - p.taps) load_vector<C>(p.x.at(at.base + row, at.channel), x[k + 1]);
         } else if (state.data != nullptr && row >= -(p.taps - 1)) {
             load_vector<C>(state.at(at.base / p.length * (p.taps - 1) + (p.taps - 1) + row, at.channel),
-                           x[k]);
+                           x[k + 1]);
         }
     }
-    for (int64_t row = at.begin; row < at.end; row += step) {
-#pragma unroll
-        for (int i = 0; i < step; ++i)
-            if (row + i < at.end) load_vector<C>(p.x.at(at.base + row + i, at.channel), x[K - 1 + i]);
-#pragma unroll
-        for (int i = 0; i < step; ++i) {
-            if (row + i >= at.end) break;
-            float out[C];
-#pragma unroll
-            for (int c = 0; c < C; ++c) {
-                out[c] = taps.bias[c];
-#pragma unroll
-                for (int k = 0; k < K; ++k) out[c] = fmaf(taps.weight[c][k], x[i + k][c], out[c]);
-                if (p.silu) out[c] = silu(out[c]);
-            }
-            store_vector<C>(y.at(at.base + row + i, at.channel), out);
-        }
+    const auto take = [&](const Packed<T, C>& packed, int row) {
 #pragma unroll
         for (int k = 0; k < K - 1; ++k)
 #pragma unroll
-            for (int c = 0; c < C; ++c) x[k][c] = x[k + step][c];
+            for (int c = 0; c < C; ++c) x[k][c] = x[k + 1][c];
+        packed.unpack(x[K - 1]);
+        float out[C];
+#pragma unroll
+        for (int c = 0; c < C; ++c) {
+            out[c] = taps.bias[c];
+#pragma unroll
+            for (int k = 0; k < K; ++k) out[c] = fmaf(taps.weight[c][k], x[k][c], out[c]);
+            if (C > 1 || p.silu) out[c] = silu(out[c]);
+        }
+        store_vector<C>(to.at(row), out);
+    };
+    Packed<T, C> next[step] = {};
+    const auto fetch = [&](int row) {
+#pragma unroll
+        for (int i = 0; i < step; ++i)
+            if (row + i < rows) next[i] = load_packed<T, C>(from.at(row + i));
+    };
+    int row = 0;
+    fetch(row);
+    for (; row + step <= rows; row += step) {
+        Packed<T, C> now[step];
+#pragma unroll
+        for (int i = 0; i < step; ++i) now[i] = next[i];
+        fetch(row + step);
+#pragma unroll
+        for (int i = 0; i < step; ++i) take(now[i], row + i);
     }
+#pragma unroll
+    for (int i = 0; i < step; ++i)
+        if (row + i < rows) take(next[i], row + i);
 }
 
 // The state becomes the last taps - 1 inputs, some of them older than this call where it is short. A kernel
@@ -137,82 +170,95 @@ __global__ void __launch_bounds__(threads)
     }
     if (exists) {
         const Taps<K, C> taps(p.weight, p.weight_stride, p.bias, p.taps, at.channel, p.channels);
-        float x[K - 1 + step][C], s[K - 1 + step][C];
+        const int rows = static_cast<int>(at.end - at.begin);
+        // Rows that are loaded: the run and K - 1 more, as far as the sequence goes.
+        const int there = static_cast<int>(min(p.length - at.begin, static_cast<int64_t>(rows + K - 1)));
+        const Along<const T, C> from_x(p.x, at.base + at.begin, at.channel),
+            from_dy(dy, at.base + at.begin, at.channel);
+        const Along<T, C> to(dx, at.base + at.begin, at.channel);
+        float x[K][C], s[K][C];  // inputs and slopes of the last K rows
 #pragma unroll
-        for (int k = 0; k < K - 1; ++k) {
-            const int64_t row = at.begin - (K - 1) + k;
+        for (int k = 0; k < K; ++k) {
+            const int64_t row = at.begin - K + k;
 #pragma unroll
             for (int c = 0; c < C; ++c) x[k][c] = s[k][c] = 0;
-            if (row >= 0 && k >= K - p.taps) load_vector<C>(p.x.at(at.base + row, at.channel), x[k]);
+            if (row >= 0 && k >= K - p.taps + 1) load_vector<C>(p.x.at(at.base + row, at.channel), x[k]);
         }
-        const int64_t stop = at.end + K - 1;  // one past the last slope needed
-        for (int64_t row = at.begin; row < stop; row += step) {
-#pragma unroll
-            for (int i = 0; i < step; ++i) {
-#pragma unroll
-                for (int c = 0; c < C; ++c) x[K - 1 + i][c] = s[K - 1 + i][c] = 0;
-                if (row + i < p.length && row + i < stop) {
-                    load_vector<C>(p.x.at(at.base + row + i, at.channel), x[K - 1 + i]);
-                    load_vector<C>(dy.at(at.base + row + i, at.channel), s[K - 1 + i]);
-                }
-            }
-#pragma unroll
-            for (int i = 0; i < step; ++i)
-#pragma unroll
-                for (int c = 0; c < C; ++c) {
-                    float& slope = s[K - 1 + i][c];
-                    if (p.silu) {
-                        float sum = taps.bias[c];
-#pragma unroll
-                        for (int k = 0; k < K; ++k) sum = fmaf(taps.weight[c][k], x[i + k][c], sum);
-                        slope *= silu_slope(sum, sigmoid(sum));
-                    }
-                    const float own = row + i < at.end ? slope : 0.0f;
-                    dbias[c] += own;
-#pragma unroll
-                    for (int k = 0; k < K; ++k) dweight[c][k] = fmaf(own, x[i + k][c], dweight[c][k]);
-                }
-#pragma unroll
-            for (int i = 0; i < step;
-                 ++i) {  // dx[row - (K - 1) + i] needs the slopes of K rows from there on
-                const int64_t to = row - (K - 1) + i;
-                if (to < at.begin || to >= at.end) continue;
-                float out[C];
-#pragma unroll
-                for (int c = 0; c < C; ++c) {
-                    out[c] = 0;
-#pragma unroll
-                    for (int k = 0; k < K; ++k) out[c] = fmaf(taps.weight[c][K - 1 - k], s[i + k][c], out[c]);
-                }
-                store_vector<C>(dx.at(at.base + to, at.channel), out);
-            }
+        // Takes in a row, which counts in the sums where it is the run's own, and gives dx of the row K - 1
+        // before.
+        const auto take = [&](const Packed<T, C>& packed_x, const Packed<T, C>& packed_dy, int row,
+                              bool own) {
 #pragma unroll
             for (int k = 0; k < K - 1; ++k)
 #pragma unroll
-                for (int c = 0; c < C; ++c) x[k][c] = x[k + step][c], s[k][c] = s[k + step][c];
+                for (int c = 0; c < C; ++c) x[k][c] = x[k + 1][c], s[k][c] = s[k + 1][c];
+            packed_x.unpack(x[K - 1]);
+            packed_dy.unpack(s[K - 1]);
+            float out[C];
+#pragma unroll
+            for (int c = 0; c < C; ++c) {
+                float& slope = s[K - 1][c];
+                if (C > 1 || p.silu) {
+                    float sum = taps.bias[c];
+#pragma unroll
+                    for (int k = 0; k < K; ++k) sum = fmaf(taps.weight[c][k], x[k][c], sum);
+                    slope *= silu_slope(sum, sigmoid(sum));
+                }
+                if (own) {
+                    dbias[c] += slope;
+#pragma unroll
+                    for (int k = 0; k < K; ++k) dweight[c][k] = fmaf(slope, x[k][c], dweight[c][k]);
+                }
+                out[c] = 0;
+#pragma unroll
+                for (int k = 0; k < K; ++k) out[c] = fmaf(taps.weight[c][K - 1 - k], s[k][c], out[c]);
+            }
+            const int back = row - (K - 1);
+            if (back >= 0 && (own || back < rows)) store_vector<C>(to.at(back), out);
+        };
+        Packed<T, C> next_x[step] = {}, next_dy[step] = {};
+        const auto fetch = [&](int row) {  // rows behind the sequence have no slope
+#pragma unroll
+            for (int i = 0; i < step; ++i) {
+                next_x[i] = row + i < there ? load_packed<T, C>(from_x.at(row + i)) : Packed<T, C>{};
+                next_dy[i] = row + i < there ? load_packed<T, C>(from_dy.at(row + i)) : Packed<T, C>{};
+            }
+        };
+        int row = 0;
+        fetch(row);
+        for (; row + step <= rows; row += step) {
+            Packed<T, C> now_x[step], now_dy[step];
+#pragma unroll
+            for (int i = 0; i < step; ++i) now_x[i] = next_x[i], now_dy[i] = next_dy[i];
+            fetch(row + step);
+#pragma unroll
+            for (int i = 0; i < step; ++i) take(now_x[i], now_dy[i], row + i, true);
+        }
+        for (; row < rows + K - 1; row += step) {
+#pragma unroll
+            for (int i = 0; i < step; ++i) take(next_x[i], next_dy[i], row + i, row + i < rows);
+            if (row + step < rows + K - 1) fetch(row + step);
         }
     }
 
-    // The block's runs, added up in order, one number a thread at a time.
-    __shared__ float sums[threads];
-    const int groups = threads / columns;
-    float* to = partial + static_cast<int64_t>(blockIdx.x) * p.channels * (p.taps + 1);
-    const auto add_up = [&](float value, float* out) {
-        sums[threadIdx.x] = value;
-        __syncthreads();
-        if (threadIdx.x < columns && exists) {
-            float sum = 0;
-            for (int g = 0; g < groups; ++g) sum += sums[g * columns + threadIdx.x];
-            *out = sum;
-        }
-        __syncthreads();
-    };
+    // The block's runs are added up in order, each sum by one thread.
+    constexpr int sums = C * (K + 1);
+    __shared__ float shared[sums][threads];
 #pragma unroll
     for (int c = 0; c < C; ++c) {
 #pragma unroll
-        for (int k = 0; k < K; ++k)
-            if (k >= K - p.taps) add_up(dweight[c][k], to + (at.channel + c) * p.taps + k - (K - p.taps));
-        add_up(dbias[c], to + p.channels * p.taps + at.channel + c);
+        for (int k = 0; k < K; ++k) shared[c * (K + 1) + k][threadIdx.x] = dweight[c][k];
+        shared[c * (K + 1) + K][threadIdx.x] = dbias[c];
+    }
+    __syncthreads();
+    float* to = partial + static_cast<int64_t>(blockIdx.x) * p.channels * (p.taps + 1);
+    for (int i = static_cast<int>(threadIdx.x); i < sums * columns; i += threads) {
+        const int column = i % columns, of = i / columns, c = of / (K + 1), k = of % (K + 1);
+        const int64_t channel = (static_cast<int64_t>(blockIdx.y) * columns + column) * C + c;
+        if (channel >= p.channels || k < K - p.taps) continue;
+        float sum = 0;
+        for (int group = column; group < threads; group += columns) sum += shared[of][group];
+        to[k < K ? channel * p.taps + k - (K - p.taps) : p.channels * p.taps + channel] = sum;
     }
 }
 
@@ -229,8 +275,7 @@ struct Layout {
         const int64_t width = ceil_div(x[2], channels_each);
         columns = 1;
         while (columns < 32 && columns < width) columns *= 2;
-        const int64_t wanted =
-            int64_t{multiprocessors} * 1536;  // threads: two to three times what is resident
+        const int64_t wanted = int64_t{multiprocessors} * 960;  // threads: about twice what is resident
         int64_t run = 128;
         while (run > 8 && width * x[0] * ceil_div(x[1], run) < wanted) run /= 2;
         p.length = x[1], p.channels = x[2], p.run = run;
@@ -254,12 +299,17 @@ void check(const char* name, const View& x, const View& weight, const View& bias
                 "float32 bias (D)");
 }
 
-// Calls f(K, C): four taps of four channels a thread where the views allow it, else any taps of single
-// channels.
+template <class... Views>
+bool fast(const Views&... views) {
+    return whole_vectors(4, views...) && ((views.row_stride < longest_stride) && ...);
+}
+
+// Calls f(K, C): four taps of four channels a thread, with SiLU, where the views allow it, else anything a
+// channel at a time.
 template <class F>
-void dispatch_taps(bool fast, F&& f) {
+void dispatch_taps(bool four, F&& f) {
     using std::integral_constant;
-    if (fast)
+    if (four)
         f(integral_constant<int, 4>{}, integral_constant<int, 4>{});
     else
         f(integral_constant<int, 8>{}, integral_constant<int, 1>{});
@@ -279,7 +329,7 @@ void CudaBackend::causal_conv1d_forward(const CausalConv1dForward& op) {
     if (op.x.size() == 0) return;
     dispatch(op.x.dtype, [&](auto zero) {
         using T = decltype(zero);
-        dispatch_taps(taps <= 4 && whole_vectors(4, op.x, op.y, state), [&](auto k, auto c) {
+        dispatch_taps(taps <= 4 && op.silu && fast(op.x, op.y, state), [&](auto k, auto c) {
             const Layout<T> layout(op.x, op.weight, op.bias, op.silu, c(), multiprocessors_);
             forward_kernel<T, k(), c()><<<layout.grid, threads, 0, stream_>>>(
                 layout.p, layout.columns, Rows<T>(op.y), Rows<const float>(state));
@@ -304,7 +354,7 @@ void CudaBackend::causal_conv1d_backward(const CausalConv1dBackward& op) {
     const int64_t taps = op.weight[1];
     dispatch(op.x.dtype, [&](auto zero) {
         using T = decltype(zero);
-        dispatch_taps(taps <= 4 && whole_vectors(4, op.x, op.dy, op.dx), [&](auto k, auto c) {
+        dispatch_taps(taps <= 4 && op.silu && fast(op.x, op.dy, op.dx), [&](auto k, auto c) {
             const Layout<T> layout(op.x, op.weight, op.bias, op.silu, c(), multiprocessors_);
             const Tensor partial = allocate(Shape{int64_t{layout.grid.x}, op.x[2] * (taps + 1)}, DType::f32);
             backward_kernel<T, k(), c()><<<layout.grid, threads, 0, stream_>>>(

@@ -8,6 +8,7 @@
 #include "kernels/cuda/column_sums.cuh"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/matrix_product.h"
+#include "kernels/cuda/tall_product.h"
 #include "kernels/linear.h"
 
 namespace nigiri {
@@ -170,14 +171,15 @@ struct CudaBackend::Products {
         if (dbias) add_column_sums(backend.stream_, partial, Target(dbias));
     }
 
-    // dweight (N, K) += dy^T x over M rows. N K is small and M up to millions, so the rows are cut into
+    // dweight (N, K) += dy^T x over M rows. Where N K is small and M up to millions, the rows are cut into
     // slabs, one product of a batch each, enough of them to occupy the device, and the slabs' results are
-    // added up in order. (The library's own splitting of the inner sum knows fewer and coarser cuts.)
+    // added up in order: the library's own cuts of the inner sum are fewer and coarser. Where the results are
+    // large it has the better measure of cuts.
     void add_weight_gradient(const View& x, const View& dy, const View& dweight) const {
         const int64_t m = x.rows(), n = dy.columns(), k = x.columns();
         const int64_t tiles = ceil_div(n, 128) * ceil_div(k, 128);
-        const int64_t wanted =
-            std::clamp<int64_t>(2 * backend.multiprocessors_ / tiles, 1, std::max<int64_t>(1, m / 512));
+        const int64_t most = n * k < 32768 ? 2 * backend.multiprocessors_ / tiles : 1;
+        const int64_t wanted = std::clamp<int64_t>(most, 1, std::max<int64_t>(1, m / 512));
         const int64_t slab = wanted == 1 ? m : ceil_div(ceil_div(m, wanted), 64) * 64;
         const int64_t whole = m / slab, rest = m - whole * slab;
         const auto product = [&](int64_t first, int64_t rows, int64_t batch) {
@@ -214,8 +216,9 @@ void CudaBackend::linear_forward(const LinearForward& op) {
     require(op.weight.shape.rank() == 2 && op.weight[1] == op.x.columns() && op.weight[0] == op.y.columns(),
             name, "x (..., K), weight (N, K), y (..., N)");
     require(op.x.rows() == op.y.rows(), name, "x and y of equally many rows");
-    require(op.weight.dtype == DType::f32 && (op.x.dtype == DType::bf16 || op.y.dtype == DType::f32), name,
-            "float32 weight, y at least as wide as x");
+    require((op.weight.dtype == DType::f32 || op.weight.dtype == op.x.dtype) &&
+                (op.x.dtype == DType::bf16 || op.y.dtype == DType::f32),
+            name, "weight in float32 or x's type, y at least as wide as x");
     if (op.bias)
         require(op.bias.size() == op.y.columns() && op.bias.contiguous() && op.bias.dtype == DType::f32, name,
                 "float32 bias (N)");
@@ -225,10 +228,13 @@ void CudaBackend::linear_forward(const LinearForward& op) {
     if (op.y.size() == 0) return;
     const Products products{*this};
     Tensor weight, bias;
+    LinearForward given = op;
+    given.weight = products.weight(op.weight, op.x.dtype, weight);
+    if (tall_forward(*this, given)) return;
     MatrixProduct p;
     p.m = op.x.rows(), p.n = op.y.columns(), p.k = op.x.columns();
     p.a = Matrix(op.x);
-    p.b = Matrix(products.weight(op.weight, op.x.dtype, weight), /*is_transposed=*/true);
+    p.b = Matrix(given.weight, /*is_transposed=*/true);
     p.d = Matrix(op.y);
     if (op.accumulate) p.c = p.d;
     if (op.residual) p.c = Matrix(op.residual);
@@ -241,8 +247,8 @@ void CudaBackend::linear_backward(const LinearBackward& op) {
     const int64_t m = op.dy.rows(), n = op.dy.columns();
     if (op.dx)
         require(op.weight.shape.rank() == 2 && op.weight[0] == n && op.weight[1] == op.dx.columns() &&
-                    op.dx.rows() == m && op.weight.dtype == DType::f32,
-                name, "dy (..., N), float32 weight (N, K), dx (..., K)");
+                    op.dx.rows() == m && (op.weight.dtype == DType::f32 || op.weight.dtype == op.dx.dtype),
+                name, "dy (..., N), weight (N, K) in float32 or dx's type, dx (..., K)");
     if (op.dweight)
         require(op.dweight.shape.rank() == 2 && op.dweight[0] == n && op.dweight[1] == op.x.columns() &&
                     op.x.rows() == m && op.dweight.dtype == DType::f32 &&
@@ -255,7 +261,10 @@ void CudaBackend::linear_backward(const LinearBackward& op) {
     const DType type = op.dx ? op.dx.dtype : op.dweight ? op.x.dtype : op.dy.dtype;
     require(type == op.dy.dtype || type == DType::bf16, name, "dy at least as wide as x");
     const Products products{*this};
-    Tensor rounded;
+    Tensor weight, rounded;
+    LinearBackward given = op;
+    if (op.dx) given.weight = products.weight(op.weight, type, weight);
+    if (tall_backward(*this, given)) return;
     View dy = op.dy;
     if (type != dy.dtype) {
         rounded = allocate({m, padded(n)}, DType::bf16).columns(0, n);
@@ -264,11 +273,10 @@ void CudaBackend::linear_backward(const LinearBackward& op) {
     }
     if (op.dbias) products.add_bias_gradient(op.dy.reshaped({m, n}), op.dbias, rounded);
     if (op.dx) {
-        Tensor weight;
         MatrixProduct p;
         p.m = m, p.n = op.dx.columns(), p.k = n;
         p.a = Matrix(dy);
-        p.b = Matrix(products.weight(op.weight, type, weight));
+        p.b = Matrix(given.weight);
         p.d = Matrix(op.dx);
         products.run(p);
     }

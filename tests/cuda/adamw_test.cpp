@@ -54,12 +54,15 @@ TEST_F(CudaAdamW, AgreesWithFloat64) {
 TEST_F(CudaAdamW, UpdatesASetTogether) {
     const std::vector<int64_t> sizes = {1, 5, 64, 4096, 4097, 12289, 3, 70000};
     std::vector<One> all;
+    std::vector<Tensor> rounded;
     AdamWSet device, host;
     for (const int64_t size : sizes) {
         all.push_back(one(size));
         const One& o = all.back();
         const int i = static_cast<int>(all.size());
+        rounded.push_back(i % 2 ? cuda->allocate({size}, bf16) : Tensor());
         device.items.push_back(item(o.weight.device, o.grad.device, o.m.device, o.v.device, i));
+        device.items.back().rounded = rounded.back();
         host.items.push_back(item(o.weight.host, o.grad.host, o.m.host, o.v.host, i));
     }
     for (int64_t step = 1; step <= 4; ++step) {
@@ -76,6 +79,12 @@ TEST_F(CudaAdamW, UpdatesASetTogether) {
             {.set = host, .factor = 0.7, .beta1 = 0.9, .beta2 = 0.95, .clip = clip, .step = step});
         EXPECT_NEAR(cuda->gradient_norm(device), cpu->gradient_norm(host), 1e-9 * cpu->gradient_norm(host));
         for (One& o : all) expect_same(o, "step " + std::to_string(step));
+        for (size_t i = 0; i < all.size(); ++i) {
+            if (!rounded[i]) continue;
+            const Tensor expected = cuda->allocate(rounded[i].shape(), bf16);
+            cuda->copy({.x = all[i].weight.device, .y = expected});
+            expect_equal(rounded[i], expected, "rounded weight");
+        }
     }
     // A gradient that is no number: nothing moves, and the norm says so.
     const Tensor before = test::to_host(*cpu, *cuda, all[2].weight.device);

@@ -64,8 +64,8 @@ class CudaCausalConv1d : public CudaPairs {
                                      .dbias = dbias.host,
                                      .silu = silu});
         expect_close(dx, "dx");
-        expect_close(dweight, "dweight", 5e-6);
-        if (with_bias) expect_close(dbias, "dbias", 5e-6);
+        expect_close(dweight, "dweight", 2e-6, size_of_sums(channels * taps, shape[0] * shape[1]));
+        if (with_bias) expect_close(dbias, "dbias", 2e-6, size_of_sums(channels, shape[0] * shape[1]));
         return {y.device, dx.device, dweight.device};
     }
 };
@@ -74,7 +74,7 @@ TEST_F(CudaCausalConv1d, AgreesWithFloat64) {
     for (const DType dtype : {f32, bf16})
         for (const int64_t taps : {1, 2, 3, 4, 5, 8})
             for (const int64_t length : {1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 63, 64, 65, 129, 257})
-                for (const int64_t channels : {1, 6, 16, 36})
+                for (const int64_t channels : {1, 6, 16, 36, 128})
                     check({2, length, channels}, taps, dtype, channels == 16 ? 4 : 0, length % 2 == 0,
                           channels != 6);
 }
@@ -82,7 +82,7 @@ TEST_F(CudaCausalConv1d, AgreesWithFloat64) {
 TEST_F(CudaCausalConv1d, OfManyRunsAndChannels) {
     for (const DType dtype : {f32, bf16})
         for (const int64_t gap : {0, 3, 8}) {
-            check({3, 5003, 128}, 4, dtype, gap, true, true);
+            check({3, 2003, 128}, 4, dtype, gap, true, true);
             check({2, 1001, 260}, 4, dtype, gap, true, true);
             check({2, 1001, 131}, 7, dtype, gap, false, true);
         }

@@ -140,6 +140,10 @@ TEST_F(CudaElementwise, Glu) {
         cuda->glu_backward({.x = x.device, .dy = dy.device, .dx = dx.device});
         cpu->glu_backward({.x = x.host, .dy = dy.host, .dx = dx.host});
         expect_close(dx, "backward");
+        const Pair wide = values(shape, f32);
+        cuda->glu_backward({.x = x.device, .dy = wide.device, .dx = dx.device});
+        cpu->glu_backward({.x = x.host, .dy = wide.host, .dx = dx.host});
+        expect_close(dx, "backward from float32");
     });
 }
 

@@ -40,7 +40,7 @@ class CudaLinear : public CudaPairs {
                                      .accumulate = mode == 1,
                                      .residual = mode == 2 ? residual.host.view() : View{}});
                 expect_close(y, "y, bias " + std::to_string(with_bias) + ", mode " + std::to_string(mode),
-                             tolerance(k));
+                             tolerance(k), size_of_sums(m * n, k));
             }
         // The gradient is rounded on its way into bf16 products; here it is so already.
         const Pair narrow = values({m, n}, in, gap);
@@ -58,9 +58,9 @@ class CudaLinear : public CudaPairs {
                               .dx = dx.host,
                               .dweight = dweight.host,
                               .dbias = dbias.host});
-        expect_close(dx, "dx", tolerance(n));
-        expect_close(dweight, "dweight", tolerance(m));
-        expect_close(dbias, "dbias", tolerance(m));
+        expect_close(dx, "dx", tolerance(n), size_of_sums(m * k, n));
+        expect_close(dweight, "dweight", tolerance(m), size_of_sums(n * k, m));
+        expect_close(dbias, "dbias", tolerance(m), size_of_sums(n, m));
         Pair alone = values({n, k}, f32);
         cuda->linear_backward({.x = x.device,
                                .weight = weight.device,
@@ -74,7 +74,7 @@ class CudaLinear : public CudaPairs {
                               .dx = {},
                               .dweight = alone.host,
                               .dbias = {}});
-        expect_close(alone, "dweight alone", tolerance(m));
+        expect_close(alone, "dweight alone", tolerance(m), size_of_sums(n * k, m));
         return {dx.device, dweight.device, dbias.device};
     }
 };
@@ -92,10 +92,47 @@ TEST_F(CudaLinear, AgreesWithFloat64) {
 TEST_F(CudaLinear, OfManyRows) {
     for (const auto& [in, out] : types)
         for (const int64_t gap : {0, 8}) {
-            check(70001, 36, 40, in, out, gap);  // slabs and a rest
-            check(65536, 128, 64, in, out, gap);
-            check(1000, 256, 257, in, out, gap);
+            check(20011, 36, 40, in, out, gap);  // slabs and a rest
+            check(8192, 128, 64, in, out, gap);
+            check(3000, 256, 257, in, out, gap);
         }
+}
+
+// The shapes of a network's stages, which have kernels of their own: input, delta, step and output maps of
+// Mamba, and those of S4 and MLP. Rows beside whole tiles; operands that are columns of wider tensors,
+// 16-byte aligned or not.
+TEST_F(CudaLinear, OfTheShapesOfALayer) {
+    for (const auto& [k, n] : std::vector<std::pair<int64_t, int64_t>>{{64, 256},
+                                                                       {128, 36},
+                                                                       {4, 128},
+                                                                       {128, 64},
+                                                                       {64, 128},
+                                                                       {256, 40},
+                                                                       {8, 256},
+                                                                       {16, 512},
+                                                                       {60, 100},
+                                                                       {30, 30}})
+        for (const DType out : {bf16, f32})
+            for (const int64_t m : {1024, 1151})
+                for (const int64_t gap : {0, 3, 8}) check(m, n, k, bf16, out, m == 1024 ? 0 : gap);
+}
+
+TEST_F(CudaLinear, TakesRoundedWeights) {
+    const Pair x = values({300, 64}, bf16), weight = values({36, 64}, bf16), bias = values({36}, bf16),
+               dy = values({300, 36}, bf16);
+    Pair y = room({300, 36}, bf16), dx = room({300, 64}, bf16), dweight = values({36, 64}, f32);
+    cuda->linear_forward({.x = x.device, .weight = weight.device, .bias = bias.device, .y = y.device});
+    cpu->linear_forward({.x = x.host, .weight = weight.host, .bias = bias.host, .y = y.host});
+    expect_close(y, "y");
+    cuda->linear_backward({.x = x.device,
+                           .weight = weight.device,
+                           .dy = dy.device,
+                           .dx = dx.device,
+                           .dweight = dweight.device});
+    cpu->linear_backward(
+        {.x = x.host, .weight = weight.host, .dy = dy.host, .dx = dx.host, .dweight = dweight.host});
+    expect_close(dx, "dx");
+    expect_close(dweight, "dweight");
 }
 
 TEST_F(CudaLinear, TakesThreeAxesAndNoRows) {
@@ -112,13 +149,26 @@ TEST_F(CudaLinear, TakesThreeAxesAndNoRows) {
 }
 
 TEST_F(CudaLinear, RepeatsItself) {
-    for (const auto& [in, out] : types) {
-        random = Random(5);
-        const auto a = check(50000, 64, 128, in, out, 0);
-        random = Random(5);
-        const auto b = check(50000, 64, 128, in, out, 0);
-        for (size_t i = 0; i < a.size(); ++i) expect_equal(a[i], b[i], "result " + std::to_string(i));
-    }
+    for (const auto& [in, out] : types)
+        for (const auto& [k, n] : {std::pair<int64_t, int64_t>{64, 256}, {128, 36}, {4, 128}, {256, 1024}}) {
+            const int64_t m = 20000;
+            const Pair x = values({m, k}, in), dy = values({m, n}, out), weight = weights(n, k, in);
+            std::vector<Tensor> results[2];
+            for (auto& r : results) {
+                const Tensor y = cuda->allocate({m, n}, out), dx = cuda->allocate({m, k}, in);
+                const Tensor dweight = cuda->zeros({n, k}, f32), dbias = cuda->zeros({n}, f32);
+                cuda->linear_forward({.x = x.device, .weight = weight.device, .y = y});
+                cuda->linear_backward({.x = x.device,
+                                       .weight = weight.device,
+                                       .dy = dy.device,
+                                       .dx = dx,
+                                       .dweight = dweight,
+                                       .dbias = dbias});
+                r = {y, dx, dweight, dbias};
+            }
+            for (size_t i = 0; i < results[0].size(); ++i)
+                expect_equal(results[0][i], results[1][i], "result " + std::to_string(i));
+        }
 }
 
 TEST_F(CudaLinear, RoundsAGradientOnItsWay) {
@@ -138,7 +188,7 @@ TEST_F(CudaLinear, RoundsAGradientOnItsWay) {
                           .dbias = dbias.host});
     expect_close(dx, "dx");
     expect_close(dweight, "dweight", 3e-3);  // of the rounded gradient
-    expect_close(dbias, "dbias");            // of the gradient itself
+    expect_close(dbias, "dbias", 3e-3);
 }
 
 }  // namespace
