@@ -160,9 +160,10 @@ void CudaBackend::s4d_conv_forward(const S4dConvForward& op) {
                              false, s.columns(),    nullptr,  nullptr};
         Tensor ends, starts, last;
         if (s.count > 1) {
+            const int64_t columns = (s.count - 1) * s.batch;
+            ends = allocate({columns, states}, DType::f32);
             ChunkPass<T> first = pass;
-            first.columns = (s.count - 1) * s.batch;
-            ends = allocate({first.columns, states}, DType::f32);
+            first.columns = columns;
             first.ends = pointer<float2>(ends);
             launch_chunk_ends(stream_, first, modes);
         }
