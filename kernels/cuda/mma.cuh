@@ -11,37 +11,44 @@
 
 namespace nigiri::cuda {
 
+// The block's dynamic shared memory. Everything in it is addressed from here by integer offsets, so that the compiler
+// knows the address space.
+__device__ inline unsigned char* shared_memory() {
+    extern __shared__ __align__(128) unsigned char memory[];
+    return memory;
+}
+
 __device__ inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
         "{%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-__device__ inline uint32_t shared_address(const void* p) {
-    return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+__device__ inline uint32_t shared_address(uint32_t offset) {
+    return static_cast<uint32_t>(__cvta_generic_to_shared(shared_memory())) + offset;
 }
 
-// Four 8 x 8 matrices of 16-byte rows; lane l gives the address of row l % 8 of matrix l / 8. Lane 4 g + t
+// Four 8 x 8 matrices of 16-byte rows; lane l gives the offset of row l % 8 of matrix l / 8. Lane 4 g + t
 // receives columns 2t, 2t + 1 of row g of each; of `load_transposed`, rows 2t, 2t + 1 of column g.
-__device__ inline void load_matrices(uint32_t (&r)[4], const void* row) {
+__device__ inline void load_matrices(uint32_t (&r)[4], uint32_t row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(shared_address(row))
                  : "memory");
 }
 
-__device__ inline void load_transposed(uint32_t (&r)[4], const void* row) {
+__device__ inline void load_transposed(uint32_t (&r)[4], uint32_t row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(shared_address(row))
                  : "memory");
 }
 
-// 16 bytes, both addresses aligned to them; zeros where there is nothing to copy (`from` must still be a
+// 16 bytes, both addresses multiples of them; zeros where there is nothing to copy (`from` must still be a
 // valid address).
-__device__ inline void copy_async(void* to, const void* from, bool there) {
+__device__ inline void copy_async(uint32_t to, const void* from, bool there) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
                  "r"(there ? 16 : 0)
                  : "memory");

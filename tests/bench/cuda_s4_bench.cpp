@@ -2,6 +2,7 @@
 // card, so the copy bandwidth of the same run stands on top).
 //   cuda_s4_bench                         everything
 //   cuda_s4_bench once B D L N bf16|f32   one forward and backward pass of the chunked form, for a profiler
+//   cuda_s4_bench time B D L N bf16|f32   the time of these passes
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -280,8 +281,14 @@ int run(int argc, char** argv) {
     if (argc == 7) {
         Problem p(bench, std::atol(argv[2]), std::atol(argv[3]), std::atol(argv[4]), std::atol(argv[5]),
                   std::strcmp(argv[6], "f32") == 0 ? DType::f32 : DType::bf16, false);
-        p.chunk_forward(), p.chunk_backward();
-        bench.backend->synchronize();
+        if (std::strcmp(argv[1], "once") == 0) {
+            p.chunk_forward(), p.chunk_backward();
+            bench.backend->synchronize();
+            return 0;
+        }
+        const double f = bench.time([&] { p.chunk_forward(); }), b = bench.time([&] { p.chunk_backward(); });
+        std::printf("%s %s %s %s %s: forward %.4f, backward %.4f ms\n", argv[2], argv[3], argv[4], argv[5],
+                    argv[6], f, b);
         return 0;
     }
     const size_t bytes = size_t{1} << 30;
