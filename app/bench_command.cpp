@@ -44,6 +44,7 @@ class BenchCommand final : public Command {
         c.add_option("--batch", batch_, "train, ops: sequences a step, 0 for the preset's")->check(CLI::Range(0, 65536));
         c.add_option("--length", length_, "train, ops: samples a sequence, 0 for the preset's")->check(CLI::Range(0, 1 << 24));
         c.add_option("--precision", precision_, "train, ops: f32 or bf16; auto is bf16 on CUDA")->check(CLI::IsMember({"auto", "f32", "bf16"}));
+        c.add_flag("--recompute", recompute_, "train: keep only what enters a layer");
         options_.declare(c, /*training=*/false);
     }
 
@@ -70,6 +71,7 @@ class BenchCommand final : public Command {
         if (batch_ > 0) config.training.batch = batch_;
         if (length_ > 0) config.training.length = length_;
         config.training.precision = precision_by_name(precision_);
+        config.training.recompute = recompute_;
         validate(config);
         return config;
     }
@@ -78,6 +80,7 @@ class BenchCommand final : public Command {
         backend->reset_peak();
         Network network(backend, config.model, DType::f32, common.seed, config.training.length);
         network.set_activations(activation_type(config.training.precision, *backend));
+        network.set_recompute(config.training.recompute);
         Optimizer optimizer(network.parameters(), config.training);
         const Batch batch = random_batch(config, common.seed);
         training_step(network, optimizer, batch);  // warms pools, plans and caches up
@@ -148,6 +151,7 @@ class BenchCommand final : public Command {
     int repeat_ = 3;
     int64_t batch_ = 0, length_ = 0;
     std::string precision_ = "auto";
+    bool recompute_ = false;
     ConfigOptions options_;
 };
 

@@ -118,6 +118,7 @@ void ConfigOptions::declare(CLI::App& command, bool training) {
     add("--weight-decay", {"training.weight_decay"}, "on matrices", group);
     add("--clip", {"training.clip"}, "largest gradient norm, 0 for none", group);
     add("--precision", {"training.precision"}, "f32, or bf16 inside of layers; auto is bf16 on CUDA, f32 on the CPU", group);
+    add("--recompute", {"training.recompute"}, "true: a fraction of the memory for a third more time", group);
     add("--schedule", {"training.schedule"}, "cosine, plateau or constant", group);
     add("--warmup", {"training.warmup"}, "share of the run", group);
     add("--log-every", {"training.log_every"}, "steps between log lines", group);

@@ -89,6 +89,7 @@ struct TrainingConfig {
     double weight_decay = 0.1;
     double clip = 1.0;           // gradient norm; 0: none
     Precision precision = Precision::automatic;
+    bool recompute = false;      // keep only what enters a layer; compute the rest again in the backward pass
     Schedule schedule = Schedule::cosine;
     double warmup = 0.1;         // share of the steps (cosine) or of `steps` where known
     double final_rate = 0.02;    // cosine: where it ends, as a share of the peak

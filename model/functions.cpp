@@ -177,6 +177,18 @@ Var gate(Tape& tape, const Var& x, const Var& z) {
     });
 }
 
+Var recomputed(Tape& tape, const Var& x, std::function<Var(Tape&, const Var&)> f) {
+    if (!tape.recording()) return f(tape, x);
+    Tape silent(tape.backend(), false);
+    const Tensor y = f(silent, Var{x.value}).value;
+    return tape.record(y, [&tape, x, f = std::move(f)](const Tensor& dy) {
+        Tape again(tape.backend(), true);
+        const Var input = again.record(x.value, [&tape, &x](const Tensor& dx) { tape.pass(x, dx); });
+        const Var result = f(again, input);
+        again.backward(result, dy);
+    });
+}
+
 Var long_conv(Tape& tape, const Var& u, const Var& kernel, Parameter& skip) {
     Backend& backend = tape.backend();
     const Tensor y = backend.allocate(u.shape(), u.value.dtype());

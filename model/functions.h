@@ -29,6 +29,8 @@ Var causal_conv1d_silu(Tape& tape, const Var& x, Parameter& weight, Parameter* b
 Var gelu(Tape& tape, const Var& x);
 Var glu(Tape& tape, const Var& x);
 Var gate(Tape& tape, const Var& x, const Var& z);
+// f(x), of which nothing but x is kept: the backward pass runs f again (Chen et al. 2016).
+Var recomputed(Tape& tape, const Var& x, std::function<Var(Tape&, const Var&)> f);
 // y * kernel along the length, plus skip * u.
 Var long_conv(Tape& tape, const Var& u, const Var& kernel, Parameter& skip);
 

@@ -95,17 +95,22 @@ Network::Pool Network::make_pool(const std::string& name, int64_t factor, int64_
     return pool;
 }
 
+Var Network::forward_block(Tape& tape, const ResidualBlock& block, const Var& x) const {
+    if (!recompute_) return block.forward(tape, x);
+    return functions::recomputed(tape, x, [&block](Tape& t, const Var& v) { return block.forward(t, v); });
+}
+
 Var Network::forward_stage(Tape& tape, size_t i, const Var& input) const {
     const Stage& stage = stages_[i];
     Var x = input;
     if (i == pools_.size()) {
-        for (const auto& block : stage.down) x = block.forward(tape, x);
+        for (const auto& block : stage.down) x = forward_block(tape, block, x);
         return functions::add(tape, input, std::move(x));
     }
     std::vector<Var> skips;
     for (const auto& block : stage.down) {
         skips.push_back(x);
-        x = block.forward(tape, x);
+        x = forward_block(tape, block, x);
     }
     skips.push_back(x);
 
@@ -121,11 +126,11 @@ Var Network::forward_stage(Tape& tape, size_t i, const Var& input) const {
 
     if (config_.form == UNetForm::sashimi) {
         const Var before = x;
-        for (const auto& block : stage.up) x = block.forward(tape, x);
+        for (const auto& block : stage.up) x = forward_block(tape, block, x);
         return functions::add(tape, before, std::move(x));
     }
     for (const auto& block : stage.up) {
-        x = functions::add(tape, skips.back(), block.forward(tape, x));
+        x = functions::add(tape, skips.back(), forward_block(tape, block, x));
         skips.pop_back();
     }
     return x;

@@ -43,6 +43,8 @@ class Network {
     // Layers compute in this type, dtype() unless set; bf16 where the backend has it. Values already derived stay as they are.
     DType activations() const { return store_.activations(); }
     void set_activations(DType dtype);
+    // Whether forward() keeps only what enters a layer, and the backward pass computes the rest again.
+    void set_recompute(bool recompute) { recompute_ = recompute; }
 
     // The longest sequence forward() takes: the training length where an original S4 is tied to it, else no limit.
     int64_t longest_forward() const;
@@ -69,6 +71,7 @@ class Network {
 
     Pool make_pool(const std::string& name, int64_t factor, int64_t width, Random& random);
     Var forward_stage(Tape& tape, size_t i, const Var& x) const;
+    Var forward_block(Tape& tape, const ResidualBlock& block, const Var& x) const;
     Tensor advance_stage(size_t i, Tensor x, NetworkState& state) const;
     Tensor advance_piece(const Tensor& tokens, NetworkState& state) const;
     // The inner stage's contribution to stage i after the pools, before the skip; samples of one coarse step or whole steps.
@@ -77,6 +80,7 @@ class Network {
 
     ModelConfig config_;
     int64_t training_length_;
+    bool recompute_ = false;
     ParameterStore store_;
     Parameter* embedding_ = nullptr;
     std::vector<Stage> stages_;  // the last is the centre; its blocks stand in `down`

@@ -119,6 +119,7 @@ Trainer::Trainer(std::shared_ptr<Backend> backend, const Config& config, const f
     lock_ = std::make_unique<RunLock>(run_);
     network_ = std::make_unique<Network>(backend_, config_.model, DType::f32, config_.training.seed, config_.training.length);
     network_->set_activations(activation_type(config_.training.precision, *backend_));
+    network_->set_recompute(config_.training.recompute);
     optimizer_ = std::make_unique<Optimizer>(network_->parameters(), config_.training);
     if (fs::exists(last_checkpoint())) {
         const Checkpoint checkpoint = Checkpoint::read(last_checkpoint());
@@ -310,6 +311,7 @@ StepResult training_step(Network& network, Optimizer& optimizer, const Batch& ba
 size_t estimate_training_bytes(const std::shared_ptr<Backend>& backend, const Config& config) {
     Network network(backend, config.model, DType::f32, 0, config.training.length);
     network.set_activations(activation_type(config.training.precision, *backend));
+    network.set_recompute(config.training.recompute);
     Optimizer optimizer(network.parameters(), config.training);
     const int64_t unit = config.model.pool_product();
     const auto peak = [&](int64_t length) {
