@@ -45,21 +45,19 @@ struct Sums {
     }
 };
 
-// A warp's dB and dC of a tile: [dB, dC][step][number], padded against bank conflicts, twice so that one is
-// filled while the other is added up.
+// A warp's dB and dC of a tile: [dB, dC][step][number], padded against bank conflicts.
 constexpr int share_pitch = tile_numbers + 1, share_floats = 2 * slice_steps * share_pitch;
+// The states at the slice's start, for a tile; two, so that one can be fetched while the other is used.
+constexpr int start_floats = tile_numbers * lane_channels;
+constexpr int backward_columns = 4;  // u, z, dy and delta of a warp
 
-size_t backward_bytes(const Operands& p) {
-    const bool shares = p.selective_b || p.selective_c;
-    return Mail::bytes(p.numbers) +
-           sizeof(float) * (2 * tile_floats + 2 * channel_tile_floats +
-                            lane_channels * Sums(p.numbers, p.selective_b, p.selective_c).count +
-                            (shares ? 2 * share_floats : 0));
+template <class T>
+size_t warp_bytes(const Operands& p) {
+    const int shares = p.selective_b || p.selective_c ? share_floats : 0;
+    const int sums = lane_channels * Sums(p.numbers, p.selective_b, p.selective_c).count;
+    return Mail::bytes(p.numbers) + backward_columns * Columns<T>::bytes +
+           sizeof(float) * (2 * start_floats + sums + shares);
 }
-
-// What a kernel is made for: any mixture of selective and constant matrices; both selective, with gradients
-// in float32 or in bf16; both constant.
-enum class Mix : uint8_t { any, exact, narrow, constant };
 
 // The sum over a slice's segments: lanes of one channel.
 __device__ inline float sum_segments(float x) {
@@ -75,30 +73,44 @@ __device__ inline int first_sum(int lane) {
 
 // Takes numbers of the lane's steps and adds them up, over channels for the gradient of a selective matrix,
 // over steps for that of a constant one. In the layout of mma.m16n8k8 the 4 lanes of a quad hold 4 columns of
-// a row of A, so a B of ones adds them up; products of 4 vectors of steps with ones in different columns
-// leave the 16 sums of a quad in its 4 lanes. tf32 leaves out bits: 5e-4 of a term at most, a fourth of what
-// a bf16 result loses; for float32 they are added up too.
-template <Mix kMix>
+// a row of A, so a B of equal numbers adds them up; products of 4 vectors of steps, with these numbers in
+// different columns, leave the 16 sums of a quad in its 4 lanes. tf32 leaves out bits: 5e-4 of a term on
+// average, a fourth of what a bf16 result loses; for float32 they are added up too.
+//
+// A lane's part of B is one row of a column pair: it has its number for the vector q = lane / 8 only. The
+// number is a half, whose float has but one byte that is not zero, so a byte permutation finds it.
+struct Halves {
+    uint32_t even, odd;
+
+    __device__ explicit Halves(int lane) {
+        const uint32_t here = 0x3fu << (lane / 8 * 8);
+        even = lane / 4 % 2 == 0 ? here : 0;
+        odd = lane / 4 % 2 == 1 ? here : 0;
+    }
+    __device__ static float of(uint32_t word, int q) {
+        return __uint_as_float(__byte_perm(word, 0, 0x0444 | q << 12));
+    }
+};
+
+template <Mix kMix, bool kExact>
 class StepSums {
   public:
     // Steps 4 q to 4 q + 3.
-    __device__ void put(bool selective, int lane, int q, const float (&v)[4]) {
+    __device__ void put(bool selective, const Halves& halves, int q, const float (&v)[4]) {
         if (kMix == Mix::constant || (kMix == Mix::any && !selective)) {
             sum_[0] += (v[0] + v[1]) + (v[2] + v[3]);
             return;
         }
-        const bool here = lane / 8 == q;
-        const float even = here && lane / 4 % 2 == 0 ? 1.0f : 0.0f,
-                    odd = here && lane / 4 % 2 == 1 ? 1.0f : 0.0f;
+        const float even = Halves::of(halves.even, q), odd = Halves::of(halves.odd, q);
         mma_tf32(sum_, v, even, odd);
-        if constexpr (kMix != Mix::narrow) {
+        if constexpr (kExact) {
             float rest[4];
 #pragma unroll
             for (int i = 0; i < 4; ++i) rest[i] = v[i] - __uint_as_float(__float_as_uint(v[i]) & 0xffffe000u);
             mma_tf32(sum_, rest, even, odd);
         }
     }
-    // `share` is where the lane's first sum goes, `sum` where that of the lane's channel is.
+    // `share` is where half the lane's first sum goes, `sum` where that of the lane's channel is.
     __device__ void finish(bool selective, int lane, float* share, float* sum) {
         if (kMix == Mix::constant || (kMix == Mix::any && !selective)) {
             const float s = sum_segments(sum_[0]);
@@ -117,16 +129,16 @@ class StepSums {
     float sum_[4] = {0, 0, 0, 0};
 };
 
-template <bool kComplex, Mix kMix>
+template <bool kComplex, Mix kMix, bool kExact>
 struct NumberSums {
-    StepSums<kMix> re, im;
+    StepSums<kMix, kExact> re, im;
 
-    __device__ void put(bool selective, int lane, int q, const Number<kComplex> (&x)[4]) {
+    __device__ void put(bool selective, const Halves& halves, int q, const Number<kComplex> (&x)[4]) {
         const float r[4] = {x[0].re, x[1].re, x[2].re, x[3].re};
-        re.put(selective, lane, q, r);
+        re.put(selective, halves, q, r);
         if constexpr (kComplex) {
             const float i[4] = {x[0].im, x[1].im, x[2].im, x[3].im};
-            im.put(selective, lane, q, i);
+            im.put(selective, halves, q, i);
         }
     }
     __device__ void finish(bool selective, int lane, float* share, float* sum) {
@@ -137,147 +149,170 @@ struct NumberSums {
 
 // Adds up the shares of the warps that have this slice, and stores them.
 __device__ inline void store_shares(const BackwardOperands& p, const Place& at, const float* shares,
-                                    int warp_floats, int64_t begin, int first) {
-    p.groups > 1 ? warps_barrier(1 + at.round, p.groups) : __syncwarp();
-    shares += at.round * p.groups * warp_floats;
-    for (int i = at.group * 32 + at.lane; i < 2 * slice_steps * tile_numbers; i += 32 * p.groups) {
-        const int number = i % tile_numbers, r = i / tile_numbers, step = r % slice_steps;
-        float* const to = r < slice_steps ? p.db : p.dc;
-        if (to == nullptr || begin + step >= p.length || first + number >= p.numbers) continue;
-        float sum = 0;
-        for (int g = 0; g < p.groups; ++g) sum += shares[g * warp_floats + r * share_pitch + number];
-        const int64_t row = (at.block * p.batch + at.batch) * p.length + begin + step;
-        to[row * p.numbers + first + number] = sum;
-    }
-}
-
-// From the sums over states to the gradients of u, delta and z; `dx` and `ddt` change. g is r times the
-// gradient before the gate.
-template <bool kComplex, Discretization kRule>
-__device__ void store_gradients(const BackwardOperands& p, const Place& at, int64_t row, int count,
-                                const float (&dt)[steps], const float (&g)[steps], float (&dx)[steps],
-                                float (&ddt)[steps], const float (&y)[steps], float& dbias, float& dskip) {
-    constexpr float r = kComplex ? 2 : 1;
-    const float skip = p.skip != nullptr && at.inside ? p.skip[at.channel] : 0.0f;
-    float u[steps];
-    load_steps(p.u, p.narrow, row, at.channel, count, u);
-#pragma unroll
-    for (int i = 0; i < steps; ++i) {
-        if (kRule == Discretization::euler) {
-            ddt[i] = fmaf(u[i], dx[i], ddt[i]);
-            dx[i] *= dt[i];
+                                    int64_t slice, int first) {
+    const int number = at.lane % tile_numbers, count = at.count(p, slice);
+    if (first + number >= p.numbers) return;
+    const int64_t row = at.block * p.batch * p.length + at.row(p, slice);
+    const auto store_matrix = [&](float* to, const float* from) {
+        if (to == nullptr) return;
+        to += row * p.numbers + first + number;
+        from += number;
+#pragma unroll 4
+        for (int step = at.lane / tile_numbers + 4 * at.group; step < count; step += 4 * p.groups) {
+            float sum = from[step * share_pitch];
+            for (int g = 1; g < p.groups; ++g) sum += from[g * share_floats + step * share_pitch];
+            to[int64_t{step} * p.numbers] = 2 * sum;
         }
-        if (p.softplus) ddt[i] *= softplus_slope(dt[i]);
-        dbias += ddt[i];
-        dskip = fmaf(g[i] / r, u[i], dskip);
-        dx[i] = fmaf(skip, g[i] / r, dx[i]);
-    }
-    store_steps(p.du, p.narrow, row, at.channel, count, dx);
-    if (p.ddelta.data != nullptr) store_steps(p.ddelta, p.narrow, row, at.channel, count, ddt);
-    if (p.z.data == nullptr) return;
-    float z[steps], dy[steps];
-    load_steps(p.z, p.narrow, row, at.channel, count, z);
-    load_steps(p.dy, p.narrow, row, at.channel, count, dy);
-#pragma unroll
-    for (int i = 0; i < steps; ++i) {
-        const float s = sigmoid(z[i]);
-        z[i] = dy[i] * fmaf(skip, u[i], r * y[i]) * s * fmaf(z[i], 1.0f - s, 1.0f);
-    }
-    store_steps(p.dz, p.narrow, row, at.channel, count, z);
+    };
+    store_matrix(p.db, shares);
+    store_matrix(p.dc, shares + slice_steps * share_pitch);
 }
 
-template <bool kComplex, Discretization kRule, Mix kMix>
+template <class T, bool kComplex, Discretization kRule, Mix kMix>
 __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
     backward_kernel(const __grid_constant__ BackwardOperands p) {
     using N = Number<kComplex>;
+    using M = Matrices<T, kComplex, kMix>;
+    using C = Columns<T>;
     constexpr int parts = kComplex ? 2 : 1;
-    constexpr bool is_euler = kRule == Discretization::euler;
+    constexpr bool is_euler = kRule == Discretization::euler, kExact = sizeof(T) == 4;
     extern __shared__ __align__(16) unsigned char memory[];
     const Place at(p);
-    const bool selective_b = kMix == Mix::any ? p.selective_b : kMix != Mix::constant;
-    const bool selective_c = kMix == Mix::any ? p.selective_c : kMix != Mix::constant;
+    const bool selective_b = is_selective<kMix>(p.selective_b),
+               selective_c = is_selective<kMix>(p.selective_c);
+    const bool gated = p.z.data != nullptr;
+    const int warps = p.groups * p.rounds;
     const Mail mail(p, at, reinterpret_cast<uint64_t*>(memory), [](int, int) { return 0.0f; });
+    unsigned char* const rounds = memory + Mail::bytes(p.numbers) * warps;
+    unsigned char* const tables = rounds + M::round_bytes(p) * p.rounds;
+    M matrices(p, at, rounds, tables);
+    T* const u = reinterpret_cast<T*>(tables + M::table_bytes(p) * p.groups) +
+                 backward_columns * C::elements * at.warp;
+    T *const z = u + C::elements, *const dy = z + C::elements, *const delta = dy + C::elements;
+    float* const starts = reinterpret_cast<float*>(u + backward_columns * C::elements * (warps - at.warp)) +
+                          2 * start_floats * at.warp;
     const Sums place(p.numbers, selective_b, selective_c);
-    const int used = p.groups * p.rounds, sum_floats = place.count * lane_channels;
-    float* const floats = reinterpret_cast<float*>(memory + Mail::bytes(p.numbers) * used);
-    float* const b_tile = floats + at.warp * (2 * tile_floats + 2 * channel_tile_floats);
-    float *const c_tile = b_tile + tile_floats, *const a_tile = c_tile + tile_floats;
-    float* const start_tile = a_tile + channel_tile_floats;
-    float* const sums = floats + used * (2 * tile_floats + 2 * channel_tile_floats) + at.warp * sum_floats;
-    float* const shares = floats + used * (2 * tile_floats + 2 * channel_tile_floats + sum_floats);
-    const int share_at = at.warp * 2 * share_floats + (at.segment * steps + first_sum(at.lane)) * share_pitch;
-    const Matrix b(at, selective_b, b_tile), c(at, selective_c, c_tile);
+    const int sum_floats = place.count * lane_channels;
+    float* const sums = starts + 2 * start_floats * (warps - at.warp) + sum_floats * at.warp;
+    float* const shares =
+        sums + sum_floats * (warps - at.warp) + share_floats * (at.warp - at.group);  // of the group
+    float* const share =
+        shares + share_floats * at.group + (at.segment * steps + first_sum(at.lane)) * share_pitch;
     for (int i = at.lane; i < sum_floats; i += 32) sums[i] = 0;
+
+    const auto fetch_columns = [&](int64_t slice) {
+        if (slice < 0) return;
+        C::fetch(p, at, p.u, slice, u);
+        if (gated) C::fetch(p, at, p.z, slice, z);
+        C::fetch(p, at, p.dy, slice, dy);
+        if (p.delta.data != nullptr) C::fetch(p, at, p.delta, slice, delta);
+    };
+    int buffer = 0;
+    const auto fetch_tile = [&](int64_t slice, int first) {
+        if (slice < 0) return;
+        matrices.fetch(p, at, slice, first);
+        const int64_t from = (slice * p.batch + at.batch) * p.channels + at.warp_channel();
+        for (int i = at.lane; i < start_floats; i += 32) {
+            const int number = i % tile_numbers, channel = i / tile_numbers;
+            const bool exists = first + number < p.numbers && at.warp_channel() + channel < p.channels;
+            float* const to = starts + (buffer * start_floats + number * lane_channels + channel);
+            copy_ahead<4>(
+                shared_address(to),
+                exists ? p.checkpoints.at<kComplex>(from + channel, first + number) : p.checkpoints.data,
+                exists);
+        }
+        buffer ^= 1;
+    };
+    // The tile that the group worked on last, whose shares lie about.
+    int64_t last_slice = -1;
+    int last_first = 0;
+    const auto open_tile = [&](int64_t slice, int first) {
+        wait_for_copies();
+        if (!matrices.any_selective()) return __syncwarp();
+        at.group_barrier(p);
+        if (last_slice >= 0) store_shares(p, at, shares, last_slice, last_first);
+        matrices.turn(p, at);
+        at.group_barrier(p);
+        last_slice = slice, last_first = first;
+    };
+    const Halves halves(at.lane);
+    const float skip = p.skip != nullptr && at.inside ? p.skip[at.channel] : 0.0f;
+    constexpr float r = kComplex ? 2 : 1;
+    float dbias = 0, dskip = 0;
+    fetch_columns(p.slices - 1 - at.position);
+    fetch_tile(p.slices - 1 - at.position, 0);
     cluster_barrier();
 
-    float dbias = 0, dskip = 0;
-    int buffer = 0;
     for (int64_t turn = at.position; turn < p.slices; turn += at.ring) {
-        const int64_t slice = p.slices - 1 - turn, begin = slice * slice_steps,
-                      first = begin + at.segment * steps;
-        const int64_t row = at.batch * p.length + first;
-        const int count = at.count(p, first);
+        const int64_t slice = p.slices - 1 - turn;
         const auto mail_turn = static_cast<uint32_t>(turn + 1);
         float dt[steps], x[steps], g[steps], dx[steps], ddt[steps], y[steps], total = 0;
-        load_steps(p.dy, p.narrow, row, at.channel, count, g);
-        if (p.z.data != nullptr) {
-            load_steps(p.z, p.narrow, row, at.channel, count, y);
+        for (int k0 = 0; k0 < p.numbers; k0 += tile_numbers) {
+            open_tile(slice, k0);
+            if (k0 == 0) {
+                C::read(at, u, x);
+                C::read(at, z, y);
+                C::read(at, dy, g);
+                C::read(at, delta, dt);
+                make_dt(p, at, slice, dt);
+                if (gated) {
 #pragma unroll
-            for (int i = 0; i < steps; ++i) g[i] *= y[i] * sigmoid(y[i]);
-        }
-        load_steps(p.u, p.narrow, row, at.channel, count, x);
-        load_dt(p, row, at.channel, count, dt);
+                    for (int i = 0; i < steps; ++i) g[i] *= y[i] * sigmoid(y[i]);
+                }
+                if (!at.inside) {  // what lies there must not get into sums over channels
 #pragma unroll
-        for (int i = 0; i < steps; ++i) {
-            if (is_euler) x[i] *= dt[i];
-            if (kComplex) g[i] *= 2.0f;
-            total += dt[i];
-            dx[i] = ddt[i] = y[i] = 0;
-        }
-        for (int k0 = 0; k0 < p.numbers; k0 += tile_numbers, buffer ^= 1) {
-            __syncwarp();
-            stage<kComplex>(p, at, begin, k0, b_tile, c_tile, a_tile);
-            stage_channels<kComplex, 1, lane_channels>(
-                p, at, p.checkpoints, (slice * p.batch + at.batch) * p.channels, k0, start_tile);
-            __syncwarp();
-            float* const db_share = shares + share_at + buffer * share_floats;
-            float* const dc_share = db_share + slice_steps * share_pitch;
+                    for (int i = 0; i < steps; ++i) x[i] = g[i] = 0;
+                }
+#pragma unroll
+                for (int i = 0; i < steps; ++i) {
+                    if (is_euler) x[i] *= dt[i];
+                    if (kComplex) g[i] *= r;
+                    total += dt[i];
+                    dx[i] = ddt[i] = y[i] = 0;
+                }
+            }
+            const float* const start_tile = starts + (buffer ^ 1) * start_floats;
+            if (k0 + tile_numbers < p.numbers)
+                fetch_tile(slice, k0 + tile_numbers);
+            else
+                fetch_tile(slice - at.ring, 0);
             float* const channel_sums = sums + k0 * lane_channels + at.channel_lane;
             const int tile_end = min(tile_numbers, p.numbers - k0);
 #pragma unroll 1
             for (int k = 0; k < tile_end; k += parts) {
-                const Rule<kComplex, kRule> rule(load_channel_number<kComplex>(a_tile, k, at.channel_lane));
+                const Rule<kComplex, kRule> rule(matrices.a(k0, k));
                 N abar[steps], h[steps];
-                discretize(rule, b, k, dt, x, abar, h);
+                discretize(rule, matrices, k0, k, dt, x, abar, h);
                 N end = h[0];
 #pragma unroll
                 for (int i = 1; i < steps; ++i) end = mul_add(abar[i], end, h[i]);
                 const N decay = decay_of(rule, total, abar);
                 Segment<kComplex> forwards{end, decay};
                 forwards.template accumulate<false>();
-                const N slice_start = load_channel_number<kComplex>(start_tile, k, at.channel_lane);
+                const N slice_start = load_number<kComplex>(start_tile, k, at.channel_lane);
                 const N start = segment_start<false>(forwards.apply(slice_start), slice_start, at.segment);
                 h[0] = mul_add(abar[0], start, h[0]);
 #pragma unroll
                 for (int i = 1; i < steps; ++i) h[i] = mul_add(abar[i], h[i - 1], h[i]);
 
-                NumberSums<kComplex, kMix> dc;
+                NumberSums<kComplex, kMix, kExact> dc;
                 N e = N::of(0.0f);
 #pragma unroll
                 for (int q = steps / 4 - 1; q >= 0; --q) {
-                    N cq[4], v[4];
-                    c.load(k, q, cq);
+                    N c[4], v[4];
+                    matrices.c(k0, k, q, c);
 #pragma unroll
                     for (int j = 3; j >= 0; --j) {
                         const int i = 4 * q + j;
-                        y[i] = real_mul_add(cq[j], h[i], y[i]);
+                        y[i] = real_mul_add(c[j], h[i], y[i]);
                         v[j] = scale(conj(h[i]), g[i]);
-                        const N own = scale(conj(cq[j]), g[i]);
+                        const N own = scale(conj(c[j]), g[i]);
                         e = i == steps - 1 ? own : mul_add(conj(abar[i + 1]), e, own);
                     }
-                    dc.put(selective_c, at.lane, q, v);
+                    dc.put(selective_c, halves, q, v);
                 }
-                dc.finish(selective_c, at.lane, dc_share + k, channel_sums + (place.c + k) * lane_channels);
+                dc.finish(selective_c, at.lane, share + (slice_steps * share_pitch + k),
+                          channel_sums + (place.c + k) * lane_channels);
 
                 Segment<kComplex> backwards{mul(conj(abar[0]), e), conj(decay)};
                 backwards.template accumulate<true>();
@@ -287,41 +322,41 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
                 if (at.segment == 0) mail.send<kComplex>(before, k0 + k, mail_turn + 1);
                 N after = segment_start<true>(before, slice_after, at.segment);
 
-                NumberSums<kComplex, kMix> db;
+                NumberSums<kComplex, kMix, kExact> db;
                 N da = N::of(0.0f);
 #pragma unroll
                 for (int q = steps / 4 - 1; q >= 0; --q) {
-                    N bq[4], cq[4], v[4];
-                    b.load(k, q, bq);
-                    c.load(k, q, cq);
+                    N b[4], c[4], v[4];
+                    matrices.b(k0, k, q, b);
+                    matrices.c(k0, k, q, c);
 #pragma unroll
                     for (int j = 3; j >= 0; --j) {
                         const int i = 4 * q + j;
-                        e = add(scale(conj(cq[j]), g[i]), after);
+                        e = add(scale(conj(c[j]), g[i]), after);
                         after = mul(conj(abar[i]), e);
                         const N previous = conj(i > 0 ? h[i - 1] : start);
                         if constexpr (is_euler) {
                             const N d = mul(after, previous);  // the gradient of dt A
                             ddt[i] = real_mul_add(conj(rule.a), d, ddt[i]);
                             da = add(scale(d, dt[i]), da);
-                            dx[i] = real_mul_add(conj(bq[j]), e, dx[i]);
+                            dx[i] = real_mul_add(conj(b[j]), e, dx[i]);
                             v[j] = scale(e, x[i]);
                         } else {
                             N again, aux;
                             rule.step(dt[i], again, aux);
                             const N gamma = rule.gamma(dt[i], aux), slope = conj(rule.slope(again, aux));
-                            const N dabar = mul(e, previous), dgamma = scale(mul(conj(bq[j]), e), x[i]);
+                            const N dabar = mul(e, previous), dgamma = scale(mul(conj(b[j]), e), x[i]);
                             ddt[i] = real_mul_add(slope, mul_add(conj(rule.a), dabar, dgamma), ddt[i]);
                             da = add(da, mul_add(scale(slope, dt[i]), dabar,
                                                  mul(conj(rule.gamma_a(dt[i], again, aux)), dgamma)));
                             const N through = mul(conj(gamma), e);
-                            dx[i] = real_mul_add(conj(bq[j]), through, dx[i]);
+                            dx[i] = real_mul_add(conj(b[j]), through, dx[i]);
                             v[j] = scale(through, x[i]);
                         }
                     }
-                    db.put(selective_b, at.lane, q, v);
+                    db.put(selective_b, halves, q, v);
                 }
-                db.finish(selective_b, at.lane, db_share + k, channel_sums + (place.b + k) * lane_channels);
+                db.finish(selective_b, at.lane, share + k, channel_sums + (place.b + k) * lane_channels);
                 da.re = sum_segments(da.re);
                 if constexpr (kComplex) da.im = sum_segments(da.im);
                 if (at.segment == 0) {
@@ -329,10 +364,41 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
                     if constexpr (kComplex) channel_sums[(k + 1) * lane_channels] += da.im;
                 }
             }
-            if (selective_b || selective_c)
-                store_shares(p, at, shares + buffer * share_floats, 2 * share_floats, begin, k0);
         }
-        store_gradients<kComplex, kRule>(p, at, row, count, dt, g, dx, ddt, y, dbias, dskip);
+
+        // From the sums over states to the gradients of u, delta and z. The next slice's columns come
+        // meanwhile.
+        float v[steps];
+        C::read(at, u, x);
+        C::read(at, z, v);
+#pragma unroll
+        for (int i = 0; i < steps; ++i) {
+            const float s = gated ? sigmoid(v[i]) : 0.0f;
+            y[i] = fmaf(skip, x[i], r * y[i]) * s * fmaf(v[i], 1.0f - s, 1.0f);
+        }
+        C::read(at, dy, v);
+#pragma unroll
+        for (int i = 0; i < steps; ++i) y[i] *= v[i];
+        __syncwarp();
+        fetch_columns(slice - at.ring);
+        if (gated) store_steps<T>(p, at, p.dz, slice, y);
+#pragma unroll
+        for (int i = 0; i < steps; ++i) {
+            if (is_euler) {
+                ddt[i] = fmaf(x[i], dx[i], ddt[i]);
+                dx[i] *= dt[i];
+            }
+            if (p.softplus) ddt[i] *= softplus_slope(dt[i]);
+            dbias += ddt[i];
+            dskip = fmaf(g[i] / r, x[i], dskip);
+            dx[i] = fmaf(skip, g[i] / r, dx[i]);
+        }
+        store_steps<T>(p, at, p.du, slice, dx);
+        if (p.ddelta.data != nullptr) store_steps<T>(p, at, p.ddelta, slice, ddt);
+    }
+    if (matrices.any_selective() && last_slice >= 0) {
+        at.group_barrier(p);
+        store_shares(p, at, shares, last_slice, last_first);
     }
 
     dbias = sum_segments(dbias);
@@ -344,25 +410,25 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
     cluster_barrier();  // also: nobody leaves while others may still write to its boxes
     if (at.round > 0) return;
     for (int i = at.lane; i < sum_floats; i += 32) {
-        const int channel = at.channel - at.channel_lane + i % lane_channels;
+        const int channel = at.warp_channel() + i % lane_channels;
         if (channel >= p.channels) continue;
         float sum = 0;
-        for (int r = 0; r < p.rounds; ++r) sum += sums[r * p.groups * sum_floats + i];
-        const int64_t share = (at.batch * p.span + at.rank) * place.count + i / lane_channels;
-        p.sums[share * p.channels + channel] = sum;
+        for (int round = 0; round < p.rounds; ++round) sum += sums[round * p.groups * sum_floats + i];
+        const int64_t row = (at.batch * p.span + at.rank) * place.count + i / lane_channels;
+        p.sums[row * p.channels + channel] = sum;
     }
 }
 
 // dB or dC from the blocks' shares. Bounded by reading these.
-__global__ void __launch_bounds__(256) add_shares_kernel(const float* __restrict__ shares, int blocks,
-                                                         int64_t rows, int numbers, Rows to, bool narrow) {
+template <class T>
+__global__ void __launch_bounds__(256)
+    add_shares_kernel(const float* __restrict__ shares, int blocks, int64_t rows, int numbers, Rows to) {
     const int64_t i = static_cast<int64_t>(blockIdx.x) * 256 + threadIdx.x, size = rows * numbers;
     if (i >= size) return;
     float sum = 0;
 #pragma unroll 4
     for (int k = 0; k < blocks; ++k) sum += shares[k * size + i];
-    const int64_t at = i / numbers * to.stride + i % numbers;
-    narrow ? store(static_cast<bf16*>(to.data) + at, sum) : store(static_cast<float*>(to.data) + at, sum);
+    store(static_cast<T*>(to.data) + (i / numbers * to.stride + i % numbers), sum);
 }
 
 // The parameters' gradients: sums over the batch and the blocks of a cluster. One thread adds up one number.
@@ -410,32 +476,30 @@ void CudaBackend::selective_scan_backward(const SelectiveScanBackward& op) {
     p.dy = rows_of(op.dy), p.du = rows_of(op.du), p.ddelta = rows_of(op.ddelta), p.dz = rows_of(op.dz);
     const Sums place(p.numbers, p.selective_b, p.selective_c);
     const int64_t rows = p.batch * p.length;
-    dispatch_variant(op, [&](auto is_complex, auto rule) {
-        const Budget budget{backward_warps<is_complex.value>, backward_bytes(p),
-                            is_complex.value ? 600.0 : 250.0};
-        const Launch launch = plan(p, budget, multiprocessors_, stream_);
+    dispatch_variant(op, [&](auto element, auto is_complex, auto rule, auto mix) {
+        using T = decltype(element);
+        using M = Matrices<T, is_complex.value, mix.value>;
+        const Budget budget{backward_warps<is_complex.value>,
+                            warp_bytes<T>(p),
+                            M::round_bytes(p),
+                            M::table_bytes(p),
+                            is_complex.value ? 330.0 : 120.0,
+                            is_complex.value ? 2500.0 : 1100.0,
+                            4};
+        const Launch launch = plan(p, op.a[1], budget, multiprocessors_, stream_);
         const auto shares_of = [&](bool selective) {
             return selective ? allocate({p.blocks, rows, p.numbers}, DType::f32) : Tensor();
         };
         const Tensor db = shares_of(p.selective_b), dc = shares_of(p.selective_c);
         const Tensor sums = allocate({p.batch * p.span, place.count, p.channels}, DType::f32);
         p.db = db.as<float>(), p.dc = dc.as<float>(), p.sums = sums.as<float>();
-        const bool both = p.selective_b && p.selective_c, none = !p.selective_b && !p.selective_c;
-        auto* kernel = backward_kernel<is_complex.value, rule.value, Mix::any>;
-        if constexpr (rule.value == Discretization::euler) {  // what models use most has kernels of its own
-            if (none) kernel = backward_kernel<is_complex.value, rule.value, Mix::constant>;
-            if constexpr (!is_complex.value) {
-                if (both)
-                    kernel = p.narrow ? backward_kernel<false, rule.value, Mix::narrow>
-                                      : backward_kernel<false, rule.value, Mix::exact>;
-            }
-        }
-        start(kernel, launch, p, "the selective scan's backward pass");
+        start(backward_kernel<T, is_complex.value, rule.value, mix.value>, launch, p,
+              "the selective scan's backward pass");
 
         for (const auto& [shares, to] : {std::pair(p.db, op.db), std::pair(p.dc, op.dc)})
             if (shares != nullptr)
-                add_shares_kernel<<<blocks_of(rows * p.numbers), 256, 0, stream_>>>(
-                    shares, p.blocks, rows, p.numbers, rows_of(to), p.narrow);
+                add_shares_kernel<T><<<blocks_of(rows * p.numbers), 256, 0, stream_>>>(
+                    shares, p.blocks, rows, p.numbers, rows_of(to));
         const ParameterGradients gradients{states_of(op.da, op),
                                            p.selective_b ? States{} : states_of(op.db, op),
                                            p.selective_c ? States{} : states_of(op.dc, op),
