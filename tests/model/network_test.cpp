@@ -54,31 +54,31 @@ TEST_P(EveryNetwork, HasTheGradientsOfFiniteDifferences) {
     test::expect_gradients([&] { return loss(false); }, checks, random, 2e-5, 3);
 }
 
-// Keeping less changes no bit of a gradient: the same operations run on the same numbers, only later.
+// Keeping less changes no gradient but for rounding: what several layers add to one gradient is added in another order.
 TEST_P(EveryNetwork, HasTheSameGradientsWhereLayersAreRecomputed) {
     const ModelConfig& config = GetParam().config;
     const auto backend = make_backend("cpu");
     Random random(test::seed());
     const int64_t batch = 2, length = 12 * config.pool_product();
     const Tensor tokens = random_tokens(*backend, batch, length, config.vocabulary, random);
-    const Tensor dlogits = test::random_tensor(*backend, {batch, length, config.vocabulary}, DType::f32, random);
+    const Tensor dlogits = test::random_tensor(*backend, {batch, length, config.vocabulary}, DType::f64, random);
     std::vector<std::unique_ptr<Network>> networks;
     size_t peak[2];
     for (const bool recompute : {false, true}) {
-        auto network = std::make_unique<Network>(backend, config, DType::f32, test::seed(), length);
+        auto network = std::make_unique<Network>(backend, config, DType::f64, test::seed(), length);
         network->set_recompute(recompute);
         network->parameters().allocate_gradients();
         backend->reset_peak();
         const size_t before = backend->bytes_in_use();
         Tape tape(*backend, true);
         const Var logits = network->forward(tape, tokens);
-        tape.backward(logits, test::converted(*backend, dlogits, DType::f32));
+        tape.backward(logits, test::converted(*backend, dlogits, DType::f64));
         peak[recompute] = backend->peak_bytes() - before;
         networks.push_back(std::move(network));
     }
     for (size_t i = 0; i < networks[0]->parameters().all().size(); ++i) {
         const Parameter &kept = *networks[0]->parameters().all()[i], &again = *networks[1]->parameters().all()[i];
-        EXPECT_EQ(test::max_difference(again.gradient, kept.gradient), 0) << kept.name;
+        EXPECT_LT(test::relative_error(again.gradient, kept.gradient), 1e-12) << kept.name;
         EXPECT_GT(test::norm(kept.gradient), 0) << kept.name;
     }
     EXPECT_LT(peak[1], peak[0]);
