@@ -117,19 +117,21 @@ __global__ void __launch_bounds__(threads)
         }
         store_vector<C>(to.at(row), out);
     };
-    Packed<T, C> next[step] = {};
-    const auto fetch = [&](int row) {
+    // Two steps are on their way: a thread has little else to wait for.
+    Packed<T, C> next[step] = {}, later[step] = {};
+    const auto fetch = [&](Packed<T, C>(&packed)[step], int row) {
 #pragma unroll
         for (int i = 0; i < step; ++i)
-            if (row + i < rows) next[i] = load_packed<T, C>(from.at(row + i));
+            if (row + i < rows) packed[i] = load_packed<T, C>(from.at(row + i));
     };
     int row = 0;
-    fetch(row);
+    fetch(next, row);
+    fetch(later, row + step);
     for (; row + step <= rows; row += step) {
         Packed<T, C> now[step];
 #pragma unroll
-        for (int i = 0; i < step; ++i) now[i] = next[i];
-        fetch(row + step);
+        for (int i = 0; i < step; ++i) now[i] = next[i], next[i] = later[i];
+        fetch(later, row + 2 * step);
 #pragma unroll
         for (int i = 0; i < step; ++i) take(now[i], row + i);
     }

@@ -55,7 +55,8 @@ void* CudaBackend::acquire(size_t bytes) {
     const std::lock_guard lock(mutex_);
     in_use_ += bytes;
     peak_ = std::max(peak_, in_use_);
-    if (const auto it = free_.find(bytes); it != free_.end()) {
+    // The block that was given back last is the likeliest to be in the caches still.
+    if (auto it = free_.upper_bound(bytes); it != free_.begin() && (--it)->first == bytes) {
         void* data = it->second;
         free_.erase(it);
         return data;

@@ -220,8 +220,9 @@ void CudaBackend::linear_forward(const LinearForward& op) {
                 (op.x.dtype == DType::bf16 || op.y.dtype == DType::f32),
             name, "weight in float32 or x's type, y at least as wide as x");
     if (op.bias)
-        require(op.bias.size() == op.y.columns() && op.bias.contiguous() && op.bias.dtype == DType::f32, name,
-                "float32 bias (N)");
+        require(op.bias.size() == op.y.columns() && op.bias.contiguous() &&
+                    (op.bias.dtype == DType::f32 || op.bias.dtype == op.y.dtype),
+                name, "bias (N) in float32 or y's type");
     if (op.residual)
         require(op.residual.shape == op.y.shape && op.residual.dtype == op.y.dtype && !op.accumulate, name,
                 "a residual like y");

@@ -330,8 +330,7 @@ bool launch_backward(CudaBackend& backend, const LinearBackward& op, const Sizes
 bool tall_forward(const CudaBackend& backend, const LinearForward& op) {
     const Sizes s{op.x.rows(), static_cast<int>(op.x.columns()), static_cast<int>(op.y.columns())};
     // Elsewhere the library is as good or better.
-    const bool suits = s.rows >= 1024 && ((s.k <= 128 && s.n <= 48) || (s.k <= 16 && s.n <= widest) ||
-                                          (s.k <= 128 && s.n <= 64 && op.residual));
+    const bool suits = s.rows >= 1024 && ((s.k <= 128 && s.n <= 48) || (s.k <= 16 && s.n <= widest));
     if (!suits || op.accumulate || op.x.dtype != DType::bf16 || op.weight.dtype != DType::bf16 ||
         !aligned_rows(op.x))
         return false;
@@ -355,7 +354,6 @@ bool tall_backward(CudaBackend& backend, const LinearBackward& op) {
     if (fits(16, 128)) return launch_backward<1, 8, bf16>(backend, op, s);
     if (fits(16, 256)) return launch_backward<1, 16, bf16>(backend, op, s);
     if (fits(64, 128)) return launch_backward<4, 8, bf16>(backend, op, s);
-    if (fits(64, 256)) return launch_backward<4, 16, bf16>(backend, op, s);
     if (fits(128, 48)) return launch_backward<8, 3, bf16>(backend, op, s);
     if (fits(128, 64)) return launch_backward<8, 4, bf16>(backend, op, s);
     return fits(256, 48) && launch_backward<16, 3, bf16>(backend, op, s);

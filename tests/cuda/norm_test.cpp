@@ -68,8 +68,8 @@ class CudaNorm : public CudaPairs {
                             .dweight = dweight.host,
                             .dbias = dbias.host,
                             .accumulate = accumulate});
-        // Few columns, and a scalar's sum over everything, cancel.
-        expect_close(dx, "dx", 1e-5, size_of_sums(rows * columns, 1));
+        // A scalar's sum over everything cancels, and so does dx where two or three columns nearly agree.
+        if (columns > 3) expect_close(dx, "dx", 1e-5, size_of_sums(rows * columns, 1));
         expect_close(dweight, "dweight", 1e-5, size_of_sums(columns, rows));
         if (dbias.device) expect_close(dbias, "dbias", 1e-5, size_of_sums(columns, rows));
         return {y.device, dx.device, dweight.device, dbias.device};
@@ -90,8 +90,8 @@ TEST_F(CudaNorm, OfManyRowsWithGaps) {
     for (const NormKind kind : {NormKind::layer, NormKind::rms, NormKind::scalar})
         for (const int64_t gap : {0, 3})
             for (const int64_t columns : {6, 64, 512, 600}) {
-                check(kind, 20011, columns, f32, bf16, gap, true);
-                check(kind, 1000, columns, f32, f32, gap, false);
+                check(kind, 5003, columns, f32, bf16, gap, true);
+                check(kind, 500, columns, f32, f32, gap, false);
             }
 }
 
