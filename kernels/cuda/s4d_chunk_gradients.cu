@@ -1,15 +1,16 @@
 // What the gradients of an S4D layer's parameters need of u and dy. All of it follows, mode by mode, from
 //   sum = sum_l dK_l A^l    and    moment = sum_l l dK_l A^(l - 1)
-// over the lags l of all pairs dy_t, u_(t - l). Pairs within a chunk are 32 lags, summed over all chunks by the tensor
-// cores as dy's columns times u's. The others go through the state: with q_c = sum_i A^i dy_i over chunk c, h_c the
-// state before it, and ' for A d/dA,
+// over the lags l of all pairs dy_t, u_(t - l). Pairs within a chunk are 32 lags, summed over all chunks by
+// the tensor cores as dy's columns times u's. The others go through the state: with q_c = sum_i A^i dy_i over
+// chunk c, h_c the state before it, and ' for A d/dA,
 //   sum += A x,   moment += x + y,   x = sum_c q_c h_c,   y = sum_c (q'_c h_c + q_c h'_c).
-// A block sums its segments as though each began at zero, and leaves for every segment h, h' at its end and q, q' of it
-// as a whole, from which a small kernel finds what the states between the segments add (s4d_conv.cu).
+// A block sums its segments as though each began at zero, and leaves for every segment h, h' at its end and
+// q, q' of it as a whole, from which a small kernel finds what the states between the segments add
+// (s4d_conv.cu).
 //
-// A block has 8 channels of 16 columns; with bf16 activations two warps share a channel's 32 modes. A chunk of 32 samples
-// is 4 x 2N / 8 x 2 products for the four sums of powers, 6 for the lags, and 32 multiply-adds a mode and column, which
-// bound it together; the activations are read once.
+// A block has 8 channels of 16 columns; with bf16 activations two warps share a channel's 32 modes. A chunk
+// of 32 samples is 4 x 2N / 8 x 2 products for the four sums of powers, 6 for the lags, and 32 multiply-adds
+// a mode and column, which bound it together; the activations are read once.
 #include "kernels/cuda/s4d_chunks.cuh"
 
 namespace nigiri::cuda {
@@ -22,19 +23,22 @@ constexpr int stages = sizeof(T) == 2 ? 4 : 2;
 template <class T>
 constexpr int sets = sizeof(T) == 2 ? 2 : 1;
 
-constexpr int block_channels = 8, block_columns = 16, slice_modes = 32;  // more modes are work for another block
+constexpr int block_channels = 8, block_columns = 16,
+              slice_modes = 32;  // more modes are work for another block
 constexpr int carrier_threads = 32 * block_channels;
 
 template <class T, int Modes>
 struct Layout {
     static constexpr int sharers = sizeof(T) == 2 ? Modes / 16 : 1;  // warps of a channel
     static constexpr int threads = 32 * block_channels * sharers;
-    static constexpr int plain_pieces = ChunkPieces<T>::state_powers, weighted_pieces = ChunkPieces<T>::weighted_powers;
+    static constexpr int plain_pieces = ChunkPieces<T>::state_powers,
+                         weighted_pieces = ChunkPieces<T>::weighted_powers;
     using BlockSlab = Slab<T, block_channels, block_columns>;
     using BlockCarrier = Carrier<T, block_channels, block_columns, carrier_threads>;
     static constexpr int piece = chunk_piece_bytes(Modes);
     static constexpr int weighted = block_channels * plain_pieces * piece;
-    static constexpr int slabs = weighted + block_channels * weighted_pieces * piece;  // of u, of dy; sets of them
+    static constexpr int slabs =
+        weighted + block_channels * weighted_pieces * piece;  // of u, of dy; sets of them
     static constexpr int slots = slabs + 2 * sets<T> * BlockSlab::bytes;
     static constexpr int bytes = slots + 2 * stages<T> * BlockCarrier::stage_bytes;
     static_assert(2 * BlockCarrier::stage_bytes >= block_channels * 512 * 4);  // the lags' sums, at the end
@@ -48,7 +52,9 @@ __device__ inline float2 times_add(float2 a, float2 b, float2 c) {
     return {fmaf(a.x, b.x, fmaf(-a.y, b.y, c.x)), fmaf(a.x, b.y, fmaf(a.y, b.x, c.y))};
 }
 // a + s b
-__device__ inline float2 add_scaled(float2 a, float s, float2 b) { return {fmaf(s, b.x, a.x), fmaf(s, b.y, a.y)}; }
+__device__ inline float2 add_scaled(float2 a, float s, float2 b) {
+    return {fmaf(s, b.x, a.x), fmaf(s, b.y, a.y)};
+}
 __device__ inline float2 shuffled(float2 a, int from) {
     return {__shfl_sync(0xffffffffu, a.x, from), __shfl_sync(0xffffffffu, a.y, from)};
 }
@@ -63,7 +69,7 @@ struct Warp {
     float2 h[products][2], m[products][2], q[products][2], dq[products][2];
     float2 x[products], y[products];  // both columns together
     float lags[4 / L::sharers][4];    // lag 16 + 8 r + row + column - 31, r counted from the warp's first
-    float2 decay, power;              // of the warp's mode `lane`: A^32, and A^32 to the number of chunks so far
+    float2 decay, power;  // of the warp's mode `lane`: A^32, and A^32 to the number of chunks so far
     uint32_t slab_operand, u_lags, dy_lags, powers, weighted_powers;
     int share;
 
@@ -71,7 +77,8 @@ struct Warp {
         const int lane = threadIdx.x % 32;
         slab_operand = BlockSlab::operand(channel);
         u_lags = BlockSlab::row(channel, lane % 16) ^ static_cast<uint32_t>(16 * (lane / 16));
-        dy_lags = BlockSlab::row(channel, lane % 8 + lane / 16 * 8) ^ static_cast<uint32_t>(16 * (lane / 8 % 2));
+        dy_lags =
+            BlockSlab::row(channel, lane % 8 + lane / 16 * 8) ^ static_cast<uint32_t>(16 * (lane / 8 % 2));
         const uint32_t row = static_cast<uint32_t>(chunk_image_offset(Modes, 0, lane, 0)) ^
                              static_cast<uint32_t>(16 * share * products);
         powers = static_cast<uint32_t>(channel * L::plain_pieces * L::piece) + row;
@@ -128,8 +135,8 @@ struct Warp {
             add_lags<4 - 4 / L::sharers, 4 / L::sharers>(u_slab, dy_slab);
     }
 
-    __device__ static void accumulate(float (&c)[4], const uint32_t (&a)[activation][2][4], const uint32_t (&b)[4],
-                                      bool first_piece) {
+    __device__ static void accumulate(float (&c)[4], const uint32_t (&a)[activation][2][4],
+                                      const uint32_t (&b)[4], bool first_piece) {
 #pragma unroll
         for (int k = 0; k < 2; ++k) {
             multiply_add(c, a[0][k], b[2 * k], b[2 * k + 1]);
@@ -137,8 +144,8 @@ struct Warp {
         }
     }
 
-    // dy_i u_j over the columns; u's samples come in reverse order, so that the lag is i + j' - 31, and products of tiles
-    // with the same i + j' share their sums.
+    // dy_i u_j over the columns; u's samples come in reverse order, so that the lag is i + j' - 31, and
+    // products of tiles with the same i + j' share their sums.
     template <int First, int Count>
     __device__ void add_lags(uint32_t u_slab, uint32_t dy_slab) {
 #pragma unroll
@@ -148,7 +155,8 @@ struct Warp {
 #pragma unroll
                 for (int i = 0; i < 2; ++i) {
                     uint32_t a[4];
-                    if (2 * i + 1 >= First) load_transposed(a, (dy_slab + dy_lags) ^ static_cast<uint32_t>(64 * p + 32 * i));
+                    if (2 * i + 1 >= First)
+                        load_transposed(a, (dy_slab + dy_lags) ^ static_cast<uint32_t>(64 * p + 32 * i));
 #pragma unroll
                     for (int n = 0; n < 4; n += 2) {
                         const int r = 2 * i + n - 2 - First;
@@ -169,7 +177,8 @@ struct Warp {
         for (int r = 0; r < own; ++r)
 #pragma unroll
             for (int i = 0; i < 4; ++i)
-                shared_at<float>(room + 4 * ((share * own + r) * 128 + (g + i / 2 * 8) * 8 + 2 * t + i % 2)) = lags[r][i];
+                shared_at<float>(room + 4 * ((share * own + r) * 128 + (g + i / 2 * 8) * 8 + 2 * t + i % 2)) =
+                    lags[r][i];
     }
     // Of lag `lane`.
     __device__ static float sum_of_lags(uint32_t room) {
@@ -178,7 +187,8 @@ struct Warp {
         for (int r = 0; r < 4; ++r)
             for (int row = 0; row < 16; ++row) {
                 const int column = lane + 31 - 16 - 8 * r - row;
-                if (column >= 0 && column < 8) sum += shared_at<float>(room + 4 * (r * 128 + row * 8 + column));
+                if (column >= 0 && column < 8)
+                    sum += shared_at<float>(room + 4 * (r * 128 + row * 8 + column));
             }
         return sum;
     }
@@ -188,18 +198,21 @@ template <class T, int Modes>
 __global__ void __launch_bounds__(Layout<T, Modes>::threads, 1) chunk_gradients(ChunkGradients<T> p) {
     using L = Layout<T, Modes>;
     using BlockCarrier = typename L::BlockCarrier;
-    const int64_t width = p.segments.channels, first_channel = static_cast<int64_t>(blockIdx.x) * block_channels;
+    const int64_t width = p.segments.channels,
+                  first_channel = static_cast<int64_t>(blockIdx.x) * block_channels;
     const int64_t first_column = static_cast<int64_t>(blockIdx.y) * block_columns;
     const int slice = static_cast<int>(blockIdx.z), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int local = warp % block_channels;
     const int64_t channel = first_channel + local, images = slice * width + first_channel;
     load_images<Modes, L::plain_pieces, block_channels, L::threads>(p.tables.powers, images, 0);
-    load_images<Modes, L::weighted_pieces, block_channels, L::threads>(p.tables.weighted, images, L::weighted);
+    load_images<Modes, L::weighted_pieces, block_channels, L::threads>(p.tables.weighted, images,
+                                                                       L::weighted);
     // Where two warps share a channel, half of the threads carry u and half dy; else all carry both.
     const auto carrier_of = [&](bool of_dy) {
-        return BlockCarrier(p.segments, of_dy ? p.dy : p.u, nullptr, of_dy ? p.dy_stride : p.u_stride, 0, first_column,
-                            p.segments.columns(), first_channel,
-                            static_cast<uint32_t>(L::slots + (of_dy ? stages<T> * BlockCarrier::stage_bytes : 0)), !of_dy);
+        return BlockCarrier(
+            p.segments, of_dy ? p.dy : p.u, nullptr, of_dy ? p.dy_stride : p.u_stride, 0, first_column,
+            p.segments.columns(), first_channel,
+            static_cast<uint32_t>(L::slots + (of_dy ? stages<T> * BlockCarrier::stage_bytes : 0)), !of_dy);
     };
     constexpr int carried = L::sharers == 1 ? 2 : 1;
     const bool second = L::sharers > 1 && warp >= block_channels;
@@ -214,7 +227,8 @@ __global__ void __launch_bounds__(Layout<T, Modes>::threads, 1) chunk_gradients(
     sums.share = warp / block_channels;
     sums.find_places(local);
     constexpr int own_modes = Modes / L::sharers;
-    const int first_mode = slice * slice_modes + sums.share * own_modes, modes = static_cast<int>(gridDim.z) * Modes;
+    const int first_mode = slice * slice_modes + sums.share * own_modes,
+              modes = static_cast<int>(gridDim.z) * Modes;
     if (lane < own_modes) {
         const float4 pole = p.tables.poles[channel * modes + first_mode + lane];
         sums.decay = {pole.x, pole.y};
@@ -274,8 +288,8 @@ __global__ void __launch_bounds__(Layout<T, Modes>::threads, 1) chunk_gradients(
         for (int half = 0; half < 2; ++half) {
             const int64_t column = first_column + lane / 4 + 8 * half;
             if (column < p.segments.columns())
-                p.sums[(column * width + channel) * modes + mode] = {sums.h[n][half], sums.m[n][half], sums.q[n][half],
-                                                                     sums.dq[n][half]};
+                p.sums[(column * width + channel) * modes + mode] = {sums.h[n][half], sums.m[n][half],
+                                                                     sums.q[n][half], sums.dq[n][half]};
         }
     }
 }
