@@ -12,6 +12,9 @@
 // of 32 samples is 4 x 2N / 8 x 2 products for the four sums of powers, 6 for the lags, and 32 multiply-adds
 // a mode and column, which bound it together; the activations are read once.
 #include "kernels/cuda/s4d_chunks.cuh"
+#ifndef EXP_SH
+#define EXP_SH 1
+#endif
 
 namespace nigiri::cuda {
 
@@ -29,7 +32,7 @@ constexpr int carrier_threads = 32 * block_channels;
 
 template <class T, int Modes>
 struct Layout {
-    static constexpr int sharers = sizeof(T) == 2 ? Modes / 16 : 1;  // warps of a channel
+    static constexpr int sharers = EXP_SH == 2 && sizeof(T) == 2 ? Modes / 16 : 1;  // warps of a channel
     static constexpr int threads = 32 * block_channels * sharers;
     static constexpr int plain_pieces = ChunkPieces<T>::state_powers,
                          weighted_pieces = ChunkPieces<T>::weighted_powers;
@@ -40,7 +43,12 @@ struct Layout {
     static constexpr int slabs =
         weighted + block_channels * weighted_pieces * piece;  // of u, of dy; sets of them
     static constexpr int slots = slabs + 2 * sets<T> * BlockSlab::bytes;
-    static constexpr int bytes = slots + 2 * stages<T> * BlockCarrier::stage_bytes;
+    static constexpr int products = Modes / 4 / sharers;  // of a warp
+    // Where two warps share a channel their registers hold no sums: they are kept here, 16 bytes a product
+    // and thread.
+    static constexpr bool sums_apart = sharers > 1;
+    static constexpr int sums = slots + 2 * stages<T> * BlockCarrier::stage_bytes;
+    static constexpr int bytes = sums + (sums_apart ? products * threads * 16 : 0);
     static_assert(2 * BlockCarrier::stage_bytes >= block_channels * 512 * 4);  // the lags' sums, at the end
     static_assert(bytes <= 227 * 1024);
 };
@@ -63,12 +71,12 @@ template <class T, int Modes>
 struct Warp {
     using L = Layout<T, Modes>;
     using BlockSlab = typename L::BlockSlab;
-    static constexpr int activation = ChunkPieces<T>::activation, products = Modes / 4 / L::sharers;
+    static constexpr int activation = ChunkPieces<T>::activation, products = L::products;
 
     // Of modes 4 n + lane % 4 of the warp's and columns lane / 4 + 8 half.
     float2 h[products][2], m[products][2], q[products][2], dq[products][2];
-    float2 x[products], y[products];  // both columns together
-    float lags[4 / L::sharers][4];    // lag 16 + 8 r + row + column - 31, r counted from the warp's first
+    float4 xy[L::sums_apart ? 1 : products];  // x and y, both columns together
+    float lags[4 / L::sharers][4];  // lag 16 + 8 r + row + column - 31, r counted from the warp's first
     float2 decay, power;  // of the warp's mode `lane`: A^32, and A^32 to the number of chunks so far
     uint32_t slab_operand, u_lags, dy_lags, powers, weighted_powers;
     int share;
@@ -83,6 +91,13 @@ struct Warp {
                              static_cast<uint32_t>(16 * share * products);
         powers = static_cast<uint32_t>(channel * L::plain_pieces * L::piece) + row;
         weighted_powers = static_cast<uint32_t>(L::weighted + channel * L::weighted_pieces * L::piece) + row;
+    }
+
+    __device__ float4& sum(int n) {
+        if constexpr (L::sums_apart)
+            return shared_at<float4>(static_cast<uint32_t>(L::sums + 16 * (n * L::threads + threadIdx.x)));
+        else
+            return xy[n];
     }
 
     __device__ void step(uint32_t u_slab, uint32_t dy_slab, float behind) {
@@ -113,18 +128,21 @@ struct Warp {
                 accumulate(de, u, part, p == 0);
             }
             const float2 a = shuffled(decay, 4 * n + lane % 4), r = shuffled(power, 4 * n + lane % 4);
+            const float4 before = sum(n);
+            float2 x = {before.x, before.y}, y = {before.z, before.w};
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 float2 &state = h[n][half], &derived = m[n][half];
                 const float2 now = {f[2 * half], f[2 * half + 1]}, dnow = {df[2 * half], df[2 * half + 1]};
-                x[n] = times_add(now, state, x[n]);
-                y[n] = times_add(dnow, state, times_add(now, derived, y[n]));
+                x = times_add(now, state, x);
+                y = times_add(dnow, state, times_add(now, derived, y));
                 q[n][half] = times_add(r, now, q[n][half]);
                 dq[n][half] = times_add(r, add_scaled(dnow, behind, now), dq[n][half]);
                 derived = times_add(a, add_scaled(derived, static_cast<float>(chunk_samples), state),
                                     {de[2 * half], de[2 * half + 1]});
                 state = times_add(a, state, {e[2 * half], e[2 * half + 1]});
             }
+            sum(n) = {x.x, x.y, y.x, y.y};
         }
         power = times(power, decay);
         if (L::sharers == 1)
@@ -217,12 +235,6 @@ __global__ void __launch_bounds__(Layout<T, Modes>::threads, 1) chunk_gradients(
     constexpr int carried = L::sharers == 1 ? 2 : 1;
     const bool second = L::sharers > 1 && warp >= block_channels;
     const BlockCarrier carriers[2] = {carrier_of(second), carrier_of(true)};
-    const auto fetch = [&](int stage, int chunk) {
-#pragma unroll
-        for (int i = 0; i < carried; ++i) carriers[i].fetch(stage, chunk);
-        commit_copies();
-    };
-
     Warp<T, Modes> sums = {};
     sums.share = warp / block_channels;
     sums.find_places(local);
@@ -234,35 +246,42 @@ __global__ void __launch_bounds__(Layout<T, Modes>::threads, 1) chunk_gradients(
         sums.decay = {pole.x, pole.y};
     }
     sums.power = {1, 0};
-    const int steps = p.segments.steps();
-#pragma unroll
-    for (int s = 0; s < stages<T> - 1; ++s) {
-        if (s < steps)
-            fetch(s, s);
-        else
-            commit_copies();
-    }
-    __syncthreads();
-    int stage = 0;
-    uint32_t slab = L::slabs;
-    for (int s = 0; s < steps; ++s) {
-        wait_copies<stages<T> - 2>();
-        if (sets<T> == 1) __syncthreads();  // every warp is done with the slabs
+    if constexpr (L::sums_apart)
+        for (int n = 0; n < L::products; ++n) sums.sum(n) = {0, 0, 0, 0};
+    // With two sets of slabs chunk s is worked on between barriers s and s + 1 and chunk s + 1 turned in, as
+    // in the outputs' pass: by half of the warps before their own work, by half after it.
+    const int steps = p.segments.steps(), late = sets<T> == 2 ? warp / 4 % 2 : 1;
+    int stage = 0;  // of the chunk that is turned in next
+    const auto fetch = [&](int step) {
 #pragma unroll
         for (int i = 0; i < carried; ++i)
-            carriers[i].turn(stage, slab + (second || i == 1 ? L::BlockSlab::bytes : 0));
-        const int ahead = s + stages<T> - 1;
-        if (ahead < steps)
-            fetch(stage == 0 ? stages<T> - 1 : stage - 1, ahead);
-        else
-            commit_copies();
-        __syncthreads();
-        sums.step(slab, slab + L::BlockSlab::bytes, static_cast<float>(s * chunk_samples));
+            if (step < steps) carriers[i].fetch(stage, step);
+        commit_copies();
+    };
+    const auto slab_of = [](int step, bool of_dy) {
+        return static_cast<uint32_t>(L::slabs + (2 * (step % sets<T>)+(of_dy ? 1 : 0)) * L::BlockSlab::bytes);
+    };
+    const auto turn = [&](int step) {
+        wait_copies<stages<T> - 1>();
+#pragma unroll
+        for (int i = 0; i < carried; ++i) carriers[i].turn(stage, slab_of(step, second || i == 1));
+        fetch(step + stages<T>);
         stage = stage == stages<T> - 1 ? 0 : stage + 1;
-        if (sets<T> == 2) slab = slab == L::slabs ? L::slabs + 2 * L::BlockSlab::bytes : L::slabs;
+    };
+    for (; stage < stages<T>; ++stage) fetch(stage);
+    stage = 0;
+    turn(0);
+    if (!late) __syncthreads();
+    for (int s = 0; s < steps; ++s) {
+        const int next = s + 1 - late;
+        if (sets<T> == 1) __syncthreads();  // every warp is done with the slabs
+        if (next > 0 && next < steps) turn(next);
+        if (late) __syncthreads();
+        sums.step(slab_of(s, false), slab_of(s, true), static_cast<float>(s * chunk_samples));
+        if (!late) __syncthreads();
     }
 
-    __syncthreads();  // the slots are free
+    if (late) __syncthreads();  // the slots are free
     const auto room = static_cast<uint32_t>(L::slots + 4 * 512 * local);
     if (slice == 0) sums.leave_lags(room);
     __syncthreads();
@@ -271,18 +290,17 @@ __global__ void __launch_bounds__(Layout<T, Modes>::threads, 1) chunk_gradients(
 #pragma unroll
     for (int n = 0; n < Warp<T, Modes>::products; ++n) {
         const int64_t mode = first_mode + 4 * n + lane % 4;
+        float4 total = sums.sum(n);
 #pragma unroll
         for (int offset = 4; offset < 32; offset *= 2) {
-            const float2 other_x = {__shfl_xor_sync(0xffffffffu, sums.x[n].x, offset),
-                                    __shfl_xor_sync(0xffffffffu, sums.x[n].y, offset)};
-            const float2 other_y = {__shfl_xor_sync(0xffffffffu, sums.y[n].x, offset),
-                                    __shfl_xor_sync(0xffffffffu, sums.y[n].y, offset)};
-            sums.x[n] = add_scaled(sums.x[n], 1, other_x);
-            sums.y[n] = add_scaled(sums.y[n], 1, other_y);
+            total.x += __shfl_xor_sync(0xffffffffu, total.x, offset);
+            total.y += __shfl_xor_sync(0xffffffffu, total.y, offset);
+            total.z += __shfl_xor_sync(0xffffffffu, total.z, offset);
+            total.w += __shfl_xor_sync(0xffffffffu, total.w, offset);
         }
         if (lane < 4) {
             const int64_t i = (blockIdx.y * width + channel) * modes + mode;
-            p.x[i] = sums.x[n], p.y[i] = sums.y[n];
+            p.x[i] = {total.x, total.y}, p.y[i] = {total.z, total.w};
         }
 #pragma unroll
         for (int half = 0; half < 2; ++half) {

@@ -237,45 +237,52 @@ __global__ void __launch_bounds__(Layout<T, Modes>::threads, 1) chunk_pass(Chunk
                            const float2 h = p.starts && c < p.columns ? p.starts[i] : float2{0, 0};
                            re = h.x, im = h.y;
                        });
-    const int steps = p.segments.steps();
-    const auto chunk_of = [&](int step) { return p.reversed ? steps - 1 - step : step; };
-#pragma unroll
-    for (int s = 0; s < stages<T> - 1; ++s) {
-        if (s < steps) carrier.fetch(s, chunk_of(s));
-        commit_copies();
-    }
-    __syncthreads();
-
     // Of the last segments, asked for with the outputs: the state after as many whole chunks as there are
     // samples for.
     const int64_t before_last = (p.segments.count - 1) * p.segments.batch;
     const auto whole_chunks =
         static_cast<int>((p.segments.length - (p.segments.count - 1) * p.segments.samples) / chunk_samples);
-    const bool save = Outputs && p.ends != nullptr;
-    int stage = 0;
-    uint32_t slab = L::slabs, other = L::slabs + L::BlockSlab::bytes;
-    for (int s = 0; s <= steps; ++s) {
-        if (save && s == whole_chunks)
-            state.visit_states(first_column, all_channels, first_channel + warp,
-                               [&](int64_t c, int64_t i, float re, float im) {
-                                   if (c >= before_last && c < p.columns)
-                                       p.ends[i - before_last * all_channels * Modes] = {re, im};
-                               });
-        if (s < steps) {
-            wait_copies<stages<T> - 2>();
-            carrier.turn(stage, slab);
-            const int ahead = s + stages<T> - 1;
-            if (ahead < steps) carrier.fetch(stage == 0 ? stages<T> - 1 : stage - 1, chunk_of(ahead));
-            commit_copies();
-        }
-        __syncthreads();  // chunk s is there for every warp, and every warp has left its results of chunk s -
-                          // 1
-        if constexpr (Outputs)
-            if (s > 0) carrier.store(other, chunk_of(s - 1));
-        if (s < steps) state.step(slab);
+    const auto save_last = [&](int done) {
+        if (!Outputs || p.ends == nullptr || done != whole_chunks) return;
+        state.visit_states(first_column, all_channels, first_channel + warp,
+                           [&](int64_t c, int64_t i, float re, float im) {
+                               if (c >= before_last && c < p.columns)
+                                   p.ends[i - before_last * all_channels * Modes] = {re, im};
+                           });
+    };
+
+    // Between barriers s and s + 1, chunk s is worked on in one slab; in the other the results of chunk s - 1
+    // are taken out and chunk s + 1 is turned in: by half of the warps before their own work and by half
+    // after it, so that the one fills the other's waits. Both halves run through the same code, the late ones
+    // a barrier behind.
+    const int steps = p.segments.steps(), late = warp / 4 % 2;
+    int stage = 0;  // of the chunk that is turned in next
+    const auto fetch = [&](int step) {
+        if (step < steps) carrier.fetch(stage, p.reversed ? steps - 1 - step : step);
+        commit_copies();
+    };
+    const auto slab_of = [](int step) {
+        return static_cast<uint32_t>(L::slabs + step % 2 * L::BlockSlab::bytes);
+    };
+    const auto turn = [&](int step) {
+        wait_copies<stages<T> - 1>();
+        carrier.turn(stage, slab_of(step));
+        fetch(step + stages<T>);
         stage = stage == stages<T> - 1 ? 0 : stage + 1;
-        const uint32_t swapped = slab;
-        slab = other, other = swapped;
+    };
+    for (; stage < stages<T>; ++stage) fetch(stage);
+    stage = 0;
+    turn(0);
+    if (!late) __syncthreads();
+    for (int s = 0; s <= steps + late; ++s) {
+        const int next = s + 1 - late;
+        if constexpr (Outputs)
+            if (next >= 2) carrier.store(slab_of(next), p.reversed ? steps + 1 - next : next - 2);
+        if (next > 0 && next < steps) turn(next);
+        if (late && s <= steps) __syncthreads();
+        save_last(s);
+        if (s < steps) state.step(slab_of(s));
+        if (!late && s < steps) __syncthreads();
     }
     if constexpr (!Outputs)
         state.visit_states(first_column, all_channels, first_channel + warp,

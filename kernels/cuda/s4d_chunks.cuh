@@ -135,7 +135,7 @@ struct Carrier {
 
     const T* from[turns];  // of chunk 0, the first of the word's two samples in memory's order
     T* to[turns];          // of chunk 0, sample 0
-    int64_t stride, out_stride;
+    int stride, out_stride;
     int length[turns];  // of the column, less the word's first sample
     uint32_t slots, own;
     bool backwards;  // words hold samples in reverse order
@@ -150,8 +150,8 @@ struct Carrier {
     __device__ Carrier(const Segments& s, const T* in, T* out, int64_t in_stride, int64_t result_stride,
                        int64_t first_column, int64_t limit, int64_t first_channel, uint32_t slots_at,
                        bool reverse_words)
-        : stride(in_stride),
-          out_stride(result_stride),
+        : stride(static_cast<int>(in_stride)),
+          out_stride(static_cast<int>(result_stride)),
           slots(slots_at + 16 * thread()),
           own(BlockSlab::row(channel(), column(0)) ^ static_cast<uint32_t>(16 * (word() / 4))),
           backwards(reverse_words) {
@@ -164,8 +164,8 @@ struct Carrier {
             const int64_t samples = rest < s.samples ? rest : s.samples;
             length[i] = c < limit ? static_cast<int>(samples) : 0;
             // Columns that are not there read nothing, from an address that is.
-            from[i] = in + first_channel + channel() + (c < limit ? row * stride : 0);
-            to[i] = out + first_channel + channel() + (c < limit ? row * out_stride : 0);
+            from[i] = in + first_channel + channel() + (c < limit ? row * in_stride : 0);
+            to[i] = out + first_channel + channel() + (c < limit ? row * result_stride : 0);
         }
     }
 
@@ -176,7 +176,7 @@ struct Carrier {
         const int sample = chunk * chunk_samples + first();
 #pragma unroll
         for (int i = 0; i < turns; ++i) {
-            const T* at = from[i] + (sample < length[i] ? sample * stride : 0);
+            const T* at = from[i] + (sample < length[i] ? static_cast<int64_t>(sample) * stride : 0);
             copy_async(slot(stage, i, 0), at, sample < length[i]);
             copy_async(slot(stage, i, 1), sample + 1 < length[i] ? at + stride : at, sample + 1 < length[i]);
         }
@@ -223,15 +223,15 @@ struct Carrier {
                     words[k] = shared_at<uint32_t>((at + k * BlockSlab::channel_bytes) ^
                                                    (sizeof(T) == 2 ? 0 : 64 * j));
                 if (sample >= length[i]) continue;
-                uint4 packed;
+                T* const out = to[i] + static_cast<int64_t>(sample) * out_stride;
                 if constexpr (sizeof(T) == 2) {
                     const uint32_t order = j ? 0x7632 : 0x5410;
-                    packed = {__byte_perm(words[0], words[1], order), __byte_perm(words[2], words[3], order),
-                              __byte_perm(words[4], words[5], order), __byte_perm(words[6], words[7], order)};
+                    store_vector(
+                        out, __byte_perm(words[0], words[1], order), __byte_perm(words[2], words[3], order),
+                        __byte_perm(words[4], words[5], order), __byte_perm(words[6], words[7], order));
                 } else {
-                    packed = {words[0], words[1], words[2], words[3]};
+                    store_vector(out, words[0], words[1], words[2], words[3]);
                 }
-                *reinterpret_cast<uint4*>(to[i] + sample * out_stride) = packed;
             }
         }
     }
