@@ -18,20 +18,25 @@ FftPlans::~FftPlans() {
 }
 
 const FftPlans::Plan& FftPlans::find(cudaStream_t stream, Transform kind, int64_t n, int64_t rows) {
+    if (kind == Transform::complex_inverse_f32)
+        kind = Transform::complex_f32;  // one plan has both directions
     const auto [it, is_new] = plans_.try_emplace({kind, n, rows});
     Plan& plan = it->second;
     if (!is_new) return plan;
     try {
-        long long length = n, reals = 2 * (n / 2 + 1), halves = n / 2 + 1;  // NOLINT: cuFFT's own type
-        const bool forward = kind == Transform::real_f32 || kind == Transform::real_f64;
-        const cufftType type = kind == Transform::real_f32      ? CUFFT_R2C
-                               : kind == Transform::inverse_f32 ? CUFFT_C2R
-                               : kind == Transform::real_f64    ? CUFFT_D2Z
-                                                                : CUFFT_Z2D;
+        const bool is_complex = kind == Transform::complex_f32, forward = kind == Transform::real_f64;
+        long long length = n, halves = n / 2 + 1, reals = 2 * halves;  // NOLINT: cuFFT's own type
+        long long from = is_complex ? n
+                         : forward  ? reals
+                                    : halves,
+                  to = is_complex ? n
+                       : forward  ? halves
+                                  : reals;
+        const cufftType type = is_complex ? CUFFT_C2C : forward ? CUFFT_D2Z : CUFFT_Z2D;
         check_fft(cufftCreate(&plan.handle), "making a plan");
         check_fft(cufftSetAutoAllocation(plan.handle, 0), "making a plan");
-        check_fft(cufftMakePlanMany64(plan.handle, 1, &length, &reals, 1, forward ? reals : halves, &halves,
-                                      1, forward ? halves : reals, type, rows, &plan.work_bytes),
+        check_fft(cufftMakePlanMany64(plan.handle, 1, &length, &from, 1, from, &to, 1, to, type, rows,
+                                      &plan.work_bytes),
                   "making a plan");
         check_fft(cufftSetStream(plan.handle, stream), "choosing a plan's stream");
     } catch (...) {
@@ -51,25 +56,22 @@ void FftPlans::run(Backend& backend, cudaStream_t stream, Transform kind, int64_
         work = backend.allocate({static_cast<int64_t>(plan.work_bytes + 3) / 4}, DType::f32);
         check_fft(cufftSetWorkArea(plan.handle, work.view().data), "giving a plan its work area");
     }
+    auto* const single = static_cast<cufftComplex*>(data);
+    auto* const twice = static_cast<cufftDoubleComplex*>(data);
+    auto* const reals = static_cast<double*>(data);
     const char* what = "transforming";
     switch (kind) {
-        case Transform::real_f32:
-            check_fft(cufftExecR2C(plan.handle, static_cast<float*>(data), static_cast<cufftComplex*>(data)),
-                      what);
+        case Transform::complex_f32:
+            check_fft(cufftExecC2C(plan.handle, single, single, CUFFT_FORWARD), what);
             return;
-        case Transform::inverse_f32:
-            check_fft(cufftExecC2R(plan.handle, static_cast<cufftComplex*>(data), static_cast<float*>(data)),
-                      what);
+        case Transform::complex_inverse_f32:
+            check_fft(cufftExecC2C(plan.handle, single, single, CUFFT_INVERSE), what);
             return;
         case Transform::real_f64:
-            check_fft(
-                cufftExecD2Z(plan.handle, static_cast<double*>(data), static_cast<cufftDoubleComplex*>(data)),
-                what);
+            check_fft(cufftExecD2Z(plan.handle, reals, twice), what);
             return;
-        case Transform::inverse_f64:
-            check_fft(
-                cufftExecZ2D(plan.handle, static_cast<cufftDoubleComplex*>(data), static_cast<double*>(data)),
-                what);
+        case Transform::real_inverse_f64:
+            check_fft(cufftExecZ2D(plan.handle, twice, reals), what);
             return;
     }
 }

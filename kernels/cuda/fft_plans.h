@@ -13,7 +13,7 @@
 
 namespace nigiri::cuda {
 
-enum class Transform : uint8_t { real_f32, inverse_f32, real_f64, inverse_f64 };
+enum class Transform : uint8_t { complex_f32, complex_inverse_f32, real_f64, real_inverse_f64 };
 
 class FftPlans {
   public:

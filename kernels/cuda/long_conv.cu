@@ -1,8 +1,10 @@
-// By cuFFT, in groups of channels and batch rows small enough to stay in the L2 cache between the passes: the
-// samples (B, L, D) are turned into padded rows of one channel each, transformed in place, multiplied by the
-// kernel's spectrum, transformed back and turned into samples again with the skip on top. Memory sees u and y
-// once; the transforms' eight passes over the padded rows run at the cache's speed. The kernel's gradient is
-// summed over the batch as a spectrum, in the order of the rows.
+// By cuFFT. Two real sequences make one complex one: batch rows 2q and 2q + 1 of a channel or, in a batch of
+// one, channels 2q and 2q + 1; complex transforms are up to twice as fast as real ones. The samples (B, L, D)
+// are turned into such padded rows, transformed in place, multiplied by the kernels' spectra, transformed
+// back and turned into samples again with the skip on top. Channels and batch rows come in groups: short rows
+// in groups that stay in the L2 cache from pass to pass, so that memory sees little more than u and y; long
+// ones in groups that bound the scratch memory. The kernel's gradient is summed over the batch as a spectrum,
+// in the order of the rows.
 #include <algorithm>
 
 #include "kernels/cuda/common.cuh"
@@ -14,125 +16,213 @@ namespace nigiri {
 namespace cuda {
 namespace {
 
-constexpr int64_t group_bytes = int64_t{20} << 20;  // of padded rows; the transform's own room doubles it
+constexpr int64_t cached_group = int64_t{32} << 20, long_group = int64_t{256} << 20, long_rows = 1 << 16;
 constexpr int threads = 256;
-constexpr int tile_elements = 1024;  // samples x channels that a block turns over
+constexpr int tile_elements = 2048;  // samples x channels that a block turns over, of each of two sequences
 
-// Rows of one channel and one batch row each, batch fastest; a row has room for n reals or n / 2 + 1 complex
-// numbers.
-struct PaddedRows {
-    float* data;
-    int64_t n;
+// A group: channels [d0, d0 + channels) of batch rows [b0, b0 + used). A row of data is n complex numbers:
+// pair q of channel c, or of channels 2c and 2c + 1, is row c * pairs + q. Kernels' rows are always pairs of
+// channels.
+struct Group {
+    int64_t n, length, d0, b0;
+    int channels, used;  // what there is; the plans' rows may be more
+    int pairs;           // rows of a channel
+    bool by_channels;    // a row is two channels of one batch row
 
-    __host__ __device__ int64_t pitch() const { return 2 * (n / 2 + 1); }
-    __host__ __device__ int64_t spectrum() const { return n / 2 + 1; }
-    __device__ float* row(int64_t i) const { return data + i * pitch(); }
-    __device__ float2* complex_row(int64_t i) const {
-        return reinterpret_cast<float2*>(data) + i * spectrum();
-    }
+    __host__ __device__ int rows_of_channels() const { return by_channels ? (channels + 1) / 2 : channels; }
 };
 
-// Channels [d0, d0 + channels) of batch rows [b0, b0 + rows) of (B, L, D).
-template <class T>
-struct Part {
-    T* data;
-    int64_t stride, length;
-    int64_t d0, b0;
-    int channels, rows;
+// Two sequences' samples as one block turns them: item i of a tile of Wide channels is rows first(i) and
+// second(i) of it.
+template <int Wide>
+struct Tile {
+    static constexpr int samples = tile_elements / Wide, pitch = samples + 1;
+    float values[2 * Wide][pitch];
 
-    __device__ T* at(int64_t b, int64_t l) const { return data + ((b0 + b) * length + l) * stride + d0; }
+    static __device__ int first(const Group& g, int i) { return g.by_channels ? 2 * i : i; }
+    static __device__ int second(const Group& g, int i) { return g.by_channels ? 2 * i + 1 : Wide + i; }
+    static __device__ int items(const Group& g) { return g.by_channels ? Wide / 2 : Wide; }
 };
 
-// A block turns `wide` channels by 1024 / wide samples; grid: samples, channels, batch rows.
-template <class T>
-__global__ void __launch_bounds__(threads) gather(Part<const T> u, PaddedRows to, int wide) {
-    __shared__ float tile[tile_elements + 64];
-    const int samples = tile_elements / wide, pitch = samples + 1;
-    const int64_t l0 = static_cast<int64_t>(blockIdx.x) * samples, b = blockIdx.z;
-    const int c0 = static_cast<int>(blockIdx.y) * wide;
-    for (int i = threadIdx.x; i < tile_elements; i += threads) {
-        const int c = i % wide, l = i / wide;
-        const bool inside = l0 + l < u.length && c0 + c < u.channels;
-        tile[c * pitch + l] = inside ? load(u.at(b, l0 + l) + c0 + c) : 0.0f;
+// Calls f(row of the tile, sample of the tile, row of the activation or -1, channel of it) for every element
+// of the two sequences' tile; blocks: samples, channels, pairs.
+template <int Wide, class F>
+__device__ void each_element(const Group& g, F&& f) {
+    using Block = Tile<Wide>;
+    const int64_t l0 = static_cast<int64_t>(blockIdx.x) * Block::samples;
+    const int c0 = static_cast<int>(blockIdx.y) * Wide, sequences = g.by_channels ? 1 : 2;
+    for (int i = threadIdx.x; i < sequences * tile_elements; i += threads) {
+        const int c = i % Wide, l = i / Wide % Block::samples, half = i / tile_elements;
+        const int b = static_cast<int>(blockIdx.z) * sequences + half;
+        const bool there = l0 + l < g.length && c0 + c < g.channels && b < g.used;
+        f(half * Wide + c, l, there ? (g.b0 + b) * g.length + l0 + l : -1, g.d0 + c0 + c);
     }
+}
+
+// Calls f(row, sample of the tile, item) for every complex number of the tile's rows.
+template <int Wide, class F>
+__device__ void each_number(const Group& g, F&& f) {
+    using Block = Tile<Wide>;
+    const int64_t l0 = static_cast<int64_t>(blockIdx.x) * Block::samples;
+    const int item0 = static_cast<int>(blockIdx.y) * Block::items(g);
+    for (int i = threadIdx.x; i < Block::items(g) * Block::samples; i += threads) {
+        const int l = i % Block::samples, item = i / Block::samples;
+        if (l0 + l < g.n && item0 + item < g.rows_of_channels())
+            f((static_cast<int64_t>(item0 + item) * g.pairs + blockIdx.z) * g.n + l0 + l, l, item);
+    }
+}
+
+template <class T, int Wide>
+__global__ void __launch_bounds__(threads) gather(Group g, const T* u, int64_t stride, float2* rows) {
+    __shared__ Tile<Wide> tile;
+    each_element<Wide>(g, [&](int row, int l, int64_t from, int64_t channel) {
+        tile.values[row][l] = from >= 0 ? load(u + from * stride + channel) : 0.0f;
+    });
     __syncthreads();
-    for (int i = threadIdx.x; i < tile_elements; i += threads) {
-        const int l = i % samples, c = i / samples;
-        if (l0 + l < to.n && c0 + c < u.channels) to.row((c0 + c) * u.rows + b)[l0 + l] = tile[c * pitch + l];
-    }
+    each_number<Wide>(g, [&](int64_t at, int l, int item) {
+        rows[at] = {tile.values[tile.first(g, item)][l], tile.values[tile.second(g, item)][l]};
+    });
 }
 
 // y = rows + skip v, v like y or absent.
-template <class T>
-__global__ void __launch_bounds__(threads)
-    scatter(PaddedRows from, Part<T> y, Part<const T> v, const float* skip, int wide) {
-    __shared__ float tile[tile_elements + 64];
-    const int samples = tile_elements / wide, pitch = samples + 1;
-    const int64_t l0 = static_cast<int64_t>(blockIdx.x) * samples, b = blockIdx.z;
-    const int c0 = static_cast<int>(blockIdx.y) * wide;
-    for (int i = threadIdx.x; i < tile_elements; i += threads) {
-        const int l = i % samples, c = i / samples;
-        if (l0 + l < y.length && c0 + c < y.channels)
-            tile[c * pitch + l] = from.row((c0 + c) * y.rows + b)[l0 + l];
-    }
+template <class T, int Wide>
+__global__ void __launch_bounds__(threads) scatter(Group g, const float2* rows, T* y, int64_t stride,
+                                                   const T* v, int64_t v_stride, const float* skip) {
+    __shared__ Tile<Wide> tile;
+    each_number<Wide>(g, [&](int64_t at, int l, int item) {
+        const float2 pair = rows[at];
+        tile.values[tile.first(g, item)][l] = pair.x;
+        tile.values[tile.second(g, item)][l] = pair.y;
+    });
     __syncthreads();
-    for (int i = threadIdx.x; i < tile_elements; i += threads) {
-        const int c = i % wide, l = i / wide;
-        if (l0 + l >= y.length || c0 + c >= y.channels) continue;
-        float x = tile[c * pitch + l];
-        if (skip) x = fmaf(skip[y.d0 + c0 + c], load(v.at(b, l0 + l) + c0 + c), x);
-        store(y.at(b, l0 + l) + c0 + c, x);
-    }
+    each_element<Wide>(g, [&](int row, int l, int64_t to, int64_t channel) {
+        if (to < 0) return;
+        float x = tile.values[row][l];
+        if (skip) x = fmaf(skip[channel], load(v + to * v_stride + channel), x);
+        store(y + to * stride + channel, x);
+    });
 }
 
-// The kernels of channels d0 + blockIdx.y, padded with zeros; taps the sequence cannot reach are left out.
-__global__ void pad_kernel(const float* kernel, int64_t stride, int64_t d0, int64_t taps, PaddedRows to) {
-    const int64_t l = blockIdx.x * static_cast<int64_t>(threads) + threadIdx.x, c = blockIdx.y;
-    if (l < to.n) to.row(c)[l] = l < taps ? kernel[(d0 + c) * stride + l] : 0.0f;
+// The kernels of channels 2 blockIdx.y and the next of the group, padded with zeros; taps that the sequence
+// cannot reach are left out.
+__global__ void pad_kernels(Group g, const float* kernel, int64_t stride, int64_t taps, float2* rows) {
+    const int64_t l = blockIdx.x * static_cast<int64_t>(threads) + threadIdx.x;
+    const int c = 2 * static_cast<int>(blockIdx.y);
+    if (l >= g.n) return;
+    const auto tap = [&](int channel) {
+        return l < taps && channel < g.channels ? kernel[(g.d0 + channel) * stride + l] : 0.0f;
+    };
+    rows[blockIdx.y * g.n + l] = {tap(c), tap(c + 1)};
 }
 
 __device__ float2 product(float2 a, float2 b) {
     return {fmaf(a.x, b.x, -a.y * b.y), fmaf(a.x, b.y, a.y * b.x)};
 }
-__device__ float2 conjugate(float2 a) {
-    return {a.x, -a.y};
+__device__ float2 conjugate_product(float2 a, float2 b) {  // a* b
+    return {fmaf(a.x, b.x, a.y * b.y), fmaf(a.x, b.y, -a.y * b.x)};
+}
+__device__ float2 sum(float2 a, float2 b) {
+    return {a.x + b.x, a.y + b.y};
 }
 
-// x *= k / n, channel blockIdx.y, batch row blockIdx.z.
-__global__ void multiply(PaddedRows x, PaddedRows k, int rows) {
-    const int64_t i = blockIdx.x * static_cast<int64_t>(threads) + threadIdx.x, c = blockIdx.y;
-    if (i >= x.spectrum()) return;
-    const float scale = 1.0f / static_cast<float>(x.n);
-    const float2 kernel = k.complex_row(c)[i];
-    float2* at = x.complex_row(c * rows + blockIdx.z) + i;
-    *at = product({scale * kernel.x, scale * kernel.y}, *at);
+// The spectra of two real sequences at k, from that of first + i second at k and n - k, and back.
+struct Pair {
+    float2 first, second;
+};
+__device__ Pair unpacked(float2 z, float2 mirror) {
+    return {{0.5f * (z.x + mirror.x), 0.5f * (z.y - mirror.y)},
+            {0.5f * (z.y + mirror.y), 0.5f * (mirror.x - z.x)}};
+}
+__device__ float2 packed(const Pair& p) {
+    return {p.first.x - p.second.y, p.first.y + p.second.x};
+}
+__device__ float2 packed_mirror(const Pair& p) {
+    return {p.first.x + p.second.y, p.second.x - p.first.y};
 }
 
-// dk += conj(u) dy, or = where `first`; dy *= conj(k). All over n.
-__global__ void multiply_back(PaddedRows u, PaddedRows dy, PaddedRows k, PaddedRows dk, int rows, int used,
-                              bool first) {
-    const int64_t i = blockIdx.x * static_cast<int64_t>(threads) + threadIdx.x, c = blockIdx.y;
-    if (i >= u.spectrum()) return;
-    const float scale = 1.0f / static_cast<float>(u.n);
-    const float2 kernel = k.complex_row(c)[i], conjugated = {scale * kernel.x, -scale * kernel.y};
-    float2 sum = first ? float2{0, 0} : dk.complex_row(c)[i];
-    for (int b = 0; b < used; ++b) {
-        float2* at = dy.complex_row(c * rows + b) + i;
-        const float2 g = *at, term = product(conjugate(u.complex_row(c * rows + b)[i]), g);
-        sum = {fmaf(scale, term.x, sum.x), fmaf(scale, term.y, sum.y)};
-        *at = product(conjugated, g);
+// A row of spectra, read and written at k and n - k together.
+struct Spectrum {
+    float2* row;
+    int64_t k, mirror;
+
+    __device__ Spectrum(float2* rows, int64_t index, int64_t n, int64_t at)
+        : row(rows + index * n), k(at), mirror(at == 0 ? 0 : n - at) {}
+    __device__ Pair get() const { return unpacked(row[k], row[mirror]); }
+    __device__ void set(const Pair& p) const {
+        row[k] = packed(p);
+        if (mirror != k) row[mirror] = packed_mirror(p);
     }
-    dk.complex_row(c)[i] = sum;
+};
+
+// The kernels' spectra of a data row's two sequences.
+__device__ Pair kernels_of(const Group& g, const Spectrum& kernels, int c) {
+    const Pair k = kernels.get();
+    if (g.by_channels) return k;
+    return c % 2 == 0 ? Pair{k.first, k.first} : Pair{k.second, k.second};
+}
+
+// x *= k / n; blocks: frequencies, channels (or pairs of them), pairs of batch rows.
+__global__ void multiply(Group g, float2* x, float2* kernels) {
+    const int64_t k = blockIdx.x * static_cast<int64_t>(threads) + threadIdx.x;
+    const int c = static_cast<int>(blockIdx.y);
+    if (k > g.n / 2) return;
+    const float scale = 1.0f / static_cast<float>(g.n);
+    const Pair kernel = kernels_of(g, Spectrum(kernels, g.by_channels ? c : c / 2, g.n, k), c);
+    const Spectrum at(x, static_cast<int64_t>(c) * g.pairs + blockIdx.z, g.n, k);
+    const Pair in = at.get(), first = {product(kernel.first, in.first), product(kernel.second, in.second)};
+    at.set(
+        {{scale * first.first.x, scale * first.first.y}, {scale * first.second.x, scale * first.second.y}});
+}
+
+// dk += u* dy, or = where `first`; dy *= k*. All over n. A thread has one frequency of two channels.
+__global__ void multiply_back(Group g, float2* u, float2* dy, float2* kernels, float2* dkernels,
+                              int used_pairs, bool first) {
+    const int64_t k = blockIdx.x * static_cast<int64_t>(threads) + threadIdx.x, p = blockIdx.y;
+    if (k > g.n / 2) return;
+    const float scale = 1.0f / static_cast<float>(g.n);
+    const Spectrum kernel(kernels, p, g.n, k), dkernel(dkernels, p, g.n, k);
+    Pair total = {{0, 0}, {0, 0}};
+    const int rows = g.by_channels ? 1 : 2;  // of data that share the kernels' row
+    for (int i = 0; i < rows; ++i) {
+        const int c = static_cast<int>(p) * rows + i;
+        if (c >= g.rows_of_channels()) break;
+        const Pair own = kernels_of(g, kernel, c);
+        for (int q = 0; q < used_pairs; ++q) {
+            const Spectrum at(dy, static_cast<int64_t>(c) * g.pairs + q, g.n, k);
+            const Pair x = Spectrum(u, static_cast<int64_t>(c) * g.pairs + q, g.n, k).get(), d = at.get();
+            const float2 a = conjugate_product(x.first, d.first), b = conjugate_product(x.second, d.second);
+            if (g.by_channels)
+                total = {sum(total.first, a), sum(total.second, b)};
+            else
+                (i == 0 ? total.first : total.second) = sum(i == 0 ? total.first : total.second, sum(a, b));
+            const Pair back = {conjugate_product(own.first, d.first),
+                               conjugate_product(own.second, d.second)};
+            at.set({{scale * back.first.x, scale * back.first.y},
+                    {scale * back.second.x, scale * back.second.y}});
+        }
+    }
+    total = {{scale * total.first.x, scale * total.first.y},
+             {scale * total.second.x, scale * total.second.y}};
+    if (!first) {
+        const Pair before = dkernel.get();
+        total = {sum(before.first, total.first), sum(before.second, total.second)};
+    }
+    dkernel.set(total);
 }
 
 // The gradient's rows back into (D, Lk); lag 0 is the skip's gradient as well.
-__global__ void unpad_kernel(PaddedRows from, float* dkernel, int64_t stride, int64_t d0, int64_t taps,
-                             int64_t reach, float* dskip) {
-    const int64_t l = blockIdx.x * static_cast<int64_t>(threads) + threadIdx.x, c = blockIdx.y;
+__global__ void unpad_kernels(Group g, const float2* rows, float* dkernel, int64_t stride, int64_t taps,
+                              int64_t reach, float* dskip) {
+    const int64_t l = blockIdx.x * static_cast<int64_t>(threads) + threadIdx.x;
     if (l >= taps) return;
-    const float x = l < reach ? from.row(c)[l] : 0.0f;
-    dkernel[(d0 + c) * stride + l] = x;
-    if (l == 0 && dskip) dskip[d0 + c] += x;
+    const float2 pair = l < reach ? rows[blockIdx.y * g.n + l] : float2{0, 0};
+    for (int i = 0; i < 2; ++i) {
+        const int c = 2 * static_cast<int>(blockIdx.y) + i;
+        if (c >= g.channels) return;
+        const float x = i == 0 ? pair.x : pair.y;
+        dkernel[(g.d0 + c) * stride + l] = x;
+        if (l == 0 && dskip) dskip[g.d0 + c] += x;
+    }
 }
 
 void check(const View& u, const View& kernel, const View& skip, const char* name) {
@@ -148,59 +238,77 @@ void check_like(const View& v, const View& like, const char* name, const char* r
     require(v.shape == like.shape && v.dtype == like.dtype, name, rule);
 }
 
-// How the work is cut. Groups of 32 channels read whole lines; very long rows get by with 8.
-struct Groups {
-    int64_t n, reach;
-    int channels, rows;
+// How the work is cut, and the launches of one group. Groups of 32 channels read whole lines; very long rows
+// get by with fewer.
+class Cut {
+  public:
+    int64_t reach;  // taps that the sequence can reach
 
-    Groups(const View& u, const View& kernel) {
-        const int64_t length = u[1];
+    Cut(const View& u, const View& kernel, cudaStream_t stream) : stream_(stream) {
+        const int64_t length = u[1], batch = u[0];
         reach = std::min(length, kernel[1]);
-        n = good_transform_length(length + reach - 1);
-        const int64_t row_bytes = 4 * PaddedRows{nullptr, n}.pitch();
+        group_.n = good_transform_length(length + reach - 1);
+        group_.length = length;
+        group_.by_channels = batch == 1;
+        const int64_t row = 8 * group_.n, room = group_.n > long_rows ? long_group : cached_group;
         int64_t wide = 32;
-        while (wide > 8 && wide * row_bytes > group_bytes) wide /= 2;
-        channels = static_cast<int>(std::min(wide, u[2]));
-        const int64_t fit = std::clamp<int64_t>(group_bytes / (channels * row_bytes), 1, u[0]);
-        rows = static_cast<int>(ceil_div(u[0], ceil_div(u[0], fit)));
+        while (wide > 8 && wide * row > (group_.by_channels ? 2 : 1) * room) wide /= 2;
+        channels = static_cast<int>(std::min(wide, (u[2] + 1) / 2 * 2));
+        const int64_t pairs = ceil_div(batch, 2),
+                      fit = std::clamp<int64_t>(room / (channels * row), 1, pairs);
+        group_.pairs = static_cast<int>(ceil_div(pairs, ceil_div(pairs, fit)));
     }
-    Tensor padded(Backend& backend, int64_t count) const {
-        return backend.allocate({count, PaddedRows{nullptr, n}.pitch()}, DType::f32);
+    int channels;  // of a group, even
+    int64_t batch_rows() const { return group_.by_channels ? 1 : 2 * group_.pairs; }
+    int64_t data_rows() const { return group_.by_channels ? channels / 2 : int64_t{channels} * group_.pairs; }
+    int64_t kernel_rows() const { return channels / 2; }
+    Tensor memory(Backend& backend, int64_t rows) const {
+        return backend.allocate({rows, 2 * group_.n}, DType::f32);
     }
-    PaddedRows of(const Tensor& t) const { return {pointer<float>(t), n}; }
-    dim3 grid(int64_t items, int64_t z = 1, int64_t y = 0) const {
-        return {static_cast<unsigned>(ceil_div(items, threads)), static_cast<unsigned>(y ? y : channels),
+
+    Group at(const View& u, int64_t d0, int64_t b0) const {
+        Group g = group_;
+        g.d0 = d0, g.b0 = b0;
+        g.channels = static_cast<int>(std::min<int64_t>(channels, u[2] - d0));
+        g.used = static_cast<int>(std::min(batch_rows(), u[0] - b0));
+        return g;
+    }
+    static int used_pairs(const Group& g) { return g.by_channels ? 1 : (g.used + 1) / 2; }
+    static dim3 frequencies(const Group& g, int64_t y, int64_t z) { return blocks(g.n / 2 + 1, y, z); }
+    static dim3 blocks(int64_t items, int64_t y, int64_t z = 1) {
+        return {static_cast<unsigned>(ceil_div(items, threads)), static_cast<unsigned>(y),
                 static_cast<unsigned>(z)};
     }
+
+    template <class T>
+    void turn_in(const Group& g, const View& u, float2* rows) const {
+        if (g.channels > 8)
+            gather<T, 32>
+                <<<tiles<32>(g, g.n), threads, 0, stream_>>>(g, pointer<const T>(u), u.row_stride, rows);
+        else
+            gather<T, 8>
+                <<<tiles<8>(g, g.n), threads, 0, stream_>>>(g, pointer<const T>(u), u.row_stride, rows);
+    }
+    template <class T>
+    void turn_out(const Group& g, const float2* rows, const View& y, const View& v, const float* skip) const {
+        if (g.channels > 8)
+            scatter<T, 32><<<tiles<32>(g, g.length), threads, 0, stream_>>>(
+                g, rows, pointer<T>(y), y.row_stride, pointer<const T>(v), v.row_stride, skip);
+        else
+            scatter<T, 8><<<tiles<8>(g, g.length), threads, 0, stream_>>>(
+                g, rows, pointer<T>(y), y.row_stride, pointer<const T>(v), v.row_stride, skip);
+    }
+
+  private:
+    template <int Wide>
+    static dim3 tiles(const Group& g, int64_t samples) {
+        return {static_cast<unsigned>(ceil_div(samples, Tile<Wide>::samples)),
+                static_cast<unsigned>(ceil_div(g.channels, Wide)), static_cast<unsigned>(used_pairs(g))};
+    }
+
+    cudaStream_t stream_;
+    Group group_{};
 };
-
-int tile_width(int channels) {
-    return channels > 16 ? 32 : channels > 8 ? 16 : 8;
-}
-
-template <class T>
-Part<T> part_of(const View& v, const Groups& g, int64_t d0, int64_t b0) {
-    return {
-        pointer<T>(v), v.row_stride, v[1], d0, b0, static_cast<int>(std::min<int64_t>(g.channels, v[2] - d0)),
-        g.rows};
-}
-
-template <class T>
-void turn_in(cudaStream_t stream, const Part<const T>& u, int64_t used, const PaddedRows& to) {
-    const int wide = tile_width(u.channels);
-    const dim3 grid(static_cast<unsigned>(ceil_div(to.n, tile_elements / wide)),
-                    static_cast<unsigned>(ceil_div(u.channels, wide)), static_cast<unsigned>(used));
-    gather<T><<<grid, threads, 0, stream>>>(u, to, wide);
-}
-
-template <class T>
-void turn_out(cudaStream_t stream, const PaddedRows& from, int64_t used, const Part<T>& y,
-              const Part<const T>& v, const float* skip) {
-    const int wide = tile_width(y.channels);
-    const dim3 grid(static_cast<unsigned>(ceil_div(y.length, tile_elements / wide)),
-                    static_cast<unsigned>(ceil_div(y.channels, wide)), static_cast<unsigned>(used));
-    scatter<T><<<grid, threads, 0, stream>>>(from, y, v, skip, wide);
-}
 
 }  // namespace
 }  // namespace cuda
@@ -213,27 +321,26 @@ void CudaBackend::long_conv_forward(const LongConvForward& op) {
     check(op.u, op.kernel, op.skip, name);
     check_like(op.y, op.u, name, "y like u");
     if (op.u.size() == 0) return;
-    const Groups g(op.u, op.kernel);
-    const int64_t batch = op.u[0], width = op.u[2];
-    const Tensor rows = g.padded(*this, g.channels * g.rows), spectra = g.padded(*this, g.channels);
-    const PaddedRows x = g.of(rows), k = g.of(spectra);
-    for (int64_t d0 = 0; d0 < width; d0 += g.channels) {
-        const auto channels = static_cast<unsigned>(std::min<int64_t>(g.channels, width - d0));
-        pad_kernel<<<g.grid(g.n, 1, channels), threads, 0, stream_>>>(op.kernel.as<float>(),
-                                                                      op.kernel.row_stride, d0, g.reach, k);
-        fft_->run(*this, stream_, Transform::real_f32, g.n, g.channels, k.data);
-        for (int64_t b0 = 0; b0 < batch; b0 += g.rows) {
-            const int64_t used = std::min<int64_t>(g.rows, batch - b0);
+    const Cut cut(op.u, op.kernel, stream_);
+    const Tensor rows = cut.memory(*this, cut.data_rows()), spectra = cut.memory(*this, cut.kernel_rows());
+    auto *const x = pointer<float2>(rows), *const k = pointer<float2>(spectra);
+    for (int64_t d0 = 0; d0 < op.u[2]; d0 += cut.channels)
+        for (int64_t b0 = 0; b0 < op.u[0]; b0 += cut.batch_rows()) {
+            const Group g = cut.at(op.u, d0, b0);
+            if (b0 == 0) {
+                pad_kernels<<<Cut::blocks(g.n, ceil_div(g.channels, 2)), threads, 0, stream_>>>(
+                    g, op.kernel.as<float>(), op.kernel.row_stride, cut.reach, k);
+                fft_->run(*this, stream_, Transform::complex_f32, g.n, cut.kernel_rows(), k);
+            }
             dispatch(op.u.dtype, [&]<class T>(T) {
-                const auto u = part_of<const T>(op.u, g, d0, b0);
-                turn_in(stream_, u, used, x);
-                fft_->run(*this, stream_, Transform::real_f32, g.n, g.channels * g.rows, x.data);
-                multiply<<<g.grid(x.spectrum(), used, channels), threads, 0, stream_>>>(x, k, g.rows);
-                fft_->run(*this, stream_, Transform::inverse_f32, g.n, g.channels * g.rows, x.data);
-                turn_out(stream_, x, used, part_of<T>(op.y, g, d0, b0), u, op.skip.as<float>());
+                cut.turn_in<T>(g, op.u, x);
+                fft_->run(*this, stream_, Transform::complex_f32, g.n, cut.data_rows(), x);
+                multiply<<<Cut::frequencies(g, g.rows_of_channels(), Cut::used_pairs(g)), threads, 0,
+                           stream_>>>(g, x, k);
+                fft_->run(*this, stream_, Transform::complex_inverse_f32, g.n, cut.data_rows(), x);
+                cut.turn_out<T>(g, x, op.y, op.u, op.skip.as<float>());
             });
         }
-    }
     check_launch(name);
 }
 
@@ -247,35 +354,36 @@ void CudaBackend::long_conv_backward(const LongConvBackward& op) {
     require(op.skip.empty() == op.dskip.empty(), name, "dskip exactly where there is a skip");
     if (op.dskip) check_like(op.dskip, op.skip, name, "dskip like skip");
     if (op.u.size() == 0) return fill({.y = op.dkernel, .value = 0});
-    const Groups g(op.u, op.kernel);
-    const int64_t batch = op.u[0], width = op.u[2], taps = op.kernel[1];
-    const Tensor u_rows = g.padded(*this, g.channels * g.rows),
-                 dy_rows = g.padded(*this, g.channels * g.rows), spectra = g.padded(*this, g.channels),
-                 sums = g.padded(*this, g.channels);
-    const PaddedRows x = g.of(u_rows), dx = g.of(dy_rows), k = g.of(spectra), dk = g.of(sums);
-    for (int64_t d0 = 0; d0 < width; d0 += g.channels) {
-        const auto channels = static_cast<unsigned>(std::min<int64_t>(g.channels, width - d0));
-        pad_kernel<<<g.grid(g.n, 1, channels), threads, 0, stream_>>>(op.kernel.as<float>(),
-                                                                      op.kernel.row_stride, d0, g.reach, k);
-        fft_->run(*this, stream_, Transform::real_f32, g.n, g.channels, k.data);
-        for (int64_t b0 = 0; b0 < batch; b0 += g.rows) {
-            const auto used = static_cast<int>(std::min<int64_t>(g.rows, batch - b0));
+    const Cut cut(op.u, op.kernel, stream_);
+    const int64_t taps = op.kernel[1];
+    const Tensor u_rows = cut.memory(*this, cut.data_rows()), dy_rows = cut.memory(*this, cut.data_rows()),
+                 spectra = cut.memory(*this, cut.kernel_rows()), sums = cut.memory(*this, cut.kernel_rows());
+    auto *const x = pointer<float2>(u_rows), *const dx = pointer<float2>(dy_rows);
+    auto *const k = pointer<float2>(spectra), *const dk = pointer<float2>(sums);
+    for (int64_t d0 = 0; d0 < op.u[2]; d0 += cut.channels)
+        for (int64_t b0 = 0; b0 < op.u[0]; b0 += cut.batch_rows()) {
+            const Group g = cut.at(op.u, d0, b0);
+            const int64_t kernels = ceil_div(g.channels, 2);
+            if (b0 == 0) {
+                pad_kernels<<<Cut::blocks(g.n, kernels), threads, 0, stream_>>>(
+                    g, op.kernel.as<float>(), op.kernel.row_stride, cut.reach, k);
+                fft_->run(*this, stream_, Transform::complex_f32, g.n, cut.kernel_rows(), k);
+            }
             dispatch(op.u.dtype, [&]<class T>(T) {
-                const auto dy = part_of<const T>(op.dy, g, d0, b0);
-                turn_in(stream_, part_of<const T>(op.u, g, d0, b0), used, x);
-                turn_in(stream_, dy, used, dx);
-                fft_->run(*this, stream_, Transform::real_f32, g.n, g.channels * g.rows, x.data);
-                fft_->run(*this, stream_, Transform::real_f32, g.n, g.channels * g.rows, dx.data);
-                multiply_back<<<g.grid(x.spectrum(), 1, channels), threads, 0, stream_>>>(
-                    x, dx, k, dk, g.rows, used, b0 == 0);
-                fft_->run(*this, stream_, Transform::inverse_f32, g.n, g.channels * g.rows, dx.data);
-                turn_out(stream_, dx, used, part_of<T>(op.du, g, d0, b0), dy, op.skip.as<float>());
+                cut.turn_in<T>(g, op.u, x);
+                cut.turn_in<T>(g, op.dy, dx);
+                fft_->run(*this, stream_, Transform::complex_f32, g.n, cut.data_rows(), x);
+                fft_->run(*this, stream_, Transform::complex_f32, g.n, cut.data_rows(), dx);
+                multiply_back<<<Cut::frequencies(g, kernels, 1), threads, 0, stream_>>>(
+                    g, x, dx, k, dk, Cut::used_pairs(g), b0 == 0);
+                fft_->run(*this, stream_, Transform::complex_inverse_f32, g.n, cut.data_rows(), dx);
+                cut.turn_out<T>(g, dx, op.du, op.dy, op.skip.as<float>());
             });
+            if (b0 + cut.batch_rows() < op.u[0]) continue;
+            fft_->run(*this, stream_, Transform::complex_inverse_f32, g.n, cut.kernel_rows(), dk);
+            unpad_kernels<<<Cut::blocks(taps, kernels), threads, 0, stream_>>>(
+                g, dk, op.dkernel.as<float>(), op.dkernel.row_stride, taps, cut.reach, op.dskip.as<float>());
         }
-        fft_->run(*this, stream_, Transform::inverse_f32, g.n, g.channels, dk.data);
-        unpad_kernel<<<g.grid(taps, 1, channels), threads, 0, stream_>>>(
-            dk, op.dkernel.as<float>(), op.dkernel.row_stride, d0, taps, g.reach, op.dskip.as<float>());
-    }
     check_launch(name);
 }
 

@@ -11,16 +11,15 @@
 
 namespace nigiri::cuda {
 
-// The block's dynamic shared memory. Everything in it is addressed from here by integer offsets, so that the compiler
-// knows the address space.
+// The block's dynamic shared memory. Everything in it is addressed from here by integer offsets, so that the
+// compiler knows the address space.
 __device__ inline unsigned char* shared_memory() {
     extern __shared__ __align__(128) unsigned char memory[];
     return memory;
 }
 
 __device__ inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
         "{%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
@@ -51,6 +50,12 @@ __device__ inline void load_transposed(uint32_t (&r)[4], uint32_t row) {
 __device__ inline void copy_async(uint32_t to, const void* from, bool there) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
                  "r"(there ? 16 : 0)
+                 : "memory");
+}
+
+// 16 bytes at once; left to itself the compiler writes four words one by one.
+__device__ inline void store_vector(void* to, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(a), "r"(b), "r"(c), "r"(d)
                  : "memory");
 }
 

@@ -268,7 +268,7 @@ void CudaBackend::s4_kernel_forward(const S4KernelForward& op) {
         find_poles<<<blocks_for(channels * m.modes, 128), 128, 0, stream_>>>(m, d0, channels, pole);
         spectra<<<dim3(blocks_for(nodes, threads), y), threads, shared, stream_>>>(pole, m.modes, length,
                                                                                    row);
-        fft_->run(*this, stream_, Transform::inverse_f64, length, group, row);
+        fft_->run(*this, stream_, Transform::real_inverse_f64, length, group, row);
         to_kernel<<<dim3(blocks_for(taps, threads), y), threads, 0, stream_>>>(row, length, op.kernel, taps,
                                                                                d0);
     }

@@ -1,16 +1,20 @@
 // What the gradients of an S4D layer's parameters need of u and dy. All of it follows, mode by mode, from
 //   sum = sum_l dK_l A^l    and    moment = sum_l l dK_l A^(l - 1)
-// over the lags l of all pairs dy_t, u_(t - l). Pairs within a chunk are 32 lags, summed over all chunks by the tensor
-// cores as dy's columns times u's. The others go through the state: with q_c = sum_i A^i dy_i over chunk c, h_c the
-// state before it, and ' for A d/dA,
+// over the lags l of all pairs dy_t, u_(t - l). Pairs within a chunk are 32 lags, summed over all chunks by
+// the tensor cores as dy's columns times u's. The others go through the state: with q_c = sum_i A^i dy_i over
+// chunk c, h_c the state before it, and ' for A d/dA,
 //   sum += A x,   moment += x + y,   x = sum_c q_c h_c,   y = sum_c (q'_c h_c + q_c h'_c).
-// A block sums its segments as though each began at zero, and leaves for every segment h, h' at its end and q, q' of it
-// as a whole, from which a small kernel finds what the states between the segments add (s4d_conv.cu).
+// A block sums its segments as though each began at zero, and leaves for every segment h, h' at its end and
+// q, q' of it as a whole, from which a small kernel finds what the states between the segments add
+// (s4d_conv.cu).
 //
-// A block has 8 channels of 16 columns; with bf16 activations two warps share a channel's 32 modes. A chunk of 32 samples
-// is 4 x 2N / 8 x 2 products for the four sums of powers, 6 for the lags, and 32 multiply-adds a mode and column, which
-// bound it together; the activations are read once.
+// A block has 8 channels of 16 columns; with bf16 activations two warps share a channel's 32 modes. A chunk
+// of 32 samples is 4 x 2N / 8 x 2 products for the four sums of powers, 6 for the lags, and 32 multiply-adds
+// a mode and column, which bound it together; the activations are read once.
 #include "kernels/cuda/s4d_chunks.cuh"
+#ifndef EXP_SH
+#define EXP_SH 1
+#endif
 
 namespace nigiri::cuda {
 
@@ -22,21 +26,29 @@ constexpr int stages = sizeof(T) == 2 ? 4 : 2;
 template <class T>
 constexpr int sets = sizeof(T) == 2 ? 2 : 1;
 
-constexpr int block_channels = 8, block_columns = 16, slice_modes = 32;  // more modes are work for another block
+constexpr int block_channels = 8, block_columns = 16,
+              slice_modes = 32;  // more modes are work for another block
 constexpr int carrier_threads = 32 * block_channels;
 
 template <class T, int Modes>
 struct Layout {
-    static constexpr int sharers = sizeof(T) == 2 ? Modes / 16 : 1;  // warps of a channel
+    static constexpr int sharers = EXP_SH == 2 && sizeof(T) == 2 ? Modes / 16 : 1;  // warps of a channel
     static constexpr int threads = 32 * block_channels * sharers;
-    static constexpr int plain_pieces = ChunkPieces<T>::state_powers, weighted_pieces = ChunkPieces<T>::weighted_powers;
+    static constexpr int plain_pieces = ChunkPieces<T>::state_powers,
+                         weighted_pieces = ChunkPieces<T>::weighted_powers;
     using BlockSlab = Slab<T, block_channels, block_columns>;
     using BlockCarrier = Carrier<T, block_channels, block_columns, carrier_threads>;
     static constexpr int piece = chunk_piece_bytes(Modes);
     static constexpr int weighted = block_channels * plain_pieces * piece;
-    static constexpr int slabs = weighted + block_channels * weighted_pieces * piece;  // of u, of dy; sets of them
+    static constexpr int slabs =
+        weighted + block_channels * weighted_pieces * piece;  // of u, of dy; sets of them
     static constexpr int slots = slabs + 2 * sets<T> * BlockSlab::bytes;
-    static constexpr int bytes = slots + 2 * stages<T> * BlockCarrier::stage_bytes;
+    static constexpr int products = Modes / 4 / sharers;  // of a warp
+    // Where two warps share a channel their registers hold no sums: they are kept here, 16 bytes a product
+    // and thread.
+    static constexpr bool sums_apart = sharers > 1;
+    static constexpr int sums = slots + 2 * stages<T> * BlockCarrier::stage_bytes;
+    static constexpr int bytes = sums + (sums_apart ? products * threads * 16 : 0);
     static_assert(2 * BlockCarrier::stage_bytes >= block_channels * 512 * 4);  // the lags' sums, at the end
     static_assert(bytes <= 227 * 1024);
 };
@@ -48,7 +60,9 @@ __device__ inline float2 times_add(float2 a, float2 b, float2 c) {
     return {fmaf(a.x, b.x, fmaf(-a.y, b.y, c.x)), fmaf(a.x, b.y, fmaf(a.y, b.x, c.y))};
 }
 // a + s b
-__device__ inline float2 add_scaled(float2 a, float s, float2 b) { return {fmaf(s, b.x, a.x), fmaf(s, b.y, a.y)}; }
+__device__ inline float2 add_scaled(float2 a, float s, float2 b) {
+    return {fmaf(s, b.x, a.x), fmaf(s, b.y, a.y)};
+}
 __device__ inline float2 shuffled(float2 a, int from) {
     return {__shfl_sync(0xffffffffu, a.x, from), __shfl_sync(0xffffffffu, a.y, from)};
 }
@@ -57,13 +71,13 @@ template <class T, int Modes>
 struct Warp {
     using L = Layout<T, Modes>;
     using BlockSlab = typename L::BlockSlab;
-    static constexpr int activation = ChunkPieces<T>::activation, products = Modes / 4 / L::sharers;
+    static constexpr int activation = ChunkPieces<T>::activation, products = L::products;
 
     // Of modes 4 n + lane % 4 of the warp's and columns lane / 4 + 8 half.
     float2 h[products][2], m[products][2], q[products][2], dq[products][2];
-    float2 x[products], y[products];  // both columns together
-    float lags[4 / L::sharers][4];    // lag 16 + 8 r + row + column - 31, r counted from the warp's first
-    float2 decay, power;              // of the warp's mode `lane`: A^32, and A^32 to the number of chunks so far
+    float4 xy[L::sums_apart ? 1 : products];  // x and y, both columns together
+    float lags[4 / L::sharers][4];  // lag 16 + 8 r + row + column - 31, r counted from the warp's first
+    float2 decay, power;  // of the warp's mode `lane`: A^32, and A^32 to the number of chunks so far
     uint32_t slab_operand, u_lags, dy_lags, powers, weighted_powers;
     int share;
 
@@ -71,11 +85,19 @@ struct Warp {
         const int lane = threadIdx.x % 32;
         slab_operand = BlockSlab::operand(channel);
         u_lags = BlockSlab::row(channel, lane % 16) ^ static_cast<uint32_t>(16 * (lane / 16));
-        dy_lags = BlockSlab::row(channel, lane % 8 + lane / 16 * 8) ^ static_cast<uint32_t>(16 * (lane / 8 % 2));
+        dy_lags =
+            BlockSlab::row(channel, lane % 8 + lane / 16 * 8) ^ static_cast<uint32_t>(16 * (lane / 8 % 2));
         const uint32_t row = static_cast<uint32_t>(chunk_image_offset(Modes, 0, lane, 0)) ^
                              static_cast<uint32_t>(16 * share * products);
         powers = static_cast<uint32_t>(channel * L::plain_pieces * L::piece) + row;
         weighted_powers = static_cast<uint32_t>(L::weighted + channel * L::weighted_pieces * L::piece) + row;
+    }
+
+    __device__ float4& sum(int n) {
+        if constexpr (L::sums_apart)
+            return shared_at<float4>(static_cast<uint32_t>(L::sums + 16 * (n * L::threads + threadIdx.x)));
+        else
+            return xy[n];
     }
 
     __device__ void step(uint32_t u_slab, uint32_t dy_slab, float behind) {
@@ -106,18 +128,21 @@ struct Warp {
                 accumulate(de, u, part, p == 0);
             }
             const float2 a = shuffled(decay, 4 * n + lane % 4), r = shuffled(power, 4 * n + lane % 4);
+            const float4 before = sum(n);
+            float2 x = {before.x, before.y}, y = {before.z, before.w};
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 float2 &state = h[n][half], &derived = m[n][half];
                 const float2 now = {f[2 * half], f[2 * half + 1]}, dnow = {df[2 * half], df[2 * half + 1]};
-                x[n] = times_add(now, state, x[n]);
-                y[n] = times_add(dnow, state, times_add(now, derived, y[n]));
+                x = times_add(now, state, x);
+                y = times_add(dnow, state, times_add(now, derived, y));
                 q[n][half] = times_add(r, now, q[n][half]);
                 dq[n][half] = times_add(r, add_scaled(dnow, behind, now), dq[n][half]);
                 derived = times_add(a, add_scaled(derived, static_cast<float>(chunk_samples), state),
                                     {de[2 * half], de[2 * half + 1]});
                 state = times_add(a, state, {e[2 * half], e[2 * half + 1]});
             }
+            sum(n) = {x.x, x.y, y.x, y.y};
         }
         power = times(power, decay);
         if (L::sharers == 1)
@@ -128,8 +153,8 @@ struct Warp {
             add_lags<4 - 4 / L::sharers, 4 / L::sharers>(u_slab, dy_slab);
     }
 
-    __device__ static void accumulate(float (&c)[4], const uint32_t (&a)[activation][2][4], const uint32_t (&b)[4],
-                                      bool first_piece) {
+    __device__ static void accumulate(float (&c)[4], const uint32_t (&a)[activation][2][4],
+                                      const uint32_t (&b)[4], bool first_piece) {
 #pragma unroll
         for (int k = 0; k < 2; ++k) {
             multiply_add(c, a[0][k], b[2 * k], b[2 * k + 1]);
@@ -137,8 +162,8 @@ struct Warp {
         }
     }
 
-    // dy_i u_j over the columns; u's samples come in reverse order, so that the lag is i + j' - 31, and products of tiles
-    // with the same i + j' share their sums.
+    // dy_i u_j over the columns; u's samples come in reverse order, so that the lag is i + j' - 31, and
+    // products of tiles with the same i + j' share their sums.
     template <int First, int Count>
     __device__ void add_lags(uint32_t u_slab, uint32_t dy_slab) {
 #pragma unroll
@@ -148,7 +173,8 @@ struct Warp {
 #pragma unroll
                 for (int i = 0; i < 2; ++i) {
                     uint32_t a[4];
-                    if (2 * i + 1 >= First) load_transposed(a, (dy_slab + dy_lags) ^ static_cast<uint32_t>(64 * p + 32 * i));
+                    if (2 * i + 1 >= First)
+                        load_transposed(a, (dy_slab + dy_lags) ^ static_cast<uint32_t>(64 * p + 32 * i));
 #pragma unroll
                     for (int n = 0; n < 4; n += 2) {
                         const int r = 2 * i + n - 2 - First;
@@ -169,7 +195,8 @@ struct Warp {
         for (int r = 0; r < own; ++r)
 #pragma unroll
             for (int i = 0; i < 4; ++i)
-                shared_at<float>(room + 4 * ((share * own + r) * 128 + (g + i / 2 * 8) * 8 + 2 * t + i % 2)) = lags[r][i];
+                shared_at<float>(room + 4 * ((share * own + r) * 128 + (g + i / 2 * 8) * 8 + 2 * t + i % 2)) =
+                    lags[r][i];
     }
     // Of lag `lane`.
     __device__ static float sum_of_lags(uint32_t room) {
@@ -178,7 +205,8 @@ struct Warp {
         for (int r = 0; r < 4; ++r)
             for (int row = 0; row < 16; ++row) {
                 const int column = lane + 31 - 16 - 8 * r - row;
-                if (column >= 0 && column < 8) sum += shared_at<float>(room + 4 * (r * 128 + row * 8 + column));
+                if (column >= 0 && column < 8)
+                    sum += shared_at<float>(room + 4 * (r * 128 + row * 8 + column));
             }
         return sum;
     }
@@ -188,67 +216,72 @@ template <class T, int Modes>
 __global__ void __launch_bounds__(Layout<T, Modes>::threads, 1) chunk_gradients(ChunkGradients<T> p) {
     using L = Layout<T, Modes>;
     using BlockCarrier = typename L::BlockCarrier;
-    const int64_t width = p.segments.channels, first_channel = static_cast<int64_t>(blockIdx.x) * block_channels;
+    const int64_t width = p.segments.channels,
+                  first_channel = static_cast<int64_t>(blockIdx.x) * block_channels;
     const int64_t first_column = static_cast<int64_t>(blockIdx.y) * block_columns;
     const int slice = static_cast<int>(blockIdx.z), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int local = warp % block_channels;
     const int64_t channel = first_channel + local, images = slice * width + first_channel;
     load_images<Modes, L::plain_pieces, block_channels, L::threads>(p.tables.powers, images, 0);
-    load_images<Modes, L::weighted_pieces, block_channels, L::threads>(p.tables.weighted, images, L::weighted);
+    load_images<Modes, L::weighted_pieces, block_channels, L::threads>(p.tables.weighted, images,
+                                                                       L::weighted);
     // Where two warps share a channel, half of the threads carry u and half dy; else all carry both.
     const auto carrier_of = [&](bool of_dy) {
-        return BlockCarrier(p.segments, of_dy ? p.dy : p.u, nullptr, of_dy ? p.dy_stride : p.u_stride, 0, first_column,
-                            p.segments.columns(), first_channel,
-                            static_cast<uint32_t>(L::slots + (of_dy ? stages<T> * BlockCarrier::stage_bytes : 0)), !of_dy);
+        return BlockCarrier(
+            p.segments, of_dy ? p.dy : p.u, nullptr, of_dy ? p.dy_stride : p.u_stride, 0, first_column,
+            p.segments.columns(), first_channel,
+            static_cast<uint32_t>(L::slots + (of_dy ? stages<T> * BlockCarrier::stage_bytes : 0)), !of_dy);
     };
     constexpr int carried = L::sharers == 1 ? 2 : 1;
     const bool second = L::sharers > 1 && warp >= block_channels;
     const BlockCarrier carriers[2] = {carrier_of(second), carrier_of(true)};
-    const auto fetch = [&](int stage, int chunk) {
-#pragma unroll
-        for (int i = 0; i < carried; ++i) carriers[i].fetch(stage, chunk);
-        commit_copies();
-    };
-
     Warp<T, Modes> sums = {};
     sums.share = warp / block_channels;
     sums.find_places(local);
     constexpr int own_modes = Modes / L::sharers;
-    const int first_mode = slice * slice_modes + sums.share * own_modes, modes = static_cast<int>(gridDim.z) * Modes;
+    const int first_mode = slice * slice_modes + sums.share * own_modes,
+              modes = static_cast<int>(gridDim.z) * Modes;
     if (lane < own_modes) {
         const float4 pole = p.tables.poles[channel * modes + first_mode + lane];
         sums.decay = {pole.x, pole.y};
     }
     sums.power = {1, 0};
-    const int steps = p.segments.steps();
-#pragma unroll
-    for (int s = 0; s < stages<T> - 1; ++s) {
-        if (s < steps)
-            fetch(s, s);
-        else
-            commit_copies();
-    }
-    __syncthreads();
-    int stage = 0;
-    uint32_t slab = L::slabs;
-    for (int s = 0; s < steps; ++s) {
-        wait_copies<stages<T> - 2>();
-        if (sets<T> == 1) __syncthreads();  // every warp is done with the slabs
+    if constexpr (L::sums_apart)
+        for (int n = 0; n < L::products; ++n) sums.sum(n) = {0, 0, 0, 0};
+    // With two sets of slabs chunk s is worked on between barriers s and s + 1 and chunk s + 1 turned in, as
+    // in the outputs' pass: by half of the warps before their own work, by half after it.
+    const int steps = p.segments.steps(), late = sets<T> == 2 ? warp / 4 % 2 : 1;
+    int stage = 0;  // of the chunk that is turned in next
+    const auto fetch = [&](int step) {
 #pragma unroll
         for (int i = 0; i < carried; ++i)
-            carriers[i].turn(stage, slab + (second || i == 1 ? L::BlockSlab::bytes : 0));
-        const int ahead = s + stages<T> - 1;
-        if (ahead < steps)
-            fetch(stage == 0 ? stages<T> - 1 : stage - 1, ahead);
-        else
-            commit_copies();
-        __syncthreads();
-        sums.step(slab, slab + L::BlockSlab::bytes, static_cast<float>(s * chunk_samples));
+            if (step < steps) carriers[i].fetch(stage, step);
+        commit_copies();
+    };
+    const auto slab_of = [](int step, bool of_dy) {
+        return static_cast<uint32_t>(L::slabs + (2 * (step % sets<T>)+(of_dy ? 1 : 0)) * L::BlockSlab::bytes);
+    };
+    const auto turn = [&](int step) {
+        wait_copies<stages<T> - 1>();
+#pragma unroll
+        for (int i = 0; i < carried; ++i) carriers[i].turn(stage, slab_of(step, second || i == 1));
+        fetch(step + stages<T>);
         stage = stage == stages<T> - 1 ? 0 : stage + 1;
-        if (sets<T> == 2) slab = slab == L::slabs ? L::slabs + 2 * L::BlockSlab::bytes : L::slabs;
+    };
+    for (; stage < stages<T>; ++stage) fetch(stage);
+    stage = 0;
+    turn(0);
+    if (!late) __syncthreads();
+    for (int s = 0; s < steps; ++s) {
+        const int next = s + 1 - late;
+        if (sets<T> == 1) __syncthreads();  // every warp is done with the slabs
+        if (next > 0 && next < steps) turn(next);
+        if (late) __syncthreads();
+        sums.step(slab_of(s, false), slab_of(s, true), static_cast<float>(s * chunk_samples));
+        if (!late) __syncthreads();
     }
 
-    __syncthreads();  // the slots are free
+    if (late) __syncthreads();  // the slots are free
     const auto room = static_cast<uint32_t>(L::slots + 4 * 512 * local);
     if (slice == 0) sums.leave_lags(room);
     __syncthreads();
@@ -257,25 +290,24 @@ __global__ void __launch_bounds__(Layout<T, Modes>::threads, 1) chunk_gradients(
 #pragma unroll
     for (int n = 0; n < Warp<T, Modes>::products; ++n) {
         const int64_t mode = first_mode + 4 * n + lane % 4;
+        float4 total = sums.sum(n);
 #pragma unroll
         for (int offset = 4; offset < 32; offset *= 2) {
-            const float2 other_x = {__shfl_xor_sync(0xffffffffu, sums.x[n].x, offset),
-                                    __shfl_xor_sync(0xffffffffu, sums.x[n].y, offset)};
-            const float2 other_y = {__shfl_xor_sync(0xffffffffu, sums.y[n].x, offset),
-                                    __shfl_xor_sync(0xffffffffu, sums.y[n].y, offset)};
-            sums.x[n] = add_scaled(sums.x[n], 1, other_x);
-            sums.y[n] = add_scaled(sums.y[n], 1, other_y);
+            total.x += __shfl_xor_sync(0xffffffffu, total.x, offset);
+            total.y += __shfl_xor_sync(0xffffffffu, total.y, offset);
+            total.z += __shfl_xor_sync(0xffffffffu, total.z, offset);
+            total.w += __shfl_xor_sync(0xffffffffu, total.w, offset);
         }
         if (lane < 4) {
             const int64_t i = (blockIdx.y * width + channel) * modes + mode;
-            p.x[i] = sums.x[n], p.y[i] = sums.y[n];
+            p.x[i] = {total.x, total.y}, p.y[i] = {total.z, total.w};
         }
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const int64_t column = first_column + lane / 4 + 8 * half;
             if (column < p.segments.columns())
-                p.sums[(column * width + channel) * modes + mode] = {sums.h[n][half], sums.m[n][half], sums.q[n][half],
-                                                                     sums.dq[n][half]};
+                p.sums[(column * width + channel) * modes + mode] = {sums.h[n][half], sums.m[n][half],
+                                                                     sums.q[n][half], sums.dq[n][half]};
         }
     }
 }

@@ -1,5 +1,6 @@
-// Small kernels, a thread a mode of a channel, of a sequence where there are sequences: bound by reading the segments'
-// states once (8 to 32 bytes for every 32 to 256 chunks), and by the latency of going through the segments in order.
+// Small kernels, a thread a mode of a channel, of a sequence where there are sequences: bound by reading the
+// segments' states once (8 to 32 bytes for every 32 to 256 chunks), and by the latency of going through the
+// segments in order.
 #include "kernels/cuda/s4d_chunk_states.cuh"
 
 namespace nigiri::cuda {
@@ -26,9 +27,11 @@ __global__ void __launch_bounds__(256) tables(TableJob job) {
             const auto put = [&](unsigned char* images, double re, double im) {
                 if (images == nullptr) return;
                 uint32_t pieces[2];
-                split(there ? static_cast<float>(re) : 0.0f, there ? static_cast<float>(im) : 0.0f, pieces[0], pieces[1]);
+                split(there ? static_cast<float>(re) : 0.0f, there ? static_cast<float>(im) : 0.0f, pieces[0],
+                      pieces[1]);
                 for (int piece = 0; piece < 2; ++piece)
-                    reinterpret_cast<uint32_t*>(images + image + chunk_image_offset(job.padded, piece, k, i / 4))[i % 4] =
+                    reinterpret_cast<uint32_t*>(images + image +
+                                                chunk_image_offset(job.padded, piece, k, i / 4))[i % 4] =
                         pieces[piece];
             };
             put(job.powers, p.re, p.im);
@@ -97,8 +100,9 @@ __global__ void finish(StatesJob job, const float2* last, const T* u, int64_t st
     job.state.set(at.b, at.d, at.n, h);
 }
 
-__global__ void carry_both_ways(StatesJob job, const SegmentSums* __restrict__ sums, StateSums* __restrict__ added,
-                                float2* __restrict__ starts, PlanarState dstate) {
+__global__ void carry_both_ways(StatesJob job, const SegmentSums* __restrict__ sums,
+                                StateSums* __restrict__ added, float2* __restrict__ starts,
+                                PlanarState dstate) {
     const Place at(job);
     const int64_t count = job.segments.count;
     if (at.padding && starts)
@@ -171,7 +175,9 @@ __global__ void gradients_of_modes(StatesJob job, GradientSums sums, ModeGradien
     gradients[at.d * job.modes.modes + at.n] = s4d_mode_backward(job.modes, mode, sum, moment);
 }
 
-unsigned blocks_for(int64_t threads) { return static_cast<unsigned>(ceil_div(threads, 128)); }
+unsigned blocks_for(int64_t threads) {
+    return static_cast<unsigned>(ceil_div(threads, 128));
+}
 unsigned blocks_for(const StatesJob& job) {
     return blocks_for(job.segments.batch * job.segments.channels * job.padded);
 }
@@ -202,10 +208,12 @@ void carry_gradients(cudaStream_t stream, const StatesJob& job, const SegmentSum
     check_launch("s4d_conv_backward");
 }
 
-void finish_gradients(cudaStream_t stream, const StatesJob& job, const GradientSums& sums, ModeGradient* gradients) {
+void finish_gradients(cudaStream_t stream, const StatesJob& job, const GradientSums& sums,
+                      ModeGradient* gradients) {
     const int64_t channels = job.modes.channels;
     sum_taps<<<blocks_for(channels * chunk_samples), 128, 0, stream>>>(sums, channels, job.segments.channels);
-    gradients_of_modes<<<blocks_for(job.segments.channels * job.padded), 128, 0, stream>>>(job, sums, gradients);
+    gradients_of_modes<<<blocks_for(job.segments.channels * job.padded), 128, 0, stream>>>(job, sums,
+                                                                                           gradients);
     check_launch("s4d_conv_backward");
 }
 

@@ -1,4 +1,5 @@
-// What lies around the passes of the chunked form: a layer's tables, the states between segments, the gradients' end.
+// What lies around the passes of the chunked form: a layer's tables, the states between segments, the
+// gradients' end.
 #pragma once
 
 #include "kernels/cuda/s4d_chunks.cuh"
@@ -10,8 +11,8 @@ namespace nigiri::cuda {
 struct TableJob {
     S4dModes modes;
     const float* skip;
-    int64_t first;  // mode of the image
-    int padded;     // modes of the image
+    int64_t first;                     // mode of the image
+    int padded;                        // modes of the image
     unsigned char *powers, *weighted;  // or null
     float4* poles;                     // or null
     float* taps;                       // or null
@@ -24,7 +25,8 @@ struct PlanarState {
     int64_t parts, channels;
 
     __device__ Complex get(int64_t b, int64_t d, int64_t n) const {
-        return {rows.row(b * parts)[n * channels + d], parts == 2 ? rows.row(b * parts + 1)[n * channels + d] : 0.0f};
+        return {rows.row(b * parts)[n * channels + d],
+                parts == 2 ? rows.row(b * parts + 1)[n * channels + d] : 0.0f};
     }
     __device__ void set(int64_t b, int64_t d, int64_t n, Complex x) const {
         rows.row(b * parts)[n * channels + d] = static_cast<float>(x.re);
@@ -51,12 +53,13 @@ void carry_states(cudaStream_t stream, const StatesJob& job, const float2* ends,
 template <class T>
 void finish_state(cudaStream_t stream, const StatesJob& job, const float2* last, const T* u, int64_t stride);
 
-// What the states between segments add to x and y, (B, D, N); the reversed states that du's segments begin with, or
-// null; and the gradient of the state at the beginning, where it has data.
+// What the states between segments add to x and y, (B, D, N); the reversed states that du's segments begin
+// with, or null; and the gradient of the state at the beginning, where it has data.
 void carry_gradients(cudaStream_t stream, const StatesJob& job, const SegmentSums* sums, StateSums* added,
                      float2* starts, const PlanarState& dstate);
 
-// The gradients of all modes (D, N) from the sums of all groups of columns; `taps` is scratch of (D, 32) doubles.
+// The gradients of all modes (D, N) from the sums of all groups of columns; `taps` is scratch of (D, 32)
+// doubles.
 struct GradientSums {
     const float2 *x, *y;
     const float* partial_taps;
@@ -65,6 +68,7 @@ struct GradientSums {
     double* taps;
     float* dskip;  // or null
 };
-void finish_gradients(cudaStream_t stream, const StatesJob& job, const GradientSums& sums, ModeGradient* gradients);
+void finish_gradients(cudaStream_t stream, const StatesJob& job, const GradientSums& sums,
+                      ModeGradient* gradients);
 
 }  // namespace nigiri::cuda

@@ -1,18 +1,21 @@
 // The chunked form of a diagonal time-invariant layer: what its passes share.
 //
-// With chunks of T = 32 samples, h_c the state before chunk c and a mode's pole A (weight W = r C Bbar), the chunk's
-// samples are
+// With chunks of T = 32 samples, h_c the state before chunk c and a mode's pole A (weight W = r C Bbar), the
+// chunk's samples are
 //   y_i = sum_{j <= i} K_{i - j} u_j + Re sum_n A^i (W A h_c)          K_l = Re sum_n W A^l
 //   h_{c + 1} = A^T h_c + sum_k A^k u_{T - 1 - k}
-// so that per channel everything is one (T x 2N) matrix of powers, P[k] = (Re A^k, Im A^k), and a triangular matrix
-// of 32 taps, for every chunk of every sequence. Samples turned round, the same formulas give du from dy.
+// so that per channel everything is one (T x 2N) matrix of powers, P[k] = (Re A^k, Im A^k), and a triangular
+// matrix of 32 taps, for every chunk of every sequence. Samples turned round, the same formulas give du from
+// dy.
 //
-// A warp has one channel, a block 8 or 16. A column is a segment of one sequence; a warp takes 16 columns (a row of
-// the tensor cores' A operand each) through their chunks together, the states in registers. Segments make columns
-// enough for the whole device; what flows from one into the next is found by a pass of its own (see s4d_conv.cu).
+// A warp has one channel, a block 8 or 16. A column is a segment of one sequence; a warp takes 16 columns (a
+// row of the tensor cores' A operand each) through their chunks together, the states in registers. Segments
+// make columns enough for the whole device; what flows from one into the next is found by a pass of its own
+// (see s4d_conv.cu).
 //
-// Products are bf16 with float32 sums; where more precision is wanted a number is the sum of two bf16 numbers, the rest
-// of at most 2^-17 being left out, and of a product of two such sums the smallest of the four terms is left out.
+// Products are bf16 with float32 sums; where more precision is wanted a number is the sum of two bf16
+// numbers, the rest of at most 2^-17 being left out, and of a product of two such sums the smallest of the
+// four terms is left out.
 #pragma once
 
 #include "kernels/cuda/common.cuh"
@@ -22,16 +25,19 @@ namespace nigiri::cuda {
 
 constexpr int chunk_samples = 32;
 
-// How many bf16 numbers stand for one: of activations (bf16 are exact), of the powers that make states, of the weighted
-// states and the powers that make outputs, and of the powers times k that make gradients. With bf16 activations the
-// outputs' own rounding hides that of the weighted states; the states themselves keep float32's precision.
+// How many bf16 numbers stand for one: of activations (bf16 are exact), of the powers that make states, of
+// the weighted states and the powers that make outputs, and of the powers times k that make gradients. With
+// bf16 activations the outputs' own rounding hides that of the weighted states; the states themselves keep
+// float32's precision.
 template <class T>
 struct ChunkPieces {
-    static constexpr int activation = 1, state_powers = 2, weighted_states = 1, output_powers = 1, weighted_powers = 1;
+    static constexpr int activation = 1, state_powers = 2, weighted_states = 1, output_powers = 1,
+                         weighted_powers = 1;
 };
 template <>
 struct ChunkPieces<float> {
-    static constexpr int activation = 2, state_powers = 2, weighted_states = 2, output_powers = 2, weighted_powers = 2;
+    static constexpr int activation = 2, state_powers = 2, weighted_states = 2, output_powers = 2,
+                         weighted_powers = 2;
 };
 
 // How (B, L, D) is cut: column s * batch + b is segment s of sequence b. Channels are padded to whole blocks.
@@ -44,20 +50,26 @@ struct Segments {
     __host__ __device__ int steps() const { return static_cast<int>(samples / chunk_samples); }
 };
 
-// A layer's tables; channels are padded to 16, modes to 16, 32 or 64, with zeros. `powers` and `weighted` hold one image
-// a channel, P[k] and k P[k]: upper and lower bf16 pieces of 32 rows of 2N numbers each, in the order in which shared
-// memory keeps them.
+// A layer's tables; channels are padded to 16, modes to 16, 32 or 64, with zeros. `powers` and `weighted`
+// hold one image a channel, P[k] and k P[k]: upper and lower bf16 pieces of 32 rows of 2N numbers each, in
+// the order in which shared memory keeps them.
 struct ChunkTables {
     const unsigned char *powers, *weighted;
     const float4* poles;  // (D, N): A^32 and W A
     const float* taps;    // (D, 32), the skip on top of the first
 };
 
-constexpr int chunk_piece_bytes(int modes) { return chunk_samples * 4 * modes; }
-constexpr int chunk_image_bytes(int modes) { return 2 * chunk_piece_bytes(modes); }
+constexpr int chunk_piece_bytes(int modes) {
+    return chunk_samples * 4 * modes;
+}
+constexpr int chunk_image_bytes(int modes) {
+    return 2 * chunk_piece_bytes(modes);
+}
 
 // The turn of a row's 16-byte units that keeps eight neighbouring rows in different banks.
-__host__ __device__ constexpr int chunk_row_turn(int modes, int row) { return modes == 16 ? row >> 1 & 3 : row & 7; }
+__host__ __device__ constexpr int chunk_row_turn(int modes, int row) {
+    return modes == 16 ? row >> 1 & 3 : row & 7;
+}
 __host__ __device__ constexpr int chunk_image_offset(int modes, int piece, int row, int unit) {
     return (piece * chunk_samples + row) * 4 * modes + 16 * (unit ^ chunk_row_turn(modes, row));
 }
@@ -79,10 +91,11 @@ __device__ inline U& shared_at(uint32_t offset) {
     return *reinterpret_cast<U*>(shared_memory() + offset);
 }
 
-// A chunk of a block's channels and columns in shared memory, samples along the rows: what the tensor cores read, and
-// where results are left. A row holds 16 words of two samples (float32: 32 words, two pieces, or 32 results). Units of
-// 16 bytes are turned so that neighbouring rows lie in different banks, and the upper half of the channels by 64 bytes
-// more, so that both halves can be written at once. `at` is a multiple of 128; offsets of parts of a row combine by ^.
+// A chunk of a block's channels and columns in shared memory, samples along the rows: what the tensor cores
+// read, and where results are left. A row holds 16 words of two samples (float32: 32 words, two pieces, or 32
+// results). Units of 16 bytes are turned so that neighbouring rows lie in different banks, and the upper half
+// of the channels by 64 bytes more, so that both halves can be written at once. `at` is a multiple of 128;
+// offsets of parts of a row combine by ^.
 template <class T, int Channels, int Columns>
 struct Slab {
     static constexpr int pieces = ChunkPieces<T>::activation;
@@ -93,24 +106,28 @@ struct Slab {
     __device__ static uint32_t row(int channel, int column) {
         const int turned = pieces == 2 ? column & 7 : column >> 1 & 3;
         const int half = two_halves && channel >= Channels / 2 ? 64 : 0;
-        return static_cast<uint32_t>(channel * channel_bytes + column * row_bytes) ^ static_cast<uint32_t>(16 * turned ^ half);
+        return static_cast<uint32_t>(channel * channel_bytes + column * row_bytes) ^
+               static_cast<uint32_t>(16 * turned ^ half);
     }
-    // What a lane adds to `at` for the A operand of a channel; then ^ operand_part(piece, k) for samples 16 k .. 16 k + 15.
+    // What a lane adds to `at` for the A operand of a channel; then ^ operand_part(piece, k) for samples 16 k
+    // .. 16 k + 15.
     __device__ static uint32_t operand(int channel) {
         const int lane = threadIdx.x % 32;
         return row(channel, lane % 16) ^ static_cast<uint32_t>(lane / 16 * 16);
     }
-    __device__ static constexpr uint32_t operand_part(int piece, int k) { return static_cast<uint32_t>(64 * piece + 32 * k); }
+    __device__ static constexpr uint32_t operand_part(int piece, int k) {
+        return static_cast<uint32_t>(64 * piece + 32 * k);
+    }
 };
 
-// Brings a block's channels of an activation (B, L, D) in, a chunk at a time and some chunks ahead, and takes results
-// out. Every thread turns round what it has copied itself, 16 bytes of channels of two samples: word w of the rows of its
-// channels and columns. Threads are 32 a channel of the block.
+// Brings a block's channels of an activation (B, L, D) in, a chunk at a time and some chunks ahead, and takes
+// results out. Every thread turns round what it has copied itself, 16 bytes of channels of two samples: word
+// w of the rows of its channels and columns. Threads are 32 a channel of the block.
 template <class T, int Channels, int Columns, int Threads>
 struct Carrier {
     using BlockSlab = Slab<T, Channels, Columns>;
-    static constexpr int unit = 16 / sizeof(T);           // channels of 16 bytes
-    static constexpr int units = Channels / unit;         // of a sample
+    static constexpr int unit = 16 / sizeof(T);              // channels of 16 bytes
+    static constexpr int units = Channels / unit;            // of a sample
     static constexpr int together = Threads / (16 * units);  // columns at a time
     static constexpr int turns = Columns / together;
     static constexpr int stage_bytes = turns * 2 * Threads * 16;
@@ -118,7 +135,7 @@ struct Carrier {
 
     const T* from[turns];  // of chunk 0, the first of the word's two samples in memory's order
     T* to[turns];          // of chunk 0, sample 0
-    int64_t stride, out_stride;
+    int stride, out_stride;
     int length[turns];  // of the column, less the word's first sample
     uint32_t slots, own;
     bool backwards;  // words hold samples in reverse order
@@ -131,9 +148,10 @@ struct Carrier {
     __device__ int first() const { return 2 * (backwards ? 15 - word() : word()); }
 
     __device__ Carrier(const Segments& s, const T* in, T* out, int64_t in_stride, int64_t result_stride,
-                       int64_t first_column, int64_t limit, int64_t first_channel, uint32_t slots_at, bool reverse_words)
-        : stride(in_stride),
-          out_stride(result_stride),
+                       int64_t first_column, int64_t limit, int64_t first_channel, uint32_t slots_at,
+                       bool reverse_words)
+        : stride(static_cast<int>(in_stride)),
+          out_stride(static_cast<int>(result_stride)),
           slots(slots_at + 16 * thread()),
           own(BlockSlab::row(channel(), column(0)) ^ static_cast<uint32_t>(16 * (word() / 4))),
           backwards(reverse_words) {
@@ -146,8 +164,8 @@ struct Carrier {
             const int64_t samples = rest < s.samples ? rest : s.samples;
             length[i] = c < limit ? static_cast<int>(samples) : 0;
             // Columns that are not there read nothing, from an address that is.
-            from[i] = in + first_channel + channel() + (c < limit ? row * stride : 0);
-            to[i] = out + first_channel + channel() + (c < limit ? row * out_stride : 0);
+            from[i] = in + first_channel + channel() + (c < limit ? row * in_stride : 0);
+            to[i] = out + first_channel + channel() + (c < limit ? row * result_stride : 0);
         }
     }
 
@@ -158,13 +176,14 @@ struct Carrier {
         const int sample = chunk * chunk_samples + first();
 #pragma unroll
         for (int i = 0; i < turns; ++i) {
-            const T* at = from[i] + (sample < length[i] ? sample * stride : 0);
+            const T* at = from[i] + (sample < length[i] ? static_cast<int64_t>(sample) * stride : 0);
             copy_async(slot(stage, i, 0), at, sample < length[i]);
             copy_async(slot(stage, i, 1), sample + 1 < length[i] ? at + stride : at, sample + 1 < length[i]);
         }
     }
 
-    // Rows of later columns of the thread lie a multiple of 16 columns on, which leaves the turn of units as it is.
+    // Rows of later columns of the thread lie a multiple of 16 columns on, which leaves the turn of units as
+    // it is.
     __device__ void turn(int stage, uint32_t slab) const {
         const int j = backwards ? 1 : 0;  // the first of the two in the word's order
 #pragma unroll
@@ -187,8 +206,9 @@ struct Carrier {
         }
     }
 
-    // Takes the results of a chunk from where the inputs were. Their order is the other way round than the inputs'. A bf16
-    // word holds two neighbours; float32 result r stands in word r, so that a thread owns w and w + 16.
+    // Takes the results of a chunk from where the inputs were. Their order is the other way round than the
+    // inputs'. A bf16 word holds two neighbours; float32 result r stands in word r, so that a thread owns w
+    // and w + 16.
     __device__ void store(uint32_t slab, int chunk) const {
 #pragma unroll
         for (int i = 0; i < turns; ++i) {
@@ -200,17 +220,18 @@ struct Carrier {
                 uint32_t words[unit];
 #pragma unroll
                 for (int k = 0; k < unit; ++k)
-                    words[k] = shared_at<uint32_t>((at + k * BlockSlab::channel_bytes) ^ (sizeof(T) == 2 ? 0 : 64 * j));
+                    words[k] = shared_at<uint32_t>((at + k * BlockSlab::channel_bytes) ^
+                                                   (sizeof(T) == 2 ? 0 : 64 * j));
                 if (sample >= length[i]) continue;
-                uint4 packed;
+                T* const out = to[i] + static_cast<int64_t>(sample) * out_stride;
                 if constexpr (sizeof(T) == 2) {
                     const uint32_t order = j ? 0x7632 : 0x5410;
-                    packed = {__byte_perm(words[0], words[1], order), __byte_perm(words[2], words[3], order),
-                              __byte_perm(words[4], words[5], order), __byte_perm(words[6], words[7], order)};
+                    store_vector(
+                        out, __byte_perm(words[0], words[1], order), __byte_perm(words[2], words[3], order),
+                        __byte_perm(words[4], words[5], order), __byte_perm(words[6], words[7], order));
                 } else {
-                    packed = {words[0], words[1], words[2], words[3]};
+                    store_vector(out, words[0], words[1], words[2], words[3]);
                 }
-                *reinterpret_cast<uint4*>(to[i] + sample * out_stride) = packed;
             }
         }
     }
@@ -225,7 +246,8 @@ __device__ inline void load_images(const unsigned char* images, int64_t first_ch
             images + (first_channel + i / words) * chunk_image_bytes(Modes) + 16 * (i % words));
 }
 
-// One activation that is read and one, or none, that is written; both with 16-byte rows of whole blocks of channels.
+// One activation that is read and one, or none, that is written; both with 16-byte rows of whole blocks of
+// channels.
 template <class T>
 struct ChunkPass {
     Segments segments;
@@ -236,8 +258,8 @@ struct ChunkPass {
     bool reversed;         // the recurrence runs from the end to the beginning
     int64_t columns;       // only the first so many
     const float2* starts;  // (columns, D, N): the states that the segments begin with; null: zero
-    float2* ends;          // (columns, D, N): the states after whole segments, where nothing is written; else of the last
-                           // segments, (B, D, N), after their last whole chunk; or null
+    float2* ends;  // (columns, D, N): the states after whole segments, where nothing is written; else of the
+                   // last segments, (B, D, N), after their last whole chunk; or null
 };
 
 // With outputs, or the ends of segments alone. `modes` is 16, 32 or 64, as in the tables and the states.
@@ -265,7 +287,9 @@ struct ChunkGradients {
 template <class T>
 void launch_chunk_gradients(cudaStream_t stream, const ChunkGradients<T>& gradients, int modes);
 
-inline int padded_modes(int64_t modes) { return modes <= 16 ? 16 : modes <= 32 ? 32 : 64; }
+inline int padded_modes(int64_t modes) {
+    return modes <= 16 ? 16 : modes <= 32 ? 32 : 64;
+}
 constexpr int64_t most_chunk_modes = 64;
 constexpr int64_t padded_channels = 16;
 

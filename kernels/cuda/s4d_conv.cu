@@ -1,6 +1,6 @@
-// The chunked form (s4d_chunks.cuh) put together. Forward: tables; the states at the ends of segments; the states they
-// begin with; outputs. Backward: the gradients' sums over segments; what flows between them; du, which is the outputs'
-// pass run backwards. Where a layer has too many modes for it, kernel and convolution.
+// The chunked form (s4d_chunks.cuh) put together. Forward: tables; the states at the ends of segments; the
+// states they begin with; outputs. Backward: the gradients' sums over segments; what flows between them; du,
+// which is the outputs' pass run backwards. Where a layer has too many modes for it, kernel and convolution.
 #include <algorithm>
 
 #include "kernels/cpu/s4d_check.h"
@@ -14,23 +14,26 @@ namespace {
 
 // Rows of an activation with channels up to a whole number of blocks, the rest zero, and back.
 template <class T>
-__global__ void copy_rows(const T* from, int64_t stride, int64_t width, T* to, int64_t to_stride, int64_t to_width,
-                          int64_t rows) {
+__global__ void copy_rows(const T* from, int64_t stride, int64_t width, T* to, int64_t to_stride,
+                          int64_t to_width, int64_t rows) {
     const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
     if (i >= rows * to_width) return;
     const int64_t row = i / to_width, column = i % to_width;
     to[row * to_stride + column] = column < width ? from[row * stride + column] : static_cast<T>(0.0f);
 }
 
-int64_t padded_width(int64_t channels) { return ceil_div(channels, padded_channels) * padded_channels; }
+int64_t padded_width(int64_t channels) {
+    return ceil_div(channels, padded_channels) * padded_channels;
+}
 
-// The passes read and write 16 bytes of whole blocks of channels at a time. What is not laid out so goes through memory
-// that is.
+// The passes read and write 16 bytes of whole blocks of channels at a time. What is not laid out so goes
+// through memory that is.
 template <class T>
 class Aligned {
   public:
     Aligned(Backend& backend, cudaStream_t stream, const View& v, bool read) : stream_(stream), view_(v) {
-        const bool fits = v.columns() == padded_width(v.columns()) && reinterpret_cast<uintptr_t>(v.data) % 16 == 0 &&
+        const bool fits = v.columns() == padded_width(v.columns()) &&
+                          reinterpret_cast<uintptr_t>(v.data) % 16 == 0 &&
                           v.row_stride * static_cast<int64_t>(sizeof(T)) % 16 == 0;
         if (fits || v.empty()) return;
         memory_ = backend.allocate({v.rows(), padded_width(v.columns())}, v.dtype);
@@ -47,7 +50,8 @@ class Aligned {
     void copy(const View& from, const View& to) const {
         const int64_t rows = to.rows();
         copy_rows<T><<<static_cast<unsigned>(ceil_div(rows * to.columns(), 256)), 256, 0, stream_>>>(
-            pointer<const T>(from), from.row_stride, from.columns(), pointer<T>(to), to.row_stride, to.columns(), rows);
+            pointer<const T>(from), from.row_stride, from.columns(), pointer<T>(to), to.row_stride,
+            to.columns(), rows);
         check_launch("s4d_conv");
     }
 
@@ -56,9 +60,10 @@ class Aligned {
     Tensor memory_;
 };
 
-// As many segments as fill the device best. A block takes 16 (or 32) columns of 8 or 16 channels through a segment's
-// chunks, and about six chunks' time besides; with more than one segment their ends must be found first, which costs half
-// as much again. Decays are rounded to float32 once a chunk, so that segments of at most 256 keep errors below 1e-5.
+// As many segments as fill the device best. A block takes 16 (or 32) columns of 8 or 16 channels through a
+// segment's chunks, and about six chunks' time besides; with more than one segment their ends must be found
+// first, which costs half as much again. Decays are rounded to float32 once a chunk, so that segments of at
+// most 256 keep errors below 1e-5.
 Segments cut(const View& u, int64_t channels_of_block, int64_t columns_of_block, int multiprocessors) {
     Segments best;
     double best_cost = 0;
@@ -87,11 +92,14 @@ struct Tables {
     Tensor powers, weighted, poles, taps, sliced;
     ChunkTables outputs, gradients;
 
-    Tables(Backend& backend, cudaStream_t stream, const S4dParameters& op, const View& skip, bool for_gradients) {
+    Tables(Backend& backend, cudaStream_t stream, const S4dParameters& op, const View& skip,
+           bool for_gradients) {
         const S4dModes p(op);
         const int modes = padded_modes(p.modes), slices = for_gradients ? (modes + 31) / 32 : 1;
         const int64_t channels = padded_width(p.channels);
-        const auto images = [&] { return backend.allocate({channels, chunk_image_bytes(modes) / 4}, DType::f32); };
+        const auto images = [&] {
+            return backend.allocate({channels, chunk_image_bytes(modes) / 4}, DType::f32);
+        };
         powers = images();
         poles = backend.allocate({channels, modes, 4}, DType::f32);
         taps = backend.allocate({channels, chunk_samples}, DType::f32);
@@ -156,8 +164,8 @@ void CudaBackend::s4d_conv_forward(const S4dConvForward& op) {
         const StatesJob job = {s, p, modes, planar(op, op.state)};
         const int64_t states = 2 * s.channels * modes;
         const Aligned<T> u(*this, stream_, op.u, true), y(*this, stream_, op.y, false);
-        ChunkPass<T> pass = {s,     tables.outputs, u.data(), y.data(), u.stride(), y.stride(),
-                             false, s.columns(),    nullptr,  nullptr};
+        ChunkPass<T> pass = {s,          tables.outputs, u.data(),    y.data(), u.stride(),
+                             y.stride(), false,          s.columns(), nullptr,  nullptr};
         Tensor ends, starts, last;
         if (s.count > 1) {
             const int64_t columns = (s.count - 1) * s.batch;
@@ -175,7 +183,8 @@ void CudaBackend::s4d_conv_forward(const S4dConvForward& op) {
         if (op.state) last = allocate({s.batch, states}, DType::f32);
         pass.ends = pointer<float2>(last);
         launch_chunk_outputs(stream_, pass, modes);
-        if (op.state) finish_state(stream_, job, pointer<float2>(last), pointer<const T>(op.u), op.u.row_stride);
+        if (op.state)
+            finish_state(stream_, job, pointer<float2>(last), pointer<const T>(op.u), op.u.row_stride);
         y.finish();
     });
 }
@@ -192,7 +201,8 @@ void CudaBackend::s4d_conv_backward(const S4dConvBackward& op) {
     const S4dModes p(op);
     if (p.modes > most_chunk_modes) {
         require(!op.state && !op.dstate, name, "no state where there are more than 64 modes");
-        const Tensor kernel = allocate({op.u[2], op.u[1]}, DType::f32), dkernel = allocate(kernel.shape(), DType::f32);
+        const Tensor kernel = allocate({op.u[2], op.u[1]}, DType::f32),
+                     dkernel = allocate(kernel.shape(), DType::f32);
         const Tensor du = op.du ? Tensor() : allocate(op.u.shape, op.u.dtype);
         const Tensor dskip = op.skip && !op.dskip ? zeros({p.channels}, DType::f32) : Tensor();
         s4d_kernel_forward({parameters, kernel});
@@ -212,31 +222,33 @@ void CudaBackend::s4d_conv_backward(const S4dConvBackward& op) {
         const Segments s = cut<T>(op.u, modes, multiprocessors_);
         const StatesJob job = {s, p, modes, planar(op, op.state)};
         const int64_t states = s.channels * modes, groups = ceil_div(s.columns(), 16);
-        const Aligned<T> u(*this, stream_, op.u, true), dy(*this, stream_, op.dy, true), du(*this, stream_, op.du, false);
-        const Tensor sums = allocate({s.columns(), 8 * states}, DType::f32), x = allocate({groups, 2 * states}, DType::f32),
+        const Aligned<T> u(*this, stream_, op.u, true), dy(*this, stream_, op.dy, true),
+            du(*this, stream_, op.du, false);
+        const Tensor sums = allocate({s.columns(), 8 * states}, DType::f32),
+                     x = allocate({groups, 2 * states}, DType::f32),
                      y = allocate({groups, 2 * states}, DType::f32),
                      taps = allocate({groups, s.channels * chunk_samples}, DType::f32),
                      all_taps = allocate({s.channels * chunk_samples, 2}, DType::f32),
                      added = allocate({s.batch * states, sizeof(StateSums) / 4}, DType::f32);
         Tensor starts;
         if (op.du) starts = allocate({s.columns(), 2 * states}, DType::f32);
-        launch_chunk_gradients<T>(stream_,
-                                  {s, tables.gradients, u.data(), dy.data(), u.stride(), dy.stride(),
-                                   pointer<SegmentSums>(sums), pointer<float2>(x), pointer<float2>(y),
-                                   pointer<float>(taps)},
-                                  modes);
-        carry_gradients(stream_, job, pointer<SegmentSums>(sums), pointer<StateSums>(added), pointer<float2>(starts),
-                        planar(op, op.dstate));
+        launch_chunk_gradients<T>(
+            stream_,
+            {s, tables.gradients, u.data(), dy.data(), u.stride(), dy.stride(), pointer<SegmentSums>(sums),
+             pointer<float2>(x), pointer<float2>(y), pointer<float>(taps)},
+            modes);
+        carry_gradients(stream_, job, pointer<SegmentSums>(sums), pointer<StateSums>(added),
+                        pointer<float2>(starts), planar(op, op.dstate));
         if (op.du) {
             launch_chunk_outputs<T>(stream_,
-                                    {s, tables.outputs, dy.data(), du.data(), dy.stride(), du.stride(), true, s.columns(),
-                                     pointer<float2>(starts), nullptr},
+                                    {s, tables.outputs, dy.data(), du.data(), dy.stride(), du.stride(), true,
+                                     s.columns(), pointer<float2>(starts), nullptr},
                                     modes);
             du.finish();
         }
         finish_gradients(stream_, job,
-                         {pointer<float2>(x), pointer<float2>(y), pointer<float>(taps), pointer<StateSums>(added), groups,
-                          pointer<double>(all_taps), op.dskip.as<float>()},
+                         {pointer<float2>(x), pointer<float2>(y), pointer<float>(taps),
+                          pointer<StateSums>(added), groups, pointer<double>(all_taps), op.dskip.as<float>()},
                          pointer<ModeGradient>(gradients));
     });
     add_mode_gradients(stream_, pointer<ModeGradient>(gradients), p.channels, p.copies, p.modes, p.is_complex,

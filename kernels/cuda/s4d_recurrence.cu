@@ -3,6 +3,8 @@
 // streams moves the state twice and the factors once (16 and 16 bytes a mode and channel) and is bound by
 // that; in a sequence the states stay in the cache, 8 samples at a time. Every sample is the same chain of
 // operations whatever the length, so that a sequence given in pieces yields the same bits.
+#include <algorithm>
+
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/s4d_modes.cuh"
 
@@ -21,7 +23,7 @@ struct Recurrence {
     T* y;
     int64_t u_stride, y_stride;
     Rows state;
-    int64_t length, channels, modes;
+    int64_t batch, length, channels, modes;
 };
 
 template <class T, bool IsComplex, int Steps>
@@ -76,14 +78,17 @@ __device__ void advance(const Recurrence<T>& r, int64_t b, int64_t d, int64_t t,
     __syncthreads();
 }
 
+// Blocks take several batch rows, so that the factors come from the first-level cache for all but the first.
 template <class T, bool IsComplex>
 __global__ void __launch_bounds__(lanes* warps) recurrence(Recurrence<T> r) {
     constexpr int steps = 8;
     __shared__ float sums[steps][warps][lanes];
-    const int64_t b = blockIdx.y, d = static_cast<int64_t>(blockIdx.x) * lanes + threadIdx.x % lanes;
-    int64_t t = 0;
-    for (; t + steps <= r.length; t += steps) advance<T, IsComplex, steps>(r, b, d, t, sums);
-    for (; t < r.length; ++t) advance<T, IsComplex, 1>(r, b, d, t, sums);
+    const int64_t d = static_cast<int64_t>(blockIdx.x) * lanes + threadIdx.x % lanes;
+    for (int64_t b = blockIdx.y; b < r.batch; b += gridDim.y) {
+        int64_t t = 0;
+        for (; t + steps <= r.length; t += steps) advance<T, IsComplex, steps>(r, b, d, t, sums);
+        for (; t < r.length; ++t) advance<T, IsComplex, 1>(r, b, d, t, sums);
+    }
 }
 
 }  // namespace
@@ -107,18 +112,12 @@ void CudaBackend::s4d_recurrence(const S4dRecurrence& op) {
         require(v->dtype == DType::f32, name, "float32 factors, skip and state");
     if (op.u.size() == 0) return;
     dispatch(op.u.dtype, [&]<class T>(T) {
-        const Recurrence<T> r = {op.abar,
-                                 op.cbar,
-                                 op.skip.as<float>(),
-                                 pointer<T>(op.u),
-                                 pointer<T>(op.y),
-                                 op.u.row_stride,
-                                 op.y.row_stride,
-                                 op.state,
-                                 op.u[1],
-                                 channels,
-                                 modes};
-        const dim3 grid(static_cast<unsigned>(ceil_div(channels, lanes)), static_cast<unsigned>(batch));
+        const Recurrence<T> r = {op.abar,          op.cbar,          op.skip.as<float>(),
+                                 pointer<T>(op.u), pointer<T>(op.y), op.u.row_stride,
+                                 op.y.row_stride,  op.state,         batch,
+                                 op.u[1],          channels,         modes};
+        const int64_t across = ceil_div(channels, lanes), enough = ceil_div(8 * multiprocessors_, across);
+        const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(std::min(batch, enough)));
         if (op.is_complex)
             recurrence<T, true><<<grid, lanes * warps, 0, stream_>>>(r);
         else
