@@ -8,13 +8,11 @@
 // q, q' of it as a whole, from which a small kernel finds what the states between the segments add
 // (s4d_conv.cu).
 //
-// A block has 8 channels of 16 columns; with bf16 activations two warps share a channel's 32 modes. A chunk
-// of 32 samples is 4 x 2N / 8 x 2 products for the four sums of powers, 6 for the lags, and 32 multiply-adds
-// a mode and column, which bound it together; the activations are read once.
+// A block has 8 channels of 16 columns. A chunk of 32 samples is 4 x 2N / 8 x 2 products for the four sums of
+// powers (times the pieces), 6 for the lags, and 32 multiply-adds a mode and column, which bound it together;
+// the activations are read once. Two blocks' warps would hide more of each other's waits, but the four sums a
+// mode and column leave registers for one.
 #include "kernels/cuda/s4d_chunks.cuh"
-#ifndef EXP_SH
-#define EXP_SH 1
-#endif
 
 namespace nigiri::cuda {
 
@@ -26,29 +24,21 @@ constexpr int stages = sizeof(T) == 2 ? 4 : 2;
 template <class T>
 constexpr int sets = sizeof(T) == 2 ? 2 : 1;
 
-constexpr int block_channels = 8, block_columns = 16,
-              slice_modes = 32;  // more modes are work for another block
-constexpr int carrier_threads = 32 * block_channels;
+constexpr int block_channels = 8, block_columns = 16, threads = 32 * block_channels;
+constexpr int slice_modes = 32;  // more modes are work for another block
 
 template <class T, int Modes>
 struct Layout {
-    static constexpr int sharers = EXP_SH == 2 && sizeof(T) == 2 ? Modes / 16 : 1;  // warps of a channel
-    static constexpr int threads = 32 * block_channels * sharers;
     static constexpr int plain_pieces = ChunkPieces<T>::state_powers,
                          weighted_pieces = ChunkPieces<T>::weighted_powers;
     using BlockSlab = Slab<T, block_channels, block_columns>;
-    using BlockCarrier = Carrier<T, block_channels, block_columns, carrier_threads>;
+    using BlockCarrier = Carrier<T, block_channels, block_columns, threads>;
     static constexpr int piece = chunk_piece_bytes(Modes);
     static constexpr int weighted = block_channels * plain_pieces * piece;
     static constexpr int slabs =
         weighted + block_channels * weighted_pieces * piece;  // of u, of dy; sets of them
     static constexpr int slots = slabs + 2 * sets<T> * BlockSlab::bytes;
-    static constexpr int products = Modes / 4 / sharers;  // of a warp
-    // Where two warps share a channel their registers hold no sums: they are kept here, 16 bytes a product
-    // and thread.
-    static constexpr bool sums_apart = sharers > 1;
-    static constexpr int sums = slots + 2 * stages<T> * BlockCarrier::stage_bytes;
-    static constexpr int bytes = sums + (sums_apart ? products * threads * 16 : 0);
+    static constexpr int bytes = slots + 2 * stages<T> * BlockCarrier::stage_bytes;
     static_assert(2 * BlockCarrier::stage_bytes >= block_channels * 512 * 4);  // the lags' sums, at the end
     static_assert(bytes <= 227 * 1024);
 };
@@ -71,15 +61,14 @@ template <class T, int Modes>
 struct Warp {
     using L = Layout<T, Modes>;
     using BlockSlab = typename L::BlockSlab;
-    static constexpr int activation = ChunkPieces<T>::activation, products = L::products;
+    static constexpr int activation = ChunkPieces<T>::activation, products = Modes / 4;
 
-    // Of modes 4 n + lane % 4 of the warp's and columns lane / 4 + 8 half.
+    // Of modes 4 n + lane % 4 and columns lane / 4 + 8 half.
     float2 h[products][2], m[products][2], q[products][2], dq[products][2];
-    float4 xy[L::sums_apart ? 1 : products];  // x and y, both columns together
-    float lags[4 / L::sharers][4];  // lag 16 + 8 r + row + column - 31, r counted from the warp's first
-    float2 decay, power;  // of the warp's mode `lane`: A^32, and A^32 to the number of chunks so far
+    float2 x[products], y[products];  // both columns together
+    float lags[4][4];                 // lag 16 + 8 r + row + column - 31
+    float2 decay, power;              // of mode `lane`: A^32, and A^32 to the number of chunks so far
     uint32_t slab_operand, u_lags, dy_lags, powers, weighted_powers;
-    int share;
 
     __device__ void find_places(int channel) {
         const int lane = threadIdx.x % 32;
@@ -87,17 +76,9 @@ struct Warp {
         u_lags = BlockSlab::row(channel, lane % 16) ^ static_cast<uint32_t>(16 * (lane / 16));
         dy_lags =
             BlockSlab::row(channel, lane % 8 + lane / 16 * 8) ^ static_cast<uint32_t>(16 * (lane / 8 % 2));
-        const uint32_t row = static_cast<uint32_t>(chunk_image_offset(Modes, 0, lane, 0)) ^
-                             static_cast<uint32_t>(16 * share * products);
+        const auto row = static_cast<uint32_t>(chunk_image_offset(Modes, 0, lane, 0));
         powers = static_cast<uint32_t>(channel * L::plain_pieces * L::piece) + row;
         weighted_powers = static_cast<uint32_t>(L::weighted + channel * L::weighted_pieces * L::piece) + row;
-    }
-
-    __device__ float4& sum(int n) {
-        if constexpr (L::sums_apart)
-            return shared_at<float4>(static_cast<uint32_t>(L::sums + 16 * (n * L::threads + threadIdx.x)));
-        else
-            return xy[n];
     }
 
     __device__ void step(uint32_t u_slab, uint32_t dy_slab, float behind) {
@@ -128,29 +109,21 @@ struct Warp {
                 accumulate(de, u, part, p == 0);
             }
             const float2 a = shuffled(decay, 4 * n + lane % 4), r = shuffled(power, 4 * n + lane % 4);
-            const float4 before = sum(n);
-            float2 x = {before.x, before.y}, y = {before.z, before.w};
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 float2 &state = h[n][half], &derived = m[n][half];
                 const float2 now = {f[2 * half], f[2 * half + 1]}, dnow = {df[2 * half], df[2 * half + 1]};
-                x = times_add(now, state, x);
-                y = times_add(dnow, state, times_add(now, derived, y));
+                x[n] = times_add(now, state, x[n]);
+                y[n] = times_add(dnow, state, times_add(now, derived, y[n]));
                 q[n][half] = times_add(r, now, q[n][half]);
                 dq[n][half] = times_add(r, add_scaled(dnow, behind, now), dq[n][half]);
                 derived = times_add(a, add_scaled(derived, static_cast<float>(chunk_samples), state),
                                     {de[2 * half], de[2 * half + 1]});
                 state = times_add(a, state, {e[2 * half], e[2 * half + 1]});
             }
-            sum(n) = {x.x, x.y, y.x, y.y};
         }
         power = times(power, decay);
-        if (L::sharers == 1)
-            add_lags<0, 4>(u_slab, dy_slab);
-        else if (share == 0)
-            add_lags<0, 4 / L::sharers>(u_slab, dy_slab);
-        else
-            add_lags<4 - 4 / L::sharers, 4 / L::sharers>(u_slab, dy_slab);
+        add_lags(u_slab, dy_slab);
     }
 
     __device__ static void accumulate(float (&c)[4], const uint32_t (&a)[activation][2][4],
@@ -164,7 +137,6 @@ struct Warp {
 
     // dy_i u_j over the columns; u's samples come in reverse order, so that the lag is i + j' - 31, and
     // products of tiles with the same i + j' share their sums.
-    template <int First, int Count>
     __device__ void add_lags(uint32_t u_slab, uint32_t dy_slab) {
 #pragma unroll
         for (int p = 0; p < activation; ++p)
@@ -173,16 +145,15 @@ struct Warp {
 #pragma unroll
                 for (int i = 0; i < 2; ++i) {
                     uint32_t a[4];
-                    if (2 * i + 1 >= First)
-                        load_transposed(a, (dy_slab + dy_lags) ^ static_cast<uint32_t>(64 * p + 32 * i));
+                    load_transposed(a, (dy_slab + dy_lags) ^ static_cast<uint32_t>(64 * p + 32 * i));
 #pragma unroll
                     for (int n = 0; n < 4; n += 2) {
-                        const int r = 2 * i + n - 2 - First;
-                        if (r + 1 < 0 || r >= Count) continue;
+                        const int r = 2 * i + n - 2;
+                        if (r < 0) continue;  // lags below zero
                         uint32_t b[4];
                         load_transposed(b, (u_slab + u_lags) ^ static_cast<uint32_t>(64 * o + 16 * n));
-                        if (r >= 0) multiply_add(lags[r < 0 ? 0 : r], a, b[0], b[1]);
-                        if (r + 1 < Count) multiply_add(lags[r + 1 < Count ? r + 1 : 0], a, b[2], b[3]);
+                        multiply_add(lags[r < 0 ? 0 : r], a, b[0], b[1]);
+                        multiply_add(lags[r < 0 ? 0 : r + 1], a, b[2], b[3]);
                     }
                 }
     }
@@ -190,13 +161,11 @@ struct Warp {
     // Leaves the sums in `room`, 512 floats of the channel's own.
     __device__ void leave_lags(uint32_t room) const {
         const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-        constexpr int own = 4 / L::sharers;
 #pragma unroll
-        for (int r = 0; r < own; ++r)
+        for (int r = 0; r < 4; ++r)
 #pragma unroll
             for (int i = 0; i < 4; ++i)
-                shared_at<float>(room + 4 * ((share * own + r) * 128 + (g + i / 2 * 8) * 8 + 2 * t + i % 2)) =
-                    lags[r][i];
+                shared_at<float>(room + 4 * (r * 128 + (g + i / 2 * 8) * 8 + 2 * t + i % 2)) = lags[r][i];
     }
     // Of lag `lane`.
     __device__ static float sum_of_lags(uint32_t room) {
@@ -213,58 +182,46 @@ struct Warp {
 };
 
 template <class T, int Modes>
-__global__ void __launch_bounds__(Layout<T, Modes>::threads, 1) chunk_gradients(ChunkGradients<T> p) {
+__global__ void __launch_bounds__(threads, 1) chunk_gradients(ChunkGradients<T> p) {
     using L = Layout<T, Modes>;
     using BlockCarrier = typename L::BlockCarrier;
     const int64_t width = p.segments.channels,
                   first_channel = static_cast<int64_t>(blockIdx.x) * block_channels;
     const int64_t first_column = static_cast<int64_t>(blockIdx.y) * block_columns;
     const int slice = static_cast<int>(blockIdx.z), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int local = warp % block_channels;
-    const int64_t channel = first_channel + local, images = slice * width + first_channel;
-    load_images<Modes, L::plain_pieces, block_channels, L::threads>(p.tables.powers, images, 0);
-    load_images<Modes, L::weighted_pieces, block_channels, L::threads>(p.tables.weighted, images,
-                                                                       L::weighted);
-    // Where two warps share a channel, half of the threads carry u and half dy; else all carry both.
-    const auto carrier_of = [&](bool of_dy) {
-        return BlockCarrier(
-            p.segments, of_dy ? p.dy : p.u, nullptr, of_dy ? p.dy_stride : p.u_stride, 0, first_column,
-            p.segments.columns(), first_channel,
-            static_cast<uint32_t>(L::slots + (of_dy ? stages<T> * BlockCarrier::stage_bytes : 0)), !of_dy);
+    const int64_t channel = first_channel + warp, images = slice * width + first_channel;
+    load_images<Modes, L::plain_pieces, block_channels, threads>(p.tables.powers, images, 0);
+    load_images<Modes, L::weighted_pieces, block_channels, threads>(p.tables.weighted, images, L::weighted);
+    const auto carrier_of = [&](const T* in, int64_t stride, int slots, bool backwards) {
+        return BlockCarrier(p.segments, in, nullptr, stride, 0, first_column, p.segments.columns(),
+                            first_channel, static_cast<uint32_t>(slots), backwards);
     };
-    constexpr int carried = L::sharers == 1 ? 2 : 1;
-    const bool second = L::sharers > 1 && warp >= block_channels;
-    const BlockCarrier carriers[2] = {carrier_of(second), carrier_of(true)};
+    const BlockCarrier u = carrier_of(p.u, p.u_stride, L::slots, true);
+    const BlockCarrier dy =
+        carrier_of(p.dy, p.dy_stride, L::slots + stages<T> * BlockCarrier::stage_bytes, false);
     Warp<T, Modes> sums = {};
-    sums.share = warp / block_channels;
-    sums.find_places(local);
-    constexpr int own_modes = Modes / L::sharers;
-    const int first_mode = slice * slice_modes + sums.share * own_modes,
-              modes = static_cast<int>(gridDim.z) * Modes;
-    if (lane < own_modes) {
+    sums.find_places(warp);
+    const int first_mode = slice * slice_modes, modes = static_cast<int>(gridDim.z) * Modes;
+    if (lane < Modes) {
         const float4 pole = p.tables.poles[channel * modes + first_mode + lane];
         sums.decay = {pole.x, pole.y};
     }
     sums.power = {1, 0};
-    if constexpr (L::sums_apart)
-        for (int n = 0; n < L::products; ++n) sums.sum(n) = {0, 0, 0, 0};
     // With two sets of slabs chunk s is worked on between barriers s and s + 1 and chunk s + 1 turned in, as
     // in the outputs' pass: by half of the warps before their own work, by half after it.
     const int steps = p.segments.steps(), late = sets<T> == 2 ? warp / 4 % 2 : 1;
     int stage = 0;  // of the chunk that is turned in next
     const auto fetch = [&](int step) {
-#pragma unroll
-        for (int i = 0; i < carried; ++i)
-            if (step < steps) carriers[i].fetch(stage, step);
+        if (step < steps) u.fetch(stage, step), dy.fetch(stage, step);
         commit_copies();
     };
-    const auto slab_of = [](int step, bool of_dy) {
-        return static_cast<uint32_t>(L::slabs + (2 * (step % sets<T>)+(of_dy ? 1 : 0)) * L::BlockSlab::bytes);
+    const auto slab_of = [](int step) {
+        return static_cast<uint32_t>(L::slabs + step % sets<T> * 2 * L::BlockSlab::bytes);
     };
     const auto turn = [&](int step) {
         wait_copies<stages<T> - 1>();
-#pragma unroll
-        for (int i = 0; i < carried; ++i) carriers[i].turn(stage, slab_of(step, second || i == 1));
+        u.turn(stage, slab_of(step));
+        dy.turn(stage, slab_of(step) + L::BlockSlab::bytes);
         fetch(step + stages<T>);
         stage = stage == stages<T> - 1 ? 0 : stage + 1;
     };
@@ -277,20 +234,20 @@ __global__ void __launch_bounds__(Layout<T, Modes>::threads, 1) chunk_gradients(
         if (sets<T> == 1) __syncthreads();  // every warp is done with the slabs
         if (next > 0 && next < steps) turn(next);
         if (late) __syncthreads();
-        sums.step(slab_of(s, false), slab_of(s, true), static_cast<float>(s * chunk_samples));
+        sums.step(slab_of(s), slab_of(s) + L::BlockSlab::bytes, static_cast<float>(s * chunk_samples));
         if (!late) __syncthreads();
     }
 
     if (late) __syncthreads();  // the slots are free
-    const auto room = static_cast<uint32_t>(L::slots + 4 * 512 * local);
-    if (slice == 0) sums.leave_lags(room);
-    __syncthreads();
-    if (slice == 0 && sums.share == 0)
+    const auto room = static_cast<uint32_t>(L::slots + 4 * 512 * warp);
+    sums.leave_lags(room);
+    __syncwarp();
+    if (slice == 0)
         p.taps[(blockIdx.y * width + channel) * chunk_samples + lane] = Warp<T, Modes>::sum_of_lags(room);
 #pragma unroll
     for (int n = 0; n < Warp<T, Modes>::products; ++n) {
         const int64_t mode = first_mode + 4 * n + lane % 4;
-        float4 total = sums.sum(n);
+        float4 total = {sums.x[n].x, sums.x[n].y, sums.y[n].x, sums.y[n].y};
 #pragma unroll
         for (int offset = 4; offset < 32; offset *= 2) {
             total.x += __shfl_xor_sync(0xffffffffu, total.x, offset);
@@ -325,7 +282,7 @@ void launch(cudaStream_t stream, const ChunkGradients<T>& p, int modes) {
     const dim3 grid(static_cast<unsigned>(p.segments.channels / block_channels),
                     static_cast<unsigned>(ceil_div(p.segments.columns(), block_columns)),
                     static_cast<unsigned>(modes / Modes));
-    chunk_gradients<T, Modes><<<grid, L::threads, L::bytes, stream>>>(p);
+    chunk_gradients<T, Modes><<<grid, threads, L::bytes, stream>>>(p);
     check_launch("s4d_conv_backward");
 }
 

@@ -68,7 +68,7 @@ Segments cut(const View& u, int64_t channels_of_block, int64_t columns_of_block,
     Segments best;
     double best_cost = 0;
     const int64_t chunks = ceil_div(u[1], chunk_samples), width = padded_width(u[2]);
-    for (int64_t count = 1; count <= std::min<int64_t>(chunks, 4096); ++count) {
+    for (int64_t count = 1; count <= std::min<int64_t>(chunks, 4096); count += 1 + count / 32) {
         const int64_t steps = ceil_div(chunks, count);
         if (steps > 256) continue;
         const int64_t used = ceil_div(chunks, steps);

@@ -78,7 +78,6 @@ __device__ void advance(const Recurrence<T>& r, int64_t b, int64_t d, int64_t t,
     __syncthreads();
 }
 
-// Blocks take several batch rows, so that the factors come from the first-level cache for all but the first.
 template <class T, bool IsComplex>
 __global__ void __launch_bounds__(lanes* warps) recurrence(Recurrence<T> r) {
     constexpr int steps = 8;
@@ -116,8 +115,8 @@ void CudaBackend::s4d_recurrence(const S4dRecurrence& op) {
                                  pointer<T>(op.u), pointer<T>(op.y), op.u.row_stride,
                                  op.y.row_stride,  op.state,         batch,
                                  op.u[1],          channels,         modes};
-        const int64_t across = ceil_div(channels, lanes), enough = ceil_div(8 * multiprocessors_, across);
-        const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(std::min(batch, enough)));
+        const dim3 grid(static_cast<unsigned>(ceil_div(channels, lanes)),
+                        static_cast<unsigned>(std::min<int64_t>(batch, 65535)));
         if (op.is_complex)
             recurrence<T, true><<<grid, lanes * warps, 0, stream_>>>(r);
         else

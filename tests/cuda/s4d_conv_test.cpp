@@ -98,8 +98,8 @@ class CudaS4dConv : public test::Cuda {
                 filled_gradients(*cpu, cuda.get(), o.layer, 0.5, c.gap)};
     }
     // Products leave out 2^-17 of each factor, and sums round in float32. bf16 activations are exact as they
-    // come in, so that their results differ by their own rounding, 2^-9 at most, and the parameters'
-    // gradients not at all.
+    // come in, so that their results differ by their own rounding, 2^-9 at most. The parameters' gradients
+    // leave out 2^-9 of one kind of factor there, and theirs are sums that may cancel further on.
     void expect_close(const Case& c) {
         SCOPED_TRACE(testing::Message() << c << ", seed " << test::seed());
         const Operands o = operands(c);
