@@ -186,6 +186,16 @@ __device__ inline Number<kComplex> load_number(const float* table, int number, i
         return {from[0]};
 }
 
+// Four neighbours at once.
+__device__ inline float4 load_vector(const float* p) {
+    return *reinterpret_cast<const float4*>(p);
+}
+__device__ inline float4 load_vector(const bf16* p) {
+    const uint2 w = *reinterpret_cast<const uint2*>(p);
+    return {__uint_as_float(w.x << 16), __uint_as_float(w.x & 0xffff0000u), __uint_as_float(w.y << 16),
+            __uint_as_float(w.y & 0xffff0000u)};
+}
+
 // A, B and C as the lanes read them. The warps of a group share the selective ones, of which `tile_numbers`
 // numbers and a slice at a time are brought to shared memory as they lie, and there are turned to one row of
 // steps per number. Rows are padded so that the 4 segments' vectors of 4 steps lie in different banks. Of A
@@ -239,7 +249,7 @@ class Matrices {
             const T* from = raw_ + ((is_c ? raw_elements : 0) + step * tile_numbers + number);
             float4 v[4];
 #pragma unroll
-            for (int j = 0; j < 4; ++j) v[j] = load_four(from + j * tile_numbers);
+            for (int j = 0; j < 4; ++j) v[j] = load_vector(from + j * tile_numbers);
             float* to = tile_ + ((is_c ? tile_floats : 0) + number * pitch + step / steps * segment_pitch +
                                  step % steps);
             *reinterpret_cast<float4*>(to) = {v[0].x, v[1].x, v[2].x, v[3].x};
@@ -281,14 +291,6 @@ class Matrices {
             const int channel = at.warp_channel() + i % lane_channels;
             to[i] = channel < p.channels ? *values.at<kComplex>(channel, i / lane_channels) : 0.0f;
         }
-    }
-    __device__ static float4 load_four(const float* p) {
-        return *reinterpret_cast<const float4*>(p);
-    }
-    __device__ static float4 load_four(const bf16* p) {
-        const uint2 w = *reinterpret_cast<const uint2*>(p);
-        return {__uint_as_float(w.x << 16), __uint_as_float(w.x & 0xffff0000u), __uint_as_float(w.y << 16),
-                __uint_as_float(w.y & 0xffff0000u)};
     }
     __device__ void get(bool selective, const float* tile, const float* table, int first, int number, int q,
                         Number<kComplex> (&v)[4]) const {
