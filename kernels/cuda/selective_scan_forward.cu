@@ -19,26 +19,25 @@ struct ForwardOperands : Operands {
     States state, checkpoints;
 };
 
-template <bool kComplex>
-constexpr int forward_warps = kComplex ? 12 : 16;
+constexpr int forward_warps = 12;
 constexpr int forward_columns = 3;  // u, delta and z of a warp
 
 template <class T, bool kComplex, Discretization kRule, Mix kMix>
-__global__ void __launch_bounds__(32 * forward_warps<kComplex>, 1)
+__global__ void __launch_bounds__(32 * forward_warps, 1)
     forward_kernel(const __grid_constant__ ForwardOperands p) {
     using N = Number<kComplex>;
     using M = Matrices<T, kComplex, kMix>;
     using C = Columns<T>;
-    constexpr int parts = kComplex ? 2 : 1;
+    constexpr int pair = pair_states<kComplex>, parts = 2 / pair;
     extern __shared__ __align__(16) unsigned char memory[];
     const Place at(p);
     const int64_t state_row = at.batch * p.channels;
     const Mail mail(p, at, reinterpret_cast<uint64_t*>(memory), [&](int number, int channel_lane) {
         const int channel = at.warp_channel() + channel_lane;
-        const bool exists = p.state.data != nullptr && channel < p.channels;
+        const bool exists = p.state.data != nullptr && channel < p.channels && number < p.numbers;
         return exists ? *p.state.at<kComplex>(state_row + channel, number) : 0.0f;
     });
-    unsigned char* const rounds = memory + Mail::bytes(p.numbers) * p.groups * p.rounds;
+    unsigned char* const rounds = memory + Mail::bytes(p.padded) * p.groups * p.rounds;
     unsigned char* const tables = rounds + M::round_bytes(p) * p.rounds;
     M matrices(p, at, rounds, tables);
     T* const u =
@@ -71,7 +70,7 @@ __global__ void __launch_bounds__(32 * forward_warps<kComplex>, 1)
             keeps ? p.checkpoints.at<kComplex>((slice * p.batch + at.batch) * p.channels + at.channel, 0)
                   : nullptr;
         float dt[steps], x[steps], y[steps], total = 0;
-        for (int k0 = 0; k0 < p.numbers; k0 += tile_numbers) {
+        for (int k0 = 0; k0 < p.padded; k0 += tile_numbers) {
             open_tile(slice, k0);
             if (k0 == 0) {
                 C::read(at, u, x);
@@ -86,38 +85,53 @@ __global__ void __launch_bounds__(32 * forward_warps<kComplex>, 1)
                     total += dt[i];
                 }
             }
-            if (k0 + tile_numbers < p.numbers)
+            if (k0 + tile_numbers < p.padded)
                 matrices.fetch(p, at, slice, k0 + tile_numbers);
             else
                 fetch(slice + at.ring);
-            const int tile_end = min(tile_numbers, p.numbers - k0);
+            const int tile_end = min(tile_numbers, p.padded - k0);
 #pragma unroll 1
-            for (int k = 0; k < tile_end; k += parts) {
-                const Rule<kComplex, kRule> rule(matrices.a(k0, k));
-                N abar[steps], input[steps];
-                discretize(rule, matrices, k0, k, dt, x, abar, input);
-                N h = input[0];
+            for (int k = 0; k < tile_end; k += 2) {
+                Rule<kComplex, kRule> rule[pair];
+                N abar[pair][steps], input[pair][steps], h[pair], start[pair], end[pair];
+                Segment<kComplex> so_far[pair];
 #pragma unroll
-                for (int i = 1; i < steps; ++i) h = mul_add(abar[i], h, input[i]);
-                Segment<kComplex> so_far{h, decay_of(rule, total, abar)};
-                so_far.template accumulate<false>();
-
-                const N start = mail.receive<kComplex>(k0 + k, turn), end = so_far.apply(start);
-                if (at.segment == segments - 1) mail.send<kComplex>(end, k0 + k, turn + 1);
-                if (checkpoint != nullptr) {
-                    checkpoint[k0 + k] = start.re;
-                    if constexpr (kComplex) checkpoint[k0 + k + 1] = start.im;
+                for (int n = 0; n < pair; ++n) {
+                    rule[n] = Rule<kComplex, kRule>(matrices.a(k0, k + n * parts));
+                    discretize(rule[n], matrices, k0, k + n * parts, dt, x, abar[n], input[n]);
                 }
-                h = segment_start<false>(end, start, at.segment);
+#pragma unroll
+                for (int n = 0; n < pair; ++n) {
+                    h[n] = input[n][0];
+#pragma unroll
+                    for (int i = 1; i < steps; ++i) h[n] = mul_add(abar[n][i], h[n], input[n][i]);
+                    so_far[n] = {h[n], decay_of(rule[n], total, abar[n])};
+                }
+                accumulate<false>(so_far);
+                const float2 from = mail.receive(k0 + k, turn);
+                set_pair<kComplex>(start, from);
+#pragma unroll
+                for (int n = 0; n < pair; ++n) end[n] = so_far[n].apply(start[n]);
+                if (at.segment == segments - 1) mail.send(numbers_of<kComplex>(end), k0 + k, turn + 1);
+                if (checkpoint != nullptr) {
+                    checkpoint[k0 + k] = from.x;
+                    if (kComplex || k0 + k + 1 < p.numbers) checkpoint[k0 + k + 1] = from.y;
+                }
+#pragma unroll
+                for (int n = 0; n < pair; ++n) h[n] = segment_start<false>(end[n], start[n], at.segment);
 #pragma unroll
                 for (int q = 0; q < steps / 4; ++q) {
-                    N c[4];
-                    matrices.c(k0, k, q, c);
+                    N c[pair][4];
+#pragma unroll
+                    for (int n = 0; n < pair; ++n) matrices.c(k0, k + n * parts, q, c[n]);
 #pragma unroll
                     for (int j = 0; j < 4; ++j) {
                         const int i = 4 * q + j;
-                        h = mul_add(abar[i], h, input[i]);
-                        y[i] = real_mul_add(c[j], h, y[i]);
+#pragma unroll
+                        for (int n = 0; n < pair; ++n) {
+                            h[n] = mul_add(abar[n][i], h[n], input[n][i]);
+                            y[i] = real_mul_add(c[n][j], h[n], y[i]);
+                        }
                     }
                 }
             }
@@ -137,9 +151,11 @@ __global__ void __launch_bounds__(32 * forward_warps<kComplex>, 1)
     }
     cluster_barrier();  // nobody leaves while others may still write to its boxes
     if (p.state.data == nullptr || at.position != p.slices % at.ring) return;
-    for (int k = 0; k < p.numbers; ++k) {
-        const float x = mail.receive<false>(k, static_cast<uint32_t>(p.slices + 1)).re;
-        if (at.segment == 0 && at.inside) *p.state.at<kComplex>(state_row + at.channel, k) = x;
+    for (int k = 0; k < p.padded; k += 2) {
+        const float2 x = mail.receive(k, static_cast<uint32_t>(p.slices + 1));
+        if (at.segment > 0 || !at.inside) continue;
+        *p.state.at<kComplex>(state_row + at.channel, k) = x.x;
+        if (k + 1 < p.numbers) *p.state.at<kComplex>(state_row + at.channel, k + 1) = x.y;
     }
 }
 
@@ -290,12 +306,12 @@ void CudaBackend::selective_scan_forward(const SelectiveScanForward& op) {
             return start(kernel, launch, p, "the selective scan of a few steps");
         }
         using M = Matrices<T, is_complex.value, mix.value>;
-        const Budget budget{forward_warps<is_complex.value>,
-                            Mail::bytes(p.numbers) + forward_columns * Columns<T>::bytes,
+        const Budget budget{forward_warps,
+                            Mail::bytes(p.padded) + forward_columns * Columns<T>::bytes,
                             M::round_bytes(p),
                             M::table_bytes(p),
-                            is_complex.value ? 190.0 : 45.0,
-                            is_complex.value ? 1200.0 : 450.0,
+                            is_complex.value ? 190.0 : 60.0,
+                            is_complex.value ? 1200.0 : 350.0,
                             5};
         const Launch launch = plan(p, op.a[1], budget, multiprocessors_, stream_);
         start(forward_kernel<T, is_complex.value, rule.value, mix.value>, launch, p, "the selective scan");
