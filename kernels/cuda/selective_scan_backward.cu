@@ -44,8 +44,8 @@ struct Sums {
     }
 };
 
-// A warp's dB and dC of a tile: [dB, dC][step][number], padded against bank conflicts.
-constexpr int share_pitch = tile_numbers + 1, share_floats = 2 * slice_steps * share_pitch;
+// A warp's dB and dC of a tile: [dB, dC][number][step], padded against bank conflicts.
+constexpr int share_pitch = slice_steps + 4, share_floats = 2 * tile_numbers * share_pitch;
 // The states at the slice's start, for a tile; two, so that one can be fetched while the other is used.
 constexpr int start_floats = tile_numbers * lane_channels;
 constexpr int backward_columns = 4;  // u, z, dy and delta of a warp
@@ -120,8 +120,8 @@ class StepSums {
         const bool upper = (lane & 4) != 0;
         const float keep0 = upper ? sum_[1] : sum_[0], keep1 = upper ? sum_[3] : sum_[2];
         const float send0 = upper ? sum_[0] : sum_[1], send1 = upper ? sum_[2] : sum_[3];
-        share[0] = keep0 + __shfl_xor_sync(all_lanes, send0, 4);
-        share[share_pitch] = keep1 + __shfl_xor_sync(all_lanes, send1, 4);
+        *reinterpret_cast<float2*>(share) = {keep0 + __shfl_xor_sync(all_lanes, send0, 4),
+                                             keep1 + __shfl_xor_sync(all_lanes, send1, 4)};
     }
 
   private:
@@ -142,11 +142,11 @@ struct NumberSums {
     }
     __device__ void finish(bool selective, int lane, float* share, float* sum) {
         re.finish(selective, lane, share, sum);
-        if constexpr (kComplex) im.finish(selective, lane, share + 1, sum + lane_channels);
+        if constexpr (kComplex) im.finish(selective, lane, share + share_pitch, sum + lane_channels);
     }
 };
 
-// Adds up the shares of the warps that have this slice, and stores them.
+// Adds up the shares of the warps that have this slice, and stores them: a thread has 4 steps of a number.
 __device__ inline void store_shares(const BackwardOperands& p, const Place& at, const float* shares,
                                     int64_t slice, int first) {
     const int number = at.lane % tile_numbers, count = at.count(p, slice);
@@ -155,16 +155,20 @@ __device__ inline void store_shares(const BackwardOperands& p, const Place& at, 
     const auto store_matrix = [&](float* to, const float* from) {
         if (to == nullptr) return;
         to += row * p.numbers + first + number;
-        from += number;
-#pragma unroll 4
-        for (int step = at.lane / tile_numbers + 4 * at.group; step < count; step += 4 * p.groups) {
-            float sum = from[step * share_pitch];
-            for (int g = 1; g < p.groups; ++g) sum += from[g * share_floats + step * share_pitch];
-            to[int64_t{step} * p.numbers] = 2 * sum;
+        from += number * share_pitch;
+        for (int step = 4 * (at.lane / tile_numbers + 4 * at.group); step < count; step += 16 * p.groups) {
+            float sum[4] = {0, 0, 0, 0};
+            for (int g = 0; g < p.groups; ++g) {
+                const float4 x = load_vector(from + (g * share_floats + step));
+                sum[0] += x.x, sum[1] += x.y, sum[2] += x.z, sum[3] += x.w;
+            }
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+                if (step + i < count) to[static_cast<int64_t>(step + i) * p.numbers] = 2 * sum[i];
         }
     };
     store_matrix(p.db, shares);
-    store_matrix(p.dc, shares + slice_steps * share_pitch);
+    store_matrix(p.dc, shares + tile_numbers * share_pitch);
 }
 
 template <class T, bool kComplex, Discretization kRule, Mix kMix>
@@ -195,8 +199,7 @@ __global__ void __launch_bounds__(32 * backward_warps, 1)
     float* const sums = starts + 2 * start_floats * (warps - at.warp) + sum_floats * at.warp;
     float* const shares =
         sums + sum_floats * (warps - at.warp) + share_floats * (at.warp - at.group);  // of the group
-    float* const share =
-        shares + share_floats * at.group + (at.segment * steps + first_sum(at.lane)) * share_pitch;
+    float* const share = shares + share_floats * at.group + at.segment * steps + first_sum(at.lane);
     for (int i = at.lane; i < sum_floats; i += 32) sums[i] = 0;
 
     const auto fetch_columns = [&](int64_t slice) {
@@ -322,7 +325,7 @@ __global__ void __launch_bounds__(32 * backward_warps, 1)
 #pragma unroll
                 for (int n = 0; n < pair; ++n) {
                     const int number = k + n * parts;
-                    dc[n].finish(selective_c, at.lane, share + (slice_steps * share_pitch + number),
+                    dc[n].finish(selective_c, at.lane, share + (tile_numbers + number) * share_pitch,
                                  channel_sums + (place.c + number) * lane_channels);
                     backwards[n] = {mul(conj(abar[n][0]), e[n]), conj(decay[n])};
                 }
@@ -379,7 +382,7 @@ __global__ void __launch_bounds__(32 * backward_warps, 1)
 #pragma unroll
                 for (int n = 0; n < pair; ++n) {
                     const int number = k + n * parts;
-                    db[n].finish(selective_b, at.lane, share + number,
+                    db[n].finish(selective_b, at.lane, share + number * share_pitch,
                                  channel_sums + (place.b + number) * lane_channels);
                 }
                 const float2 sum = numbers_of<kComplex>(da);
