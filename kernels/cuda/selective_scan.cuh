@@ -62,24 +62,36 @@ __device__ inline Number<kComplex> decay_of(const Rule<kComplex, kRule>& rule, f
     }
 }
 
+// States are worked on by pairs of numbers: two real ones or a complex one. Two give the scheduler something
+// to do while the other one's shuffles are under way.
+template <bool kComplex>
+inline constexpr int pair_states = kComplex ? 1 : 2;
+
 // What a segment does to a state: state -> decay state + end. Segments follow each other in a slice.
 template <bool kComplex>
 struct Segment {
     Number<kComplex> end, decay;
 
-    // Makes this the whole slice so far, the lane's segment included.
-    template <bool kReverse>
-    __device__ void accumulate() {
-        if constexpr (kComplex) {
-            join_lanes<kReverse, lane_channels>(end.re, end.im, decay.re, decay.im);
-            join_lanes<kReverse, 2 * lane_channels>(end.re, end.im, decay.re, decay.im);
-        } else {
-            join_lanes<kReverse, lane_channels>(end.re, decay.re);
-            join_lanes<kReverse, 2 * lane_channels>(end.re, decay.re);
-        }
+    // Joins this with the `kDistance` segments before it. After distances 1 and 2 it is the whole slice so
+    // far.
+    template <bool kReverse, int kDistance>
+    __device__ void join() {
+        if constexpr (kComplex)
+            join_lanes<kReverse, kDistance * lane_channels>(end.re, end.im, decay.re, decay.im);
+        else
+            join_lanes<kReverse, kDistance * lane_channels>(end.re, decay.re);
     }
     __device__ Number<kComplex> apply(Number<kComplex> state) const { return mul_add(decay, state, end); }
 };
+
+// Joins the segments of a pair of states.
+template <bool kReverse, bool kComplex>
+__device__ inline void accumulate(Segment<kComplex> (&pair)[pair_states<kComplex>]) {
+#pragma unroll
+    for (auto& segment : pair) segment.template join<kReverse, 1>();
+#pragma unroll
+    for (auto& segment : pair) segment.template join<kReverse, 2>();
+}
 
 // The state at the start of the lane's segment from those at the ends of all segments and at the slice's
 // start.
@@ -97,6 +109,23 @@ __device__ inline Number<kComplex> segment_start(Number<kComplex> end, Number<kC
         return {before(end.re, slice_start.re)};
 }
 
+// A pair of states as the two numbers it is.
+template <bool kComplex>
+__device__ inline float2 numbers_of(const Number<kComplex> (&pair)[pair_states<kComplex>]) {
+    if constexpr (kComplex)
+        return {pair[0].re, pair[0].im};
+    else
+        return {pair[0].re, pair[1].re};
+}
+template <bool kComplex>
+__device__ inline void set_pair(Number<kComplex> (&pair)[pair_states<kComplex>], float2 x) {
+    pair[0].re = x.x;
+    if constexpr (kComplex)
+        pair[0].im = x.y;
+    else
+        pair[1].re = x.y;
+}
+
 // The mailboxes of a ring: a word for every warp, number and channel, with the number in the lower half and
 // in the upper half the turn that it is for, counted from 1. The first turn's are filled at the start, the
 // one behind the last is where a sequence's end comes out.
@@ -109,7 +138,7 @@ class Mail {
     // `start(number, channel_lane)` is what the first turn receives.
     template <class F>
     __device__ Mail(const Operands& p, const Place& at, uint64_t* boxes, F&& start) {
-        const int warp_boxes = p.numbers * lane_channels;
+        const int warp_boxes = p.padded * lane_channels;
         for (int i = at.lane; i < warp_boxes; i += 32)
             boxes[at.warp * warp_boxes + i] =
                 at.position == 0 ? word_of(start(i / lane_channels, i % lane_channels), 1) : 0;
@@ -120,19 +149,26 @@ class Mail {
         outbox_ = shared_address(boxes + next_warp * warp_boxes + at.channel_lane);
         if (far_) outbox_ = cluster_address(outbox_, static_cast<uint32_t>((at.rank + 1) % p.span));
     }
-    template <bool kComplex>
-    __device__ Number<kComplex> receive(int number, uint32_t turn) const {
+    // The two numbers from `number` on.
+    __device__ float2 receive(int number, uint32_t turn) const {
         const uint32_t from = inbox_ + static_cast<uint32_t>(number * number_bytes);
-        Number<kComplex> x;
-        x.re = wait_for(from, turn);
-        if constexpr (kComplex) x.im = wait_for(from + number_bytes, turn);
-        return x;
+        uint64_t first = read_box(from), second = read_box(from + number_bytes);
+        const auto came = [&] {
+            return static_cast<uint32_t>(first >> 32) == turn && static_cast<uint32_t>(second >> 32) == turn;
+        };
+        while (!__all_sync(all_lanes, came())) first = read_box(from), second = read_box(from + number_bytes);
+        return {__uint_as_float(static_cast<uint32_t>(first)),
+                __uint_as_float(static_cast<uint32_t>(second))};
     }
-    template <bool kComplex>
-    __device__ void send(Number<kComplex> x, int number, uint32_t turn) const {
+    __device__ void send(float2 x, int number, uint32_t turn) const {
         const uint32_t to = outbox_ + static_cast<uint32_t>(number * number_bytes);
-        write(to, word_of(x.re, turn));
-        if constexpr (kComplex) write(to + number_bytes, word_of(x.im, turn));
+        if (far_) {
+            write_box_of_cluster(to, word_of(x.x, turn));
+            write_box_of_cluster(to + number_bytes, word_of(x.y, turn));
+        } else {
+            write_box(to, word_of(x.x, turn));
+            write_box(to + number_bytes, word_of(x.y, turn));
+        }
     }
 
   private:
@@ -140,14 +176,6 @@ class Mail {
 
     __device__ static uint64_t word_of(float x, uint32_t turn) {
         return static_cast<uint64_t>(turn) << 32 | __float_as_uint(x);
-    }
-    __device__ static float wait_for(uint32_t box, uint32_t turn) {
-        uint64_t word = read_box(box);
-        while (!__all_sync(all_lanes, static_cast<uint32_t>(word >> 32) == turn)) word = read_box(box);
-        return __uint_as_float(static_cast<uint32_t>(word));
-    }
-    __device__ void write(uint32_t box, uint64_t word) const {
-        far_ ? write_box_of_cluster(box, word) : write_box(box, word);
     }
 
     uint32_t inbox_, outbox_;

@@ -29,8 +29,7 @@ struct BackwardOperands : Operands {
     float *db, *dc, *sums;
 };
 
-template <bool kComplex>
-constexpr int backward_warps = kComplex ? 8 : 12;
+constexpr int backward_warps = 8;
 
 // What a warp adds up over its slices, 8 channels each: dA, a constant B's and C's gradients, those of bias
 // and skip.
@@ -45,8 +44,8 @@ struct Sums {
     }
 };
 
-// A warp's dB and dC of a tile: [dB, dC][step][number], padded against bank conflicts.
-constexpr int share_pitch = tile_numbers + 1, share_floats = 2 * slice_steps * share_pitch;
+// A warp's dB and dC of a tile: [dB, dC][number][step], padded against bank conflicts.
+constexpr int share_pitch = slice_steps + 4, share_floats = 2 * tile_numbers * share_pitch;
 // The states at the slice's start, for a tile; two, so that one can be fetched while the other is used.
 constexpr int start_floats = tile_numbers * lane_channels;
 constexpr int backward_columns = 4;  // u, z, dy and delta of a warp
@@ -54,8 +53,8 @@ constexpr int backward_columns = 4;  // u, z, dy and delta of a warp
 template <class T>
 size_t warp_bytes(const Operands& p) {
     const int shares = p.selective_b || p.selective_c ? share_floats : 0;
-    const int sums = lane_channels * Sums(p.numbers, p.selective_b, p.selective_c).count;
-    return Mail::bytes(p.numbers) + backward_columns * Columns<T>::bytes +
+    const int sums = lane_channels * Sums(p.padded, p.selective_b, p.selective_c).count;
+    return Mail::bytes(p.padded) + backward_columns * Columns<T>::bytes +
            sizeof(float) * (2 * start_floats + sums + shares);
 }
 
@@ -121,8 +120,8 @@ class StepSums {
         const bool upper = (lane & 4) != 0;
         const float keep0 = upper ? sum_[1] : sum_[0], keep1 = upper ? sum_[3] : sum_[2];
         const float send0 = upper ? sum_[0] : sum_[1], send1 = upper ? sum_[2] : sum_[3];
-        share[0] = keep0 + __shfl_xor_sync(all_lanes, send0, 4);
-        share[share_pitch] = keep1 + __shfl_xor_sync(all_lanes, send1, 4);
+        *reinterpret_cast<float2*>(share) = {keep0 + __shfl_xor_sync(all_lanes, send0, 4),
+                                             keep1 + __shfl_xor_sync(all_lanes, send1, 4)};
     }
 
   private:
@@ -143,11 +142,11 @@ struct NumberSums {
     }
     __device__ void finish(bool selective, int lane, float* share, float* sum) {
         re.finish(selective, lane, share, sum);
-        if constexpr (kComplex) im.finish(selective, lane, share + 1, sum + lane_channels);
+        if constexpr (kComplex) im.finish(selective, lane, share + share_pitch, sum + lane_channels);
     }
 };
 
-// Adds up the shares of the warps that have this slice, and stores them.
+// Adds up the shares of the warps that have this slice, and stores them: a thread has 4 steps of a number.
 __device__ inline void store_shares(const BackwardOperands& p, const Place& at, const float* shares,
                                     int64_t slice, int first) {
     const int number = at.lane % tile_numbers, count = at.count(p, slice);
@@ -156,25 +155,29 @@ __device__ inline void store_shares(const BackwardOperands& p, const Place& at, 
     const auto store_matrix = [&](float* to, const float* from) {
         if (to == nullptr) return;
         to += row * p.numbers + first + number;
-        from += number;
-#pragma unroll 4
-        for (int step = at.lane / tile_numbers + 4 * at.group; step < count; step += 4 * p.groups) {
-            float sum = from[step * share_pitch];
-            for (int g = 1; g < p.groups; ++g) sum += from[g * share_floats + step * share_pitch];
-            to[int64_t{step} * p.numbers] = 2 * sum;
+        from += number * share_pitch;
+        for (int step = 4 * (at.lane / tile_numbers + 4 * at.group); step < count; step += 16 * p.groups) {
+            float sum[4] = {0, 0, 0, 0};
+            for (int g = 0; g < p.groups; ++g) {
+                const float4 x = load_vector(from + (g * share_floats + step));
+                sum[0] += x.x, sum[1] += x.y, sum[2] += x.z, sum[3] += x.w;
+            }
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+                if (step + i < count) to[static_cast<int64_t>(step + i) * p.numbers] = 2 * sum[i];
         }
     };
     store_matrix(p.db, shares);
-    store_matrix(p.dc, shares + slice_steps * share_pitch);
+    store_matrix(p.dc, shares + tile_numbers * share_pitch);
 }
 
 template <class T, bool kComplex, Discretization kRule, Mix kMix>
-__global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
+__global__ void __launch_bounds__(32 * backward_warps, 1)
     backward_kernel(const __grid_constant__ BackwardOperands p) {
     using N = Number<kComplex>;
     using M = Matrices<T, kComplex, kMix>;
     using C = Columns<T>;
-    constexpr int parts = kComplex ? 2 : 1;
+    constexpr int pair = pair_states<kComplex>, parts = 2 / pair;
     constexpr bool is_euler = kRule == Discretization::euler, kExact = sizeof(T) == 4;
     extern __shared__ __align__(16) unsigned char memory[];
     const Place at(p);
@@ -183,7 +186,7 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
     const bool gated = p.z.data != nullptr;
     const int warps = p.groups * p.rounds;
     const Mail mail(p, at, reinterpret_cast<uint64_t*>(memory), [](int, int) { return 0.0f; });
-    unsigned char* const rounds = memory + Mail::bytes(p.numbers) * warps;
+    unsigned char* const rounds = memory + Mail::bytes(p.padded) * warps;
     unsigned char* const tables = rounds + M::round_bytes(p) * p.rounds;
     M matrices(p, at, rounds, tables);
     T* const u = reinterpret_cast<T*>(tables + M::table_bytes(p) * p.groups) +
@@ -191,13 +194,12 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
     T *const z = u + C::elements, *const dy = z + C::elements, *const delta = dy + C::elements;
     float* const starts = reinterpret_cast<float*>(u + backward_columns * C::elements * (warps - at.warp)) +
                           2 * start_floats * at.warp;
-    const Sums place(p.numbers, selective_b, selective_c);
+    const Sums place(p.padded, selective_b, selective_c);
     const int sum_floats = place.count * lane_channels;
     float* const sums = starts + 2 * start_floats * (warps - at.warp) + sum_floats * at.warp;
     float* const shares =
         sums + sum_floats * (warps - at.warp) + share_floats * (at.warp - at.group);  // of the group
-    float* const share =
-        shares + share_floats * at.group + (at.segment * steps + first_sum(at.lane)) * share_pitch;
+    float* const share = shares + share_floats * at.group + at.segment * steps + first_sum(at.lane);
     for (int i = at.lane; i < sum_floats; i += 32) sums[i] = 0;
 
     const auto fetch_columns = [&](int64_t slice) {
@@ -247,7 +249,7 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
         const int64_t slice = p.slices - 1 - turn;
         const auto mail_turn = static_cast<uint32_t>(turn + 1);
         float dt[steps], x[steps], g[steps], dx[steps], ddt[steps], y[steps], total = 0;
-        for (int k0 = 0; k0 < p.numbers; k0 += tile_numbers) {
+        for (int k0 = 0; k0 < p.padded; k0 += tile_numbers) {
             open_tile(slice, k0);
             if (k0 == 0) {
                 C::read(at, u, x);
@@ -259,10 +261,6 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
 #pragma unroll
                     for (int i = 0; i < steps; ++i) g[i] *= y[i] * sigmoid(y[i]);
                 }
-                if (!at.inside) {  // what lies there must not get into sums over channels
-#pragma unroll
-                    for (int i = 0; i < steps; ++i) x[i] = g[i] = 0;
-                }
 #pragma unroll
                 for (int i = 0; i < steps; ++i) {
                     if (is_euler) x[i] *= dt[i];
@@ -272,96 +270,126 @@ __global__ void __launch_bounds__(32 * backward_warps<kComplex>, 1)
                 }
             }
             const float* const start_tile = starts + (buffer ^ 1) * start_floats;
-            if (k0 + tile_numbers < p.numbers)
+            if (k0 + tile_numbers < p.padded)
                 fetch_tile(slice, k0 + tile_numbers);
             else
                 fetch_tile(slice - at.ring, 0);
             float* const channel_sums = sums + k0 * lane_channels + at.channel_lane;
-            const int tile_end = min(tile_numbers, p.numbers - k0);
+            const int tile_end = min(tile_numbers, p.padded - k0);
 #pragma unroll 1
-            for (int k = 0; k < tile_end; k += parts) {
-                const Rule<kComplex, kRule> rule(matrices.a(k0, k));
-                N abar[steps], h[steps];
-                discretize(rule, matrices, k0, k, dt, x, abar, h);
-                N end = h[0];
+            for (int k = 0; k < tile_end; k += 2) {
+                Rule<kComplex, kRule> rule[pair];
+                N abar[pair][steps], h[pair][steps], e[pair], decay[pair], slice_start[pair], start[pair];
+                Segment<kComplex> forwards[pair], backwards[pair];
+                NumberSums<kComplex, kMix, kExact> dc[pair], db[pair];
 #pragma unroll
-                for (int i = 1; i < steps; ++i) end = mul_add(abar[i], end, h[i]);
-                const N decay = decay_of(rule, total, abar);
-                Segment<kComplex> forwards{end, decay};
-                forwards.template accumulate<false>();
-                const N slice_start = load_number<kComplex>(start_tile, k, at.channel_lane);
-                const N start = segment_start<false>(forwards.apply(slice_start), slice_start, at.segment);
-                h[0] = mul_add(abar[0], start, h[0]);
-#pragma unroll
-                for (int i = 1; i < steps; ++i) h[i] = mul_add(abar[i], h[i - 1], h[i]);
-
-                NumberSums<kComplex, kMix, kExact> dc;
-                N e = N::of(0.0f);
-#pragma unroll
-                for (int q = steps / 4 - 1; q >= 0; --q) {
-                    N c[4], v[4];
-                    matrices.c(k0, k, q, c);
-#pragma unroll
-                    for (int j = 3; j >= 0; --j) {
-                        const int i = 4 * q + j;
-                        y[i] = real_mul_add(c[j], h[i], y[i]);
-                        v[j] = scale(conj(h[i]), g[i]);
-                        const N own = scale(conj(c[j]), g[i]);
-                        e = i == steps - 1 ? own : mul_add(conj(abar[i + 1]), e, own);
-                    }
-                    dc.put(selective_c, halves, q, v);
+                for (int n = 0; n < pair; ++n) {
+                    rule[n] = Rule<kComplex, kRule>(matrices.a(k0, k + n * parts));
+                    slice_start[n] = load_number<kComplex>(start_tile, k + n * parts, at.channel_lane);
+                    discretize(rule[n], matrices, k0, k + n * parts, dt, x, abar[n], h[n]);
                 }
-                dc.finish(selective_c, at.lane, share + (slice_steps * share_pitch + k),
-                          channel_sums + (place.c + k) * lane_channels);
-
-                Segment<kComplex> backwards{mul(conj(abar[0]), e), conj(decay)};
-                backwards.template accumulate<true>();
-                // conj(Abar) e of the step after the slice, the segment, and then every step.
-                const N slice_after = mail.receive<kComplex>(k0 + k, mail_turn),
-                        before = backwards.apply(slice_after);
-                if (at.segment == 0) mail.send<kComplex>(before, k0 + k, mail_turn + 1);
-                N after = segment_start<true>(before, slice_after, at.segment);
-
-                NumberSums<kComplex, kMix, kExact> db;
-                N da = N::of(0.0f);
+#pragma unroll
+                for (int n = 0; n < pair; ++n) {
+                    e[n] = h[n][0];
+#pragma unroll
+                    for (int i = 1; i < steps; ++i) e[n] = mul_add(abar[n][i], e[n], h[n][i]);
+                    decay[n] = decay_of(rule[n], total, abar[n]);
+                    forwards[n] = {e[n], decay[n]};
+                }
+                accumulate<false>(forwards);
+#pragma unroll
+                for (int n = 0; n < pair; ++n) {
+                    start[n] =
+                        segment_start<false>(forwards[n].apply(slice_start[n]), slice_start[n], at.segment);
+                    h[n][0] = mul_add(abar[n][0], start[n], h[n][0]);
+#pragma unroll
+                    for (int i = 1; i < steps; ++i) h[n][i] = mul_add(abar[n][i], h[n][i - 1], h[n][i]);
+                }
 #pragma unroll
                 for (int q = steps / 4 - 1; q >= 0; --q) {
-                    N b[4], c[4], v[4];
-                    matrices.b(k0, k, q, b);
-                    matrices.c(k0, k, q, c);
 #pragma unroll
-                    for (int j = 3; j >= 0; --j) {
-                        const int i = 4 * q + j;
-                        e = add(scale(conj(c[j]), g[i]), after);
-                        after = mul(conj(abar[i]), e);
-                        const N previous = conj(i > 0 ? h[i - 1] : start);
-                        if constexpr (is_euler) {
-                            const N d = mul(after, previous);  // the gradient of dt A
-                            ddt[i] = real_mul_add(conj(rule.a), d, ddt[i]);
-                            da = add(scale(d, dt[i]), da);
-                            dx[i] = real_mul_add(conj(b[j]), e, dx[i]);
-                            v[j] = scale(e, x[i]);
-                        } else {
-                            N again, aux;
-                            rule.step(dt[i], again, aux);
-                            const N gamma = rule.gamma(dt[i], aux), slope = conj(rule.slope(again, aux));
-                            const N dabar = mul(e, previous), dgamma = scale(mul(conj(b[j]), e), x[i]);
-                            ddt[i] = real_mul_add(slope, mul_add(conj(rule.a), dabar, dgamma), ddt[i]);
-                            da = add(da, mul_add(scale(slope, dt[i]), dabar,
-                                                 mul(conj(rule.gamma_a(dt[i], again, aux)), dgamma)));
-                            const N through = mul(conj(gamma), e);
-                            dx[i] = real_mul_add(conj(b[j]), through, dx[i]);
-                            v[j] = scale(through, x[i]);
+                    for (int n = 0; n < pair; ++n) {
+                        N c[4], v[4];
+                        matrices.c(k0, k + n * parts, q, c);
+#pragma unroll
+                        for (int j = 3; j >= 0; --j) {
+                            const int i = 4 * q + j;
+                            y[i] = real_mul_add(c[j], h[n][i], y[i]);
+                            v[j] = scale(conj(h[n][i]), g[i]);
+                            const N own = scale(conj(c[j]), g[i]);
+                            e[n] = i == steps - 1 ? own : mul_add(conj(abar[n][i + 1]), e[n], own);
                         }
+                        dc[n].put(selective_c, halves, q, v);
                     }
-                    db.put(selective_b, halves, q, v);
                 }
-                db.finish(selective_b, at.lane, share + k, channel_sums + (place.b + k) * lane_channels);
-                da.re = sum_segments(da.re);
-                if constexpr (kComplex) da.im = sum_segments(da.im);
+#pragma unroll
+                for (int n = 0; n < pair; ++n) {
+                    const int number = k + n * parts;
+                    dc[n].finish(selective_c, at.lane, share + (tile_numbers + number) * share_pitch,
+                                 channel_sums + (place.c + number) * lane_channels);
+                    backwards[n] = {mul(conj(abar[n][0]), e[n]), conj(decay[n])};
+                }
+                accumulate<true>(backwards);
+                // conj(Abar) e of the step after the slice, the segment, and then every step.
+                N slice_after[pair], before[pair], after[pair], da[pair];
+                set_pair<kComplex>(slice_after, mail.receive(k0 + k, mail_turn));
+#pragma unroll
+                for (int n = 0; n < pair; ++n) before[n] = backwards[n].apply(slice_after[n]);
+                if (at.segment == 0) mail.send(numbers_of<kComplex>(before), k0 + k, mail_turn + 1);
+#pragma unroll
+                for (int n = 0; n < pair; ++n) {
+                    after[n] = segment_start<true>(before[n], slice_after[n], at.segment);
+                    da[n] = N::of(0.0f);
+                }
+#pragma unroll
+                for (int q = steps / 4 - 1; q >= 0; --q) {
+#pragma unroll
+                    for (int n = 0; n < pair; ++n) {
+                        N b[4], c[4], v[4];
+                        matrices.b(k0, k + n * parts, q, b);
+                        matrices.c(k0, k + n * parts, q, c);
+#pragma unroll
+                        for (int j = 3; j >= 0; --j) {
+                            const int i = 4 * q + j;
+                            e[n] = add(scale(conj(c[j]), g[i]), after[n]);
+                            after[n] = mul(conj(abar[n][i]), e[n]);
+                            const N previous = conj(i > 0 ? h[n][i - 1] : start[n]);
+                            if constexpr (is_euler) {
+                                const N d = mul(after[n], previous);  // the gradient of dt A
+                                ddt[i] = real_mul_add(conj(rule[n].a), d, ddt[i]);
+                                da[n] = add(scale(d, dt[i]), da[n]);
+                                dx[i] = real_mul_add(conj(b[j]), e[n], dx[i]);
+                                v[j] = scale(e[n], x[i]);
+                            } else {
+                                N again, aux;
+                                rule[n].step(dt[i], again, aux);
+                                const N gamma = rule[n].gamma(dt[i], aux),
+                                        slope = conj(rule[n].slope(again, aux));
+                                const N dabar = mul(e[n], previous),
+                                        dgamma = scale(mul(conj(b[j]), e[n]), x[i]);
+                                ddt[i] = real_mul_add(slope, mul_add(conj(rule[n].a), dabar, dgamma), ddt[i]);
+                                da[n] = add(da[n],
+                                            mul_add(scale(slope, dt[i]), dabar,
+                                                    mul(conj(rule[n].gamma_a(dt[i], again, aux)), dgamma)));
+                                const N through = mul(conj(gamma), e[n]);
+                                dx[i] = real_mul_add(conj(b[j]), through, dx[i]);
+                                v[j] = scale(through, x[i]);
+                            }
+                        }
+                        db[n].put(selective_b, halves, q, v);
+                    }
+                }
+#pragma unroll
+                for (int n = 0; n < pair; ++n) {
+                    const int number = k + n * parts;
+                    db[n].finish(selective_b, at.lane, share + number * share_pitch,
+                                 channel_sums + (place.b + number) * lane_channels);
+                }
+                const float2 sum = numbers_of<kComplex>(da);
+                const float first = sum_segments(sum.x), second = sum_segments(sum.y);
                 if (at.segment == 0) {
-                    channel_sums[k * lane_channels] += da.re;
-                    if constexpr (kComplex) channel_sums[(k + 1) * lane_channels] += da.im;
+                    channel_sums[k * lane_channels] += first;
+                    channel_sums[(k + 1) * lane_channels] += second;
                 }
             }
         }
@@ -433,6 +461,7 @@ __global__ void __launch_bounds__(256)
 
 // The parameters' gradients: sums over the batch and the blocks of a cluster. One thread adds up one number.
 struct ParameterGradients {
+    int numbers;
     States a, b, c;
     float *bias, *skip;
 };
@@ -446,14 +475,17 @@ __global__ void __launch_bounds__(256) add_sums_kernel(const float* __restrict__
     float sum = 0;
 #pragma unroll 8
     for (int64_t k = 0; k < shares; ++k) sum += sums[k * size + i];
-    const int number = static_cast<int>(i / channels), channel = static_cast<int>(i % channels);
-    if (number < place.b)
-        *to.a.at<kComplex>(channel, number) += sum;
-    else if (number < place.c)
-        *to.b.at<kComplex>(channel, number - place.b) += sum;
-    else if (number < place.bias)
-        *to.c.at<kComplex>(channel, number - place.c) += sum;
-    else if (float* const vector = number == place.bias ? to.bias : to.skip; vector != nullptr)
+    const int row = static_cast<int>(i / channels), channel = static_cast<int>(i % channels);
+    const auto add_to = [&](const States& gradient, int number) {
+        if (number < to.numbers) *gradient.at<kComplex>(channel, number) += sum;
+    };
+    if (row < place.b)
+        add_to(to.a, row);
+    else if (row < place.c)
+        add_to(to.b, row - place.b);
+    else if (row < place.bias)
+        add_to(to.c, row - place.c);
+    else if (float* const vector = row == place.bias ? to.bias : to.skip; vector != nullptr)
         vector[channel] += sum;
 }
 
@@ -474,17 +506,17 @@ void CudaBackend::selective_scan_backward(const SelectiveScanBackward& op) {
     BackwardOperands p{operands_of(op)};
     p.checkpoints = number_rows_of(op.checkpoints, op);
     p.dy = rows_of(op.dy), p.du = rows_of(op.du), p.ddelta = rows_of(op.ddelta), p.dz = rows_of(op.dz);
-    const Sums place(p.numbers, p.selective_b, p.selective_c);
+    const Sums place(p.padded, p.selective_b, p.selective_c);
     const int64_t rows = p.batch * p.length;
     dispatch_variant(op, [&](auto element, auto is_complex, auto rule, auto mix) {
         using T = decltype(element);
         using M = Matrices<T, is_complex.value, mix.value>;
-        const Budget budget{backward_warps<is_complex.value>,
+        const Budget budget{backward_warps,
                             warp_bytes<T>(p),
                             M::round_bytes(p),
                             M::table_bytes(p),
-                            is_complex.value ? 330.0 : 120.0,
-                            is_complex.value ? 2500.0 : 1100.0,
+                            is_complex.value ? 400.0 : 180.0,
+                            is_complex.value ? 2600.0 : 700.0,
                             4};
         const Launch launch = plan(p, op.a[1], budget, multiprocessors_, stream_);
         const auto shares_of = [&](bool selective) {
@@ -500,10 +532,12 @@ void CudaBackend::selective_scan_backward(const SelectiveScanBackward& op) {
             if (shares != nullptr)
                 add_shares_kernel<T><<<blocks_of(rows * p.numbers), 256, 0, stream_>>>(
                     shares, p.blocks, rows, p.numbers, rows_of(to));
-        const ParameterGradients gradients{states_of(op.da, op),
+        const ParameterGradients gradients{p.numbers,
+                                           states_of(op.da, op),
                                            p.selective_b ? States{} : states_of(op.db, op),
                                            p.selective_c ? States{} : states_of(op.dc, op),
-                                           op.ddelta_bias.as<float>(), op.dskip.as<float>()};
+                                           op.ddelta_bias.as<float>(),
+                                           op.dskip.as<float>()};
         add_sums_kernel<is_complex.value><<<blocks_of(int64_t{place.count} * p.channels), 256, 0, stream_>>>(
             p.sums, p.batch * p.span, place, p.channels, gradients);
         cuda::check_launch("adding up the selective scan's gradients");

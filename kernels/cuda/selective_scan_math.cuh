@@ -157,6 +157,7 @@ struct Rule {
     N a, inverse_a;
     float log2_e_a, hi, lo;
 
+    Rule() = default;
     __device__ explicit Rule(N a_) : a(a_) {
         if constexpr (kRule == Discretization::zoh) {
             // A of zero would divide by zero; (e^(dt A) - 1) / A is dt to the last bit here.

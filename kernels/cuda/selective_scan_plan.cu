@@ -64,6 +64,7 @@ Operands operands_of(const SelectiveScan& op) {
     p.batch = op.u[0], p.length = op.u[1], p.channels = static_cast<int>(op.u[2]);
     p.slices = ceil_div(p.length, slice_steps);
     p.numbers = static_cast<int>(op.is_complex ? 2 * op.a[1] : op.a[1]);
+    p.padded = p.numbers + p.numbers % 2;
     p.softplus = op.softplus, p.selective_b = op.selective_b, p.selective_c = op.selective_c;
     const auto width_allows = [&](Rows rows, int width) {  // no vector may reach over the end of a row
         const int bytes = width * static_cast<int>(size_of(op.u.dtype));
@@ -106,7 +107,7 @@ Launch plan(Operands& p, int64_t states, const Budget& budget, int multiprocesso
     };
     double best = 0;
     for (const int groups : {4, 2, 1, 8})
-        for (const int span : {1, 2, 4, 8}) {
+        for (int span = 1; span <= 8; ++span) {
             if (groups > 1 && groups / 2 * lane_channels >= p.channels) continue;
             int rounds = static_cast<int>(std::min<int64_t>(budget.warps / groups, ceil_div(p.slices, span)));
             while (rounds > 0 && bytes(groups, rounds) > shared_memory) --rounds;

@@ -38,6 +38,7 @@ struct States {
 struct Operands {
     int64_t batch, length, slices;
     int channels, numbers;
+    int padded;  // numbers, made even: two are worked on at a time, and those that do not exist are zero
     bool softplus, selective_b, selective_c;
     Rows u, delta, z, b, c;
     States a, constant_b, constant_c;
@@ -95,8 +96,8 @@ struct Place {
 };
 
 // Eight columns of a slice's rows go to shared memory, a segment to every `pitch` elements; zeros behind
-// `count` steps. This is the way for rows that cannot be copied by vectors, or of which fewer than 8 columns
-// exist.
+// `count` steps and `columns` columns. This is the way for rows that cannot be copied by vectors, or have
+// fewer columns.
 inline constexpr int copied_columns = 8;
 static_assert(lane_channels == copied_columns);
 
@@ -105,9 +106,8 @@ __device__ __noinline__ void copy_elements(const T* from, int stride, int count,
                                            int pitch, int thread, int threads) {
     for (int i = thread; i < slice_steps * copied_columns; i += threads) {
         const int step = i / copied_columns, c = i % copied_columns;
-        if (c < columns)
-            to[step / steps * pitch + step % steps * copied_columns + c] =
-                step < count ? from[int64_t{step} * stride + c] : static_cast<T>(0.0f);
+        to[step / steps * pitch + step % steps * copied_columns + c] =
+            step < count && c < columns ? from[int64_t{step} * stride + c] : static_cast<T>(0.0f);
     }
 }
 
@@ -118,7 +118,6 @@ struct Columns {
     static constexpr int elements = segments * segment_pitch;
     static constexpr size_t bytes = elements * sizeof(T);
 
-    // Of channels that do not exist there is anything.
     __device__ static void fetch(const Operands& p, const Place& at, const Rows& rows, int64_t slice, T* to) {
         const T* const from = rows.row<T>(at.row(p, slice)) + at.warp_channel();
         const int count = at.count(p, slice), columns = p.channels - at.warp_channel();
@@ -186,6 +185,16 @@ __device__ inline Number<kComplex> load_number(const float* table, int number, i
         return {from[0]};
 }
 
+// Four neighbours at once.
+__device__ inline float4 load_vector(const float* p) {
+    return *reinterpret_cast<const float4*>(p);
+}
+__device__ inline float4 load_vector(const bf16* p) {
+    const uint2 w = *reinterpret_cast<const uint2*>(p);
+    return {__uint_as_float(w.x << 16), __uint_as_float(w.x & 0xffff0000u), __uint_as_float(w.y << 16),
+            __uint_as_float(w.y & 0xffff0000u)};
+}
+
 // A, B and C as the lanes read them. The warps of a group share the selective ones, of which `tile_numbers`
 // numbers and a slice at a time are brought to shared memory as they lie, and there are turned to one row of
 // steps per number. Rows are padded so that the 4 segments' vectors of 4 steps lie in different banks. Of A
@@ -204,7 +213,7 @@ class Matrices {
                                               : 0;
     }
     static __host__ __device__ size_t table_bytes(const Operands& p) {
-        return sizeof(float) * lane_channels * p.numbers * (1 + !p.selective_b + !p.selective_c);
+        return sizeof(float) * lane_channels * p.padded * (1 + !p.selective_b + !p.selective_c);
     }
 
     // Fills the tables too; a barrier of the whole block has to follow.
@@ -216,8 +225,8 @@ class Matrices {
         tile_ = reinterpret_cast<float*>(rounds + round_bytes(p) * at.round);
         raw_ = reinterpret_cast<T*>(tile_ + 2 * tile_floats);
         a_ = reinterpret_cast<float*>(tables + table_bytes(p) * at.group);
-        b_ = a_ + p.numbers * lane_channels;
-        c_ = selective_b_ ? b_ : b_ + p.numbers * lane_channels;
+        b_ = a_ + p.padded * lane_channels;
+        c_ = selective_b_ ? b_ : b_ + p.padded * lane_channels;
         fill(p, at, p.a, a_);
         if (!selective_b_) fill(p, at, p.constant_b, b_);
         if (!selective_c_) fill(p, at, p.constant_c, c_);
@@ -232,14 +241,15 @@ class Matrices {
     }
     // Turns them, when the copies have come: a thread has 4 steps of 4 numbers.
     __device__ void turn(const Operands& p, const Place& at) {
-        for (int i = at.lane * p.groups + at.group; i < 64; i += 32 * p.groups) {
+        const int share = max(1, 64 / p.groups);
+        for (int i = at.group * share + at.lane; i < min(64, (at.group + 1) * share); i += 32) {
             const bool is_c = i >= 32;
             if (!(is_c ? selective_c_ : selective_b_)) continue;
             const int number = i % 2 * 4, step = i / 2 % 16 * 4;
             const T* from = raw_ + ((is_c ? raw_elements : 0) + step * tile_numbers + number);
             float4 v[4];
 #pragma unroll
-            for (int j = 0; j < 4; ++j) v[j] = load_four(from + j * tile_numbers);
+            for (int j = 0; j < 4; ++j) v[j] = load_vector(from + j * tile_numbers);
             float* to = tile_ + ((is_c ? tile_floats : 0) + number * pitch + step / steps * segment_pitch +
                                  step % steps);
             *reinterpret_cast<float4*>(to) = {v[0].x, v[1].x, v[2].x, v[3].x};
@@ -277,18 +287,11 @@ class Matrices {
                           from + (int64_t{step} * rows.stride + column), step < count);
     }
     __device__ static void fill(const Operands& p, const Place& at, const States& values, float* to) {
-        for (int i = at.round * 32 + at.lane; i < p.numbers * lane_channels; i += 32 * p.rounds) {
+        for (int i = at.round * 32 + at.lane; i < p.padded * lane_channels; i += 32 * p.rounds) {
             const int channel = at.warp_channel() + i % lane_channels;
-            to[i] = channel < p.channels ? *values.at<kComplex>(channel, i / lane_channels) : 0.0f;
+            const bool exists = channel < p.channels && i / lane_channels < p.numbers;
+            to[i] = exists ? *values.at<kComplex>(channel, i / lane_channels) : 0.0f;
         }
-    }
-    __device__ static float4 load_four(const float* p) {
-        return *reinterpret_cast<const float4*>(p);
-    }
-    __device__ static float4 load_four(const bf16* p) {
-        const uint2 w = *reinterpret_cast<const uint2*>(p);
-        return {__uint_as_float(w.x << 16), __uint_as_float(w.x & 0xffff0000u), __uint_as_float(w.y << 16),
-                __uint_as_float(w.y & 0xffff0000u)};
     }
     __device__ void get(bool selective, const float* tile, const float* table, int first, int number, int q,
                         Number<kComplex> (&v)[4]) const {
