@@ -158,6 +158,23 @@ class RoundingBackend final : public Backend {
         wide.u = u, wide.y = y;
         cpu_->s4d_recurrence(wide);
     }
+    bool s4d_conv_is_fused() const override { return true; }  // as on CUDA
+    void s4d_conv_forward(const S4dConvForward& op) override {
+        same(op.u, op.y);
+        const Wide u(*this, op.u);
+        Wide y(*this, op.y);
+        S4dConvForward wide = op;
+        wide.u = u, wide.y = y;
+        cpu_->s4d_conv_forward(wide);
+    }
+    void s4d_conv_backward(const S4dConvBackward& op) override {
+        same(op.u, op.dy), same(op.u, op.du);
+        const Wide u(*this, op.u), dy(*this, op.dy);
+        Wide du(*this, op.du);
+        S4dConvBackward wide = op;
+        wide.u = u, wide.dy = dy, wide.du = du;
+        cpu_->s4d_conv_backward(wide);
+    }
     void s4_kernel_forward(const S4KernelForward& op) override { cpu_->s4_kernel_forward(op); }
     void s4_kernel_backward(const S4KernelBackward& op) override { cpu_->s4_kernel_backward(op); }
     void s4_discretize(const S4Discretize& op) override { cpu_->s4_discretize(op); }
