@@ -33,7 +33,8 @@ class PrepareCommand final : public Command {
         const PrepareReport report = prepare(source_, data_, options_, show_progress(line));
         line.finish();
         say(to_text(report.scan, all_));
-        say(report.folder.string() + ": " + std::to_string(report.written) + " files written, " + std::to_string(report.kept) + " kept");
+        say(report.folder.string() + ": " + std::to_string(report.written) + " files written, " +
+            std::to_string(report.kept) + " kept");
         json out = to_json(report.scan);
         out["data"] = report.folder.string();
         out["written"] = report.written;
@@ -68,9 +69,14 @@ class PlayCommand final : public Command {
         std::string message;
         const auto output = open_output(output_, audio.rate, message);
         if (!message.empty()) say(message);
-        say("playing " + file_.string() + ", " + duration(static_cast<double>(audio.samples.size()) / audio.rate) + ", on " + output->description());
-        const bool whole = play(*output, audio.samples, [](double, const std::string&) { return !stop_requested().load(); });
-        json out = {{"file", file_.string()}, {"output", output->description()}, {"samples", audio.samples.size()}, {"finished", whole},
+        say("playing " + file_.string() + ", " + duration(static_cast<double>(audio.samples.size()) / audio.rate) +
+            ", on " + output->description());
+        const bool whole =
+            play(*output, audio.samples, [](double, const std::string&) { return !stop_requested().load(); });
+        json out = {{"file", file_.string()},
+                    {"output", output->description()},
+                    {"samples", audio.samples.size()},
+                    {"finished", whole},
                     {"underruns", output->underruns()}};
         if (list_) out["devices"] = devices;
         print_json(out);

@@ -37,13 +37,18 @@ class BenchCommand final : public Command {
   public:
     void declare(CLI::App& parent) override {
         CLI::App& c = add(parent, "bench", "measure speed: ops, train or generate");
-        c.add_option("what", what_, "ops, train or generate")->required()->check(CLI::IsMember({"ops", "train", "generate"}));
+        c.add_option("what", what_, "ops, train or generate")
+            ->required()
+            ->check(CLI::IsMember({"ops", "train", "generate"}));
         c.add_option("--bench-layers", layers_, "layers to measure one after the other")->delimiter(',');
         c.add_option("--streams", streams_, "generate: clips at a time")->delimiter(',');
         c.add_option("--repeat", repeat_, "timed repetitions (train: steps; ops: runs)")->check(CLI::Range(1, 100000));
-        c.add_option("--batch", batch_, "train, ops: sequences a step, 0 for the preset's")->check(CLI::Range(0, 65536));
-        c.add_option("--length", length_, "train, ops: samples a sequence, 0 for the preset's")->check(CLI::Range(0, 1 << 24));
-        c.add_option("--precision", precision_, "train, ops: f32 or bf16; auto is bf16 on CUDA")->check(CLI::IsMember({"auto", "f32", "bf16"}));
+        c.add_option("--batch", batch_, "train, ops: sequences a step, 0 for the preset's")
+            ->check(CLI::Range(0, 65536));
+        c.add_option("--length", length_, "train, ops: samples a sequence, 0 for the preset's")
+            ->check(CLI::Range(0, 1 << 24));
+        c.add_option("--precision", precision_, "train, ops: f32 or bf16; auto is bf16 on CUDA")
+            ->check(CLI::IsMember({"auto", "f32", "bf16"}));
         c.add_flag("--recompute", recompute_, "train: keep only what enters a layer");
         options_.declare(c, /*training=*/false);
     }
@@ -51,11 +56,13 @@ class BenchCommand final : public Command {
     int run() override {
         const auto backend = open_backend();
         json rows = json::array();
-        if (what_ == "ops") rows = ops(backend);
+        if (what_ == "ops")
+            rows = ops(backend);
         else
             for (const std::string& layer : layers_) {
                 Config config = config_for(layer);
-                if (what_ == "train") rows.push_back(train(backend, config));
+                if (what_ == "train")
+                    rows.push_back(train(backend, config));
                 else
                     for (const int streams : streams_) rows.push_back(generate(backend, config, streams));
                 if (stop_requested().load()) break;
@@ -66,8 +73,10 @@ class BenchCommand final : public Command {
 
   private:
     Config config_for(const std::string& layer) const {
-        Config config = parser()->get_option("--preset")->count() > 0 ? options_.make() : options_.apply(preset_by_name("base"));
-        if (parser()->get_option("--layer")->count() == 0) config.model.outer = config.model.centre = layer_by_name(layer);
+        Config config =
+            parser()->get_option("--preset")->count() > 0 ? options_.make() : options_.apply(preset_by_name("base"));
+        if (parser()->get_option("--layer")->count() == 0)
+            config.model.outer = config.model.centre = layer_by_name(layer);
         if (batch_ > 0) config.training.batch = batch_;
         if (length_ > 0) config.training.length = length_;
         config.training.precision = precision_by_name(precision_);
@@ -92,12 +101,19 @@ class BenchCommand final : public Command {
         }
         const double seconds = seconds_since(start) / std::max(done, 1);
         const double tokens = static_cast<double>(batch.batch * batch.length) / seconds;
-        say("| " + layer_name(config.model) + ", " + fixed(static_cast<double>(network.parameters().count()) / 1e6, 2) + " M | " +
-            std::to_string(batch.batch) + " x " + std::to_string(batch.length) + " | " + name_of(network.activations()) + " | " + fixed(1e3 * seconds, 1) + " ms | " +
-            thousands(tokens) + "tokens/s | " + bytes_text(static_cast<double>(backend->peak_bytes())) + " | " +
+        say("| " + layer_name(config.model) + ", " + fixed(static_cast<double>(network.parameters().count()) / 1e6, 2) +
+            " M | " + std::to_string(batch.batch) + " x " + std::to_string(batch.length) + " | " +
+            name_of(network.activations()) + " | " + fixed(1e3 * seconds, 1) + " ms | " + thousands(tokens) +
+            "tokens/s | " + bytes_text(static_cast<double>(backend->peak_bytes())) + " | " +
             fixed(tokens / published_train_tokens, 0) + " x PyTorch S4D+MLP on two cores |");
-        return {{"layer", layer_name(config.model)}, {"batch", batch.batch}, {"length", batch.length}, {"precision", name_of(network.activations())}, {"step_ms", 1e3 * seconds},
-                {"tokens_per_second", tokens}, {"peak_bytes", backend->peak_bytes()}, {"ratio_to_published", tokens / published_train_tokens}};
+        return {{"layer", layer_name(config.model)},
+                {"batch", batch.batch},
+                {"length", batch.length},
+                {"precision", name_of(network.activations())},
+                {"step_ms", 1e3 * seconds},
+                {"tokens_per_second", tokens},
+                {"peak_bytes", backend->peak_bytes()},
+                {"ratio_to_published", tokens / published_train_tokens}};
     }
 
     json generate(const std::shared_ptr<Backend>& backend, const Config& config, int streams) {
@@ -114,11 +130,16 @@ class BenchCommand final : public Command {
         }
         backend->synchronize();
         const double rate = done / seconds_since(start);
-        say("| " + layer_name(config.model) + " | " + std::to_string(streams) + " streams | " + thousands(rate) + "steps/s a stream | " +
-            thousands(rate * streams) + "samples/s | " + fixed(rate / config.signal.sample_rate, 3) + " x real time | " +
-            fixed(rate / published_generate_steps, 1) + " x PyTorch S4D+MLP on two cores |");
-        return {{"layer", layer_name(config.model)}, {"streams", streams}, {"steps_per_second", rate}, {"samples_per_second", rate * streams},
-                {"realtime_factor", rate / config.signal.sample_rate}, {"ratio_to_published", rate / published_generate_steps}};
+        say("| " + layer_name(config.model) + " | " + std::to_string(streams) + " streams | " + thousands(rate) +
+            "steps/s a stream | " + thousands(rate * streams) + "samples/s | " +
+            fixed(rate / config.signal.sample_rate, 3) + " x real time | " + fixed(rate / published_generate_steps, 1) +
+            " x PyTorch S4D+MLP on two cores |");
+        return {{"layer", layer_name(config.model)},
+                {"streams", streams},
+                {"steps_per_second", rate},
+                {"samples_per_second", rate * streams},
+                {"realtime_factor", rate / config.signal.sample_rate},
+                {"ratio_to_published", rate / published_generate_steps}};
     }
 
     json ops(const std::shared_ptr<Backend>& backend) {
@@ -127,19 +148,25 @@ class BenchCommand final : public Command {
         const auto rate = [](double bytes, double ms) { return ms > 0 ? 1e-6 * bytes / ms : 0.0; };  // GB/s
         double copy = 0;
         for (const OpTime& t : bench_operations(backend, config, repeat_, stop_requested())) {
-            const double forward = rate(t.forward_bytes, t.forward_ms), backward = rate(t.backward_bytes, t.backward_ms);
+            const double forward = rate(t.forward_bytes, t.forward_ms),
+                         backward = rate(t.backward_bytes, t.backward_ms);
             if (t.name == "copy") {
                 copy = forward;
                 say("copying moves " + fixed(copy, 0) + " GB/s here, read and written; shares below are of that");
             } else {
                 const auto column = [&](const char* way, double ms, double gbs) {
-                    return std::string(way) + " " + fixed(ms, 3) + " ms, " + fixed(gbs, 0) + " GB/s, " + fixed(100 * gbs / std::max(copy, 1e-9), 0) + " % | ";
+                    return std::string(way) + " " + fixed(ms, 3) + " ms, " + fixed(gbs, 0) + " GB/s, " +
+                           fixed(100 * gbs / std::max(copy, 1e-9), 0) + " % | ";
                 };
-                say("| " + t.name + " | " + t.shape + " | " + column("forward", t.forward_ms, forward) + column("backward", t.backward_ms, backward) +
-                    fixed(t.nanoseconds_per_token, 2) + " ns a token |");
+                say("| " + t.name + " | " + t.shape + " | " + column("forward", t.forward_ms, forward) +
+                    column("backward", t.backward_ms, backward) + fixed(t.nanoseconds_per_token, 2) + " ns a token |");
             }
-            rows.push_back({{"operation", t.name}, {"shape", t.shape}, {"forward_ms", t.forward_ms}, {"backward_ms", t.backward_ms},
-                            {"forward_gb_per_second", forward}, {"backward_gb_per_second", backward},
+            rows.push_back({{"operation", t.name},
+                            {"shape", t.shape},
+                            {"forward_ms", t.forward_ms},
+                            {"backward_ms", t.backward_ms},
+                            {"forward_gb_per_second", forward},
+                            {"backward_gb_per_second", backward},
                             {"nanoseconds_per_token", t.nanoseconds_per_token}});
         }
         return rows;

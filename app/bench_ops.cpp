@@ -57,24 +57,31 @@ class Stage {
     void ends() {
         const int64_t vocabulary = config_.model.vocabulary;
         time("embedding", width_, 1, [&] {
-            const Tensor tokens = backend_->zeros({batch_, length_}, DType::i32), table = values({vocabulary, width_}, DType::f32);
+            const Tensor tokens = backend_->zeros({batch_, length_}, DType::i32),
+                         table = values({vocabulary, width_}, DType::f32);
             std::vector<int32_t> host(static_cast<size_t>(tokens.size()));
             for (int32_t& t : host) t = static_cast<int32_t>(random_.below(static_cast<uint64_t>(vocabulary)));
             backend_->upload(host.data(), tokens);
-            const Tensor y = values({batch_, length_, width_}, DType::f32), dtable = values({vocabulary, width_}, DType::f32);
+            const Tensor y = values({batch_, length_, width_}, DType::f32),
+                         dtable = values({vocabulary, width_}, DType::f32);
             forward_bytes_ = backward_bytes_ = bytes({tokens, y});
             forward_ = [=, this] { backend_->embedding_forward({.tokens = tokens, .table = table, .y = y}); };
             backward_ = [=, this] { backend_->embedding_backward({.tokens = tokens, .dy = y, .dtable = dtable}); };
         });
         linear("head", width_, vocabulary, DType::f32, 1, /*bias=*/true, type_);
         time("cross entropy", vocabulary, 1, [&] {
-            const Tensor logits = values({batch_, length_, vocabulary}, DType::f32), dlogits = values(logits.shape(), type_);
-            const Tensor targets = backend_->zeros({batch_ * length_}, DType::i32), losses = backend_->zeros({batch_ * length_}, DType::f32);
+            const Tensor logits = values({batch_, length_, vocabulary}, DType::f32),
+                         dlogits = values(logits.shape(), type_);
+            const Tensor targets = backend_->zeros({batch_ * length_}, DType::i32),
+                         losses = backend_->zeros({batch_ * length_}, DType::f32);
             forward_bytes_ = bytes({logits, targets, losses});
             backward_bytes_ = forward_bytes_ + bytes({dlogits});
-            forward_ = [=, this] { backend_->cross_entropy({.logits = logits, .targets = targets, .losses = losses, .dlogits = {}}); };
+            forward_ = [=, this] {
+                backend_->cross_entropy({.logits = logits, .targets = targets, .losses = losses, .dlogits = {}});
+            };
             backward_ = [=, this] {
-                backend_->cross_entropy({.logits = logits, .targets = targets, .losses = losses, .dlogits = dlogits, .scale = 1e-3});
+                backend_->cross_entropy(
+                    {.logits = logits, .targets = targets, .losses = losses, .dlogits = dlogits, .scale = 1e-3});
             };
         });
     }
@@ -89,7 +96,8 @@ class Stage {
     }
 
   private:
-    // Random values. A million of them are repeated: drawing all on the host would take longer than everything measured.
+    // Random values. A million of them are repeated: drawing all on the host would take longer than everything
+    // measured.
     Tensor values(const Shape& shape, DType dtype) {
         constexpr int64_t drawn = 1 << 20;
         if (!pattern_) {
@@ -163,10 +171,13 @@ class Stage {
             const Tensor x = rows(in, in_pitch, type_), w = values({out, in}, type_), y = rows(out, out_pitch, type);
             const Tensor residual = name == "residual" ? values(y.shape(), type) : Tensor();
             const Tensor b = bias ? parameters({out}) : Tensor(), db = bias ? parameters({out}) : Tensor();
-            const Tensor dy = gradient == type ? y : values(y.shape(), gradient), dx = rows(in, in_pitch, type_), dw = parameters(w.shape());
+            const Tensor dy = gradient == type ? y : values(y.shape(), gradient), dx = rows(in, in_pitch, type_),
+                         dw = parameters(w.shape());
             forward_bytes_ = bytes({x, w, y}) + bytes({residual});
             backward_bytes_ = bytes({x, w, dy, dx, dw});
-            forward_ = [=, this] { backend_->linear_forward({.x = x, .weight = w, .bias = b, .y = y, .residual = residual}); };
+            forward_ = [=, this] {
+                backend_->linear_forward({.x = x, .weight = w, .bias = b, .y = y, .residual = residual});
+            };
             backward_ = [=, this] {
                 backend_->linear_backward({.x = x, .weight = w, .dy = dy, .dx = dx, .dweight = dw, .dbias = db});
             };
@@ -181,14 +192,25 @@ class Stage {
         time("norm", width, config_.model.layers, [&] {
             const Shape shape{batch_, length_, width};
             const Tensor x = values(shape, DType::f32), w = parameters({width}), b = parameters({width});
-            const Tensor y = activations(shape), mean = values({batch_ * length_}, DType::f32), rstd = values({batch_ * length_}, DType::f32);
+            const Tensor y = activations(shape), mean = values({batch_ * length_}, DType::f32),
+                         rstd = values({batch_ * length_}, DType::f32);
             const Tensor dx = values(shape, DType::f32), dw = parameters({width}), db = parameters({width});
             forward_bytes_ = bytes({x, y, mean, rstd});
             backward_bytes_ = bytes({x, y, dx, dx, mean, rstd});
-            forward_ = [=, this] { backend_->norm_forward({.x = x, .weight = w, .bias = b, .y = y, .mean = mean, .rstd = rstd}); };
+            forward_ = [=, this] {
+                backend_->norm_forward({.x = x, .weight = w, .bias = b, .y = y, .mean = mean, .rstd = rstd});
+            };
             backward_ = [=, this] {
-                backend_->norm_backward({.x = x, .weight = w, .bias = b, .mean = mean, .rstd = rstd, .dy = y, .dx = dx,
-                                         .dweight = dw, .dbias = db, .accumulate = true});
+                backend_->norm_backward({.x = x,
+                                         .weight = w,
+                                         .bias = b,
+                                         .mean = mean,
+                                         .rstd = rstd,
+                                         .dy = y,
+                                         .dx = dx,
+                                         .dweight = dw,
+                                         .dbias = db,
+                                         .accumulate = true});
             };
         });
     }
@@ -205,7 +227,8 @@ class Stage {
     void glu_and_add(int64_t width) {
         time("glu, then add", width, config_.model.layers, [&] {
             const Shape shape{batch_, length_, width};
-            const Tensor x = activations({batch_, length_, 2 * width}), y = activations(shape), dx = activations(x.shape());
+            const Tensor x = activations({batch_, length_, 2 * width}), y = activations(shape),
+                         dx = activations(x.shape());
             const Tensor stream = values(shape, DType::f32), sum = values(shape, DType::f32);
             forward_bytes_ = bytes({x, y, y, stream, sum}), backward_bytes_ = bytes({sum, x, dx});
             forward_ = [=, this] {
@@ -220,13 +243,17 @@ class Stage {
         const int64_t taps = config_.model.outer.conv_width;
         time("causal conv1d + silu", inner, config_.model.layers, [&] {
             const Shape shape{batch_, length_, inner};
-            const Tensor x = activations({batch_, length_, 2 * inner}).columns(0, inner), w = parameters({inner, taps}), b = parameters({inner});
+            const Tensor x = activations({batch_, length_, 2 * inner}).columns(0, inner), w = parameters({inner, taps}),
+                         b = parameters({inner});
             const Tensor y = activations(shape), dx = activations({batch_, length_, 2 * inner}).columns(0, inner);
             const Tensor dw = parameters({inner, taps}), db = parameters({inner});
             forward_bytes_ = bytes({x, y}), backward_bytes_ = bytes({x, y, dx});
-            forward_ = [=, this] { backend_->causal_conv1d_forward({.x = x, .weight = w, .bias = b, .y = y, .state = {}}); };
+            forward_ = [=, this] {
+                backend_->causal_conv1d_forward({.x = x, .weight = w, .bias = b, .y = y, .state = {}});
+            };
             backward_ = [=, this] {
-                backend_->causal_conv1d_backward({.x = x, .weight = w, .bias = b, .dy = y, .dx = dx, .dweight = dw, .dbias = db});
+                backend_->causal_conv1d_backward(
+                    {.x = x, .weight = w, .bias = b, .dy = y, .dx = dx, .dweight = dw, .dbias = db});
             };
         });
     }
@@ -234,7 +261,8 @@ class Stage {
     void state_space(int64_t width, const SsmConfig& ssm, int64_t rank) {
         if (ssm.kind != SsmKind::s6) return s4d(width, ssm);
         const int64_t numbers = ssm.is_complex ? 2 * ssm.stored_states() : ssm.stored_states();
-        const int64_t columns = rank + 2 * numbers, pitch = (columns + 7) / 8 * 8;  // rows on 16 bytes, as in the network
+        const int64_t columns = rank + 2 * numbers,
+                      pitch = (columns + 7) / 8 * 8;  // rows on 16 bytes, as in the network
         linear("x_proj", width, columns, type_, config_.model.layers, false, type_, 0, pitch);
         linear("dt_proj", rank, width, type_, config_.model.layers, false, type_, pitch, 0);
         scan(width, ssm, rank);
@@ -243,7 +271,8 @@ class Stage {
     void gate(int64_t width) {
         time("gate", width, config_.model.layers, [&] {
             const Shape shape{batch_, length_, width};
-            const Tensor x = activations(shape), z = activations(shape), y = activations(shape), dz = activations(shape);
+            const Tensor x = activations(shape), z = activations(shape), y = activations(shape),
+                         dz = activations(shape);
             forward_bytes_ = bytes({x, z, y}), backward_bytes_ = bytes({x, z, y, y, dz});
             forward_ = [=, this] { backend_->gate_forward({.x = x, .z = z, .y = y}); };
             backward_ = [=, this] { backend_->gate_backward({.x = x, .z = z, .dy = y, .dx = y, .dz = dz}); };
@@ -252,7 +281,8 @@ class Stage {
 
     void scan(int64_t width, const SsmConfig& ssm, int64_t rank) {
         time("selective scan, N " + std::to_string(ssm.state), width, config_.model.layers, [&] {
-            const int64_t n = ssm.stored_states(), numbers = ssm.is_complex ? 2 * n : n, every = selective_scan_checkpoint_every;
+            const int64_t n = ssm.stored_states(), numbers = ssm.is_complex ? 2 * n : n,
+                          every = selective_scan_checkpoint_every;
             const Shape act{batch_, length_, width}, projection{batch_, length_, (rank + 2 * numbers + 7) / 8 * 8};
             const Shape poles = ssm.is_complex ? Shape{width, n, 2} : Shape{width, n};
             const Tensor a = parameters(poles);
@@ -260,13 +290,17 @@ class Stage {
             SelectiveScan s;
             s.is_complex = ssm.is_complex;
             s.discretization = ssm.discretization;
-            const Tensor u = activations(act), delta = activations(act), bias = parameters({width}), z = activations({batch_, length_, 2 * width}).columns(width, width);
+            const Tensor u = activations(act), delta = activations(act), bias = parameters({width}),
+                         z = activations({batch_, length_, 2 * width}).columns(width, width);
             const Tensor projected = activations(projection), dprojected = activations(projection);
             const Tensor b = projected.columns(rank, numbers), c = projected.columns(rank + numbers, numbers);
-            const Tensor skip = parameters({width}), y = activations(act), checkpoints = parameters({(length_ + every - 1) / every, batch_, width, numbers});
-            const Tensor du = activations(act), dd = activations(act), dbias = parameters({width}), da = parameters(poles);
+            const Tensor skip = parameters({width}), y = activations(act),
+                         checkpoints = parameters({(length_ + every - 1) / every, batch_, width, numbers});
+            const Tensor du = activations(act), dd = activations(act), dbias = parameters({width}),
+                         da = parameters(poles);
             const Tensor db = dprojected.columns(rank, numbers), dc = dprojected.columns(rank + numbers, numbers);
-            const Tensor dskip = parameters({width}), dz = activations({batch_, length_, 2 * width}).columns(width, width);
+            const Tensor dskip = parameters({width}),
+                         dz = activations({batch_, length_, 2 * width}).columns(width, width);
             s.u = u, s.delta = delta, s.delta_bias = bias, s.a = a, s.b = b, s.c = c, s.skip = skip, s.z = z;
             alive_ = {u, delta, bias, a, b, c, z, skip};
             forward_bytes_ = bytes({u, delta, z, b, c, y, checkpoints});
@@ -283,9 +317,11 @@ class Stage {
         const bool pairs = ssm.is_complex;
         time("s4d kernel, N " + std::to_string(ssm.state), width, config_.model.layers, [&] {
             const Shape single{width, n}, value = pairs ? Shape{width, n, 2} : Shape{width, n};
-            const Tensor inv_dt = parameters({width}), a_real = parameters(single), a_imag = parameters(single), b = parameters(value), c = parameters(value);
+            const Tensor inv_dt = parameters({width}), a_real = parameters(single), a_imag = parameters(single),
+                         b = parameters(value), c = parameters(value);
             backend_->fill({.y = inv_dt, .value = -4});
-            const Tensor kernel = parameters({width, length_}), g0 = parameters({width}), g1 = parameters(single), g2 = parameters(single), g3 = parameters(value), g4 = parameters(value);
+            const Tensor kernel = parameters({width, length_}), g0 = parameters({width}), g1 = parameters(single),
+                         g2 = parameters(single), g3 = parameters(value), g4 = parameters(value);
             S4dParameters p;
             p.is_complex = pairs;
             p.discretization = ssm.discretization;
@@ -300,12 +336,14 @@ class Stage {
         });
         time("long convolution", width, config_.model.layers, [&] {
             const Shape act{batch_, length_, width};
-            const Tensor u = activations(act), kernel = parameters({width, length_}), skip = parameters({width}), y = activations(act), du = activations(act);
+            const Tensor u = activations(act), kernel = parameters({width, length_}), skip = parameters({width}),
+                         y = activations(act), du = activations(act);
             const Tensor dk = parameters({width, length_}), ds = parameters({width});
             forward_bytes_ = bytes({u, kernel, y}), backward_bytes_ = bytes({u, kernel, y, du, dk});
             forward_ = [=, this] { backend_->long_conv_forward({.u = u, .kernel = kernel, .skip = skip, .y = y}); };
             backward_ = [=, this] {
-                backend_->long_conv_backward({.u = u, .kernel = kernel, .skip = skip, .dy = y, .du = du, .dkernel = dk, .dskip = ds});
+                backend_->long_conv_backward(
+                    {.u = u, .kernel = kernel, .skip = skip, .dy = y, .du = du, .dkernel = dk, .dskip = ds});
             };
         });
     }

@@ -18,8 +18,8 @@ struct OpTime {
     double nanoseconds_per_token = 0;  // of a training step: both ways, times the operation's count in its stage
 };
 
-// The operations of `config`'s outer layer in every stage, with a batch and the precision of config.training. The first entry is a
-// copy of a large tensor, the measure of what moves bytes.
+// The operations of `config`'s outer layer in every stage, with a batch and the precision of config.training. The first
+// entry is a copy of a large tensor, the measure of what moves bytes.
 std::vector<OpTime> bench_operations(const std::shared_ptr<Backend>& backend, const Config& config, int repeat,
                                      const std::atomic<bool>& stop);
 

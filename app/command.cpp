@@ -54,7 +54,8 @@ void Command::say(const std::string& line) const {
 }
 
 void Command::print_json(const nlohmann::json& object) const {
-    if (common.json) std::cout << object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n" << std::flush;
+    if (common.json)
+        std::cout << object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n" << std::flush;
 }
 
 std::vector<std::unique_ptr<Command>> make_commands() {

@@ -46,12 +46,14 @@ json typed(const std::string& path, const json& now, const std::string& text) {
         if (text == "false" || text == "off" || text == "0") return false;
         throw Error("'" + text + "' is no value of " + path, "give true or false");
     }
-    if (now.is_number_unsigned() && path.ends_with("seed")) return number<uint64_t>(path, text, "a whole number from 0");
+    if (now.is_number_unsigned() && path.ends_with("seed"))
+        return number<uint64_t>(path, text, "a whole number from 0");
     if (now.is_number_integer()) return number<int64_t>(path, text, "a whole number");
     if (now.is_number_float()) return number<double>(path, text, "a number");
     if (now.is_array()) {
         json list = json::array();
-        for (const std::string& part : split_list(text)) list.push_back(number<int64_t>(path, part, "whole numbers with commas"));
+        for (const std::string& part : split_list(text))
+            list.push_back(number<int64_t>(path, part, "whole numbers with commas"));
         return list;
     }
     if (now.is_string()) return text;
@@ -81,7 +83,8 @@ void ConfigOptions::declare(CLI::App& command, bool training) {
     preset_option_ = command.add_option("--preset", preset_, joined(preset_names()))->group(model);
     command.add_option("--layer", layer_, "sequence layer and block: " + joined(layer_names()))->group(model);
     command.add_option("--centre-layer", centre_layer_, "another layer in the innermost stage")->group(model);
-    const auto add = [&](const std::string& flag, std::vector<std::string> paths, const std::string& help, const std::string& group) {
+    const auto add = [&](const std::string& flag, std::vector<std::string> paths, const std::string& help,
+                         const std::string& group) {
         auto named = std::make_unique<Named>();
         named->paths = std::move(paths);
         named->option = command.add_option(flag, named->value, help)->group(group)->default_str("preset's");
@@ -102,8 +105,13 @@ void ConfigOptions::declare(CLI::App& command, bool training) {
     add("--copies", both("ssm.copies"), "S4: independent copies of A and B, 0 for one a channel", model);
     selective_option_ =
         command.add_option("--selective", selective_, "which parts of S6 depend on the input: delta,b,c or none")
-            ->delimiter(',')->group(model)->default_str("preset's")->check(CLI::IsMember({"delta", "b", "c", "none"}));
-    command.add_option("--set", set_, "any field by its path, e.g. model.centre.ssm.state=8")->group(model)->default_str("");
+            ->delimiter(',')
+            ->group(model)
+            ->default_str("preset's")
+            ->check(CLI::IsMember({"delta", "b", "c", "none"}));
+    command.add_option("--set", set_, "any field by its path, e.g. model.centre.ssm.state=8")
+        ->group(model)
+        ->default_str("");
     add("--quantization", {"signal.quantization"}, "mu-law or linear", "Audio");
     add("--scaling", {"signal.scaling"}, "full-scale, or segment-minmax as in the papers", "Audio");
     if (!training) return;
@@ -117,7 +125,8 @@ void ConfigOptions::declare(CLI::App& command, bool training) {
     add("--ssm-learning-rate", {"training.state_space_rate"}, "peak rate of S4's A, B and dt", group);
     add("--weight-decay", {"training.weight_decay"}, "on matrices", group);
     add("--clip", {"training.clip"}, "largest gradient norm, 0 for none", group);
-    add("--precision", {"training.precision"}, "f32, or bf16 inside of layers; auto is bf16 on CUDA, f32 on the CPU", group);
+    add("--precision", {"training.precision"}, "f32, or bf16 inside of layers; auto is bf16 on CUDA, f32 on the CPU",
+        group);
     add("--recompute", {"training.recompute"}, "true: a fraction of the memory for a third more time", group);
     add("--schedule", {"training.schedule"}, "cosine, plateau or constant", group);
     add("--warmup", {"training.warmup"}, "share of the run", group);
@@ -173,7 +182,8 @@ std::string to_toml(const Config& config, const std::vector<Assignment>& head) {
     const json j = json::parse(to_json(config));
     std::string out = "# The whole configuration of this run; `nigiri train --config` replays it.\n";
     for (const auto& [key, value] : head) out += key + " = " + json(value).dump() + "\n";
-    const std::function<void(const std::string&, const json&)> section = [&](const std::string& path, const json& group) {
+    const std::function<void(const std::string&, const json&)> section = [&](const std::string& path,
+                                                                             const json& group) {
         if (!path.empty()) out += "\n[" + path + "]\n";
         for (const auto& [key, value] : group.items())
             if (!value.is_object()) out += key + " = " + value.dump() + "\n";

@@ -1,5 +1,5 @@
-// A Config from a preset, a config.toml and options. Every field has a path ("model.outer.ssm.state"), taken from its JSON form;
-// options, files and --set all assign to paths.
+// A Config from a preset, a config.toml and options. Every field has a path ("model.outer.ssm.state"), taken from its
+// JSON form; options, files and --set all assign to paths.
 #pragma once
 
 #include <filesystem>
@@ -24,7 +24,8 @@ class ConfigOptions {
     // `training`: the options of TrainingConfig too, not only the model's.
     void declare(CLI::App& command, bool training);
 
-    // Whether any option speaks about the model (preset, layer, sizes), so that it must be compared with an existing run's.
+    // Whether any option speaks about the model (preset, layer, sizes), so that it must be compared with an existing
+    // run's.
     bool names_model() const;
     // From the preset (default `small`) and everything given.
     Config make() const;

@@ -18,12 +18,14 @@ void DatasetSource::draw(uint64_t seed, int64_t step, Batch& batch) {
     Random random(seed, static_cast<uint64_t>(step) + (uint64_t{1} << 32));
     batch.batch = config_.batch;
     batch.length = config_.length;
-    data_.sample_batch(Split::train, random, static_cast<int>(config_.batch), config_.length, batch.inputs, batch.targets);
+    data_.sample_batch(Split::train, random, static_cast<int>(config_.batch), config_.length, batch.inputs,
+                       batch.targets);
 }
 
 std::vector<Batch> DatasetSource::validation() {
     const std::vector<Segment> all = data_.segments(Split::valid, config_.length);
-    const int64_t available = static_cast<int64_t>(all.size()), wanted = std::min(config_.validation_segments, available);
+    const int64_t available = static_cast<int64_t>(all.size()),
+                  wanted = std::min(config_.validation_segments, available);
     std::vector<Batch> batches;
     for (int64_t first = 0; first < wanted; first += config_.batch) {
         Batch b;

@@ -26,17 +26,27 @@ class DemoDataCommand final : public Command {
         options_.jobs = common.threads;
         if (parser()->get_option("--seed")->count() > 0) options_.seed = common.seed;
         ProgressLine line(common.quiet);
-        const DemoDataReport report = render_demo_data(scores_, output_, options_, [&](const DemoPiece& piece, size_t done, size_t total) {
-            line.show("rendering " + std::to_string(done) + " of " + std::to_string(total) + ": " + piece.title);
-            if (stop_requested().load()) throw Error("stopped", "what was rendered is kept; the same command goes on");
-        });
+        const DemoDataReport report =
+            render_demo_data(scores_, output_, options_, [&](const DemoPiece& piece, size_t done, size_t total) {
+                line.show("rendering " + std::to_string(done) + " of " + std::to_string(total) + ": " + piece.title);
+                if (stop_requested().load())
+                    throw Error("stopped", "what was rendered is kept; the same command goes on");
+            });
         line.finish();
         json pieces = json::array();
         for (const DemoPiece& p : report.pieces)
-            pieces.push_back({{"name", p.name}, {"title", p.title}, {"split", p.split}, {"seconds", p.seconds}, {"file", p.audio.string()}});
-        say(std::to_string(report.pieces.size()) + " pieces, " + fixed(report.minutes(), 1) + " minutes of piano in " + output_.string() + " (train " +
-            fixed(report.minutes("train"), 1) + ", valid " + fixed(report.minutes("valid"), 1) + ", test " + fixed(report.minutes("test"), 1) + ")");
-        print_json({{"minutes", report.minutes()}, {"pieces", pieces}, {"folder", output_.string()}, {"soundfont", report.soundfont.string()}});
+            pieces.push_back({{"name", p.name},
+                              {"title", p.title},
+                              {"split", p.split},
+                              {"seconds", p.seconds},
+                              {"file", p.audio.string()}});
+        say(std::to_string(report.pieces.size()) + " pieces, " + fixed(report.minutes(), 1) + " minutes of piano in " +
+            output_.string() + " (train " + fixed(report.minutes("train"), 1) + ", valid " +
+            fixed(report.minutes("valid"), 1) + ", test " + fixed(report.minutes("test"), 1) + ")");
+        print_json({{"minutes", report.minutes()},
+                    {"pieces", pieces},
+                    {"folder", output_.string()},
+                    {"soundfont", report.soundfont.string()}});
         return 0;
     }
 

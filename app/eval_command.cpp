@@ -21,9 +21,11 @@ class EvalCommand final : public Command {
         c.add_option("--model", model_, "checkpoint or run folder")->required();
         c.add_option("--data", data_, "folder of audio, raw or prepared")->required();
         c.add_option("--split", split_, "which part of it")->check(CLI::IsMember({"train", "valid", "test"}));
-        c.add_option("--segment", segment_, "samples a segment, each from a zero state; 0: every recording as one sequence")
+        c.add_option("--segment", segment_,
+                     "samples a segment, each from a zero state; 0: every recording as one sequence")
             ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
-        c.add_option("--precision", precision_, "f32, or bf16 inside of layers (CUDA)")->check(CLI::IsMember({"auto", "f32", "bf16"}));
+        c.add_option("--precision", precision_, "f32, or bf16 inside of layers (CUDA)")
+            ->check(CLI::IsMember({"auto", "f32", "bf16"}));
     }
 
     int run() override {
@@ -32,19 +34,22 @@ class EvalCommand final : public Command {
         const Config& config = checkpoint.config();
         const Split split = parse_split(split_);
         ProgressLine line(common.quiet);
-        const Dataset data = Dataset::load(data_, data_options(config.signal, config.training.seed, {}, common.threads), show_progress(line));
+        const Dataset data = Dataset::load(data_, data_options(config.signal, config.training.seed, {}, common.threads),
+                                           show_progress(line));
         line.finish();
         for (const FileReport& file : data.report().files)
             if (!file.used()) say("skipped " + file.name + ": " + file.reason);
         const int64_t total = data.samples(split);
-        if (total == 0) throw Error(data_.string() + " has no audio in its " + split_ + " part", "choose another --split");
+        if (total == 0)
+            throw Error(data_.string() + " has no audio in its " + split_ + " part", "choose another --split");
         const auto backend = open_backend();
         const auto network = checkpoint.make_network(backend);
         network->set_activations(activation_type(precision_by_name(precision_), *backend));
 
         int64_t before = 0;
         const auto progress = [&](int64_t samples) {
-            line.show("evaluating " + fixed(100.0 * static_cast<double>(before + samples) / static_cast<double>(total), 0) + " %");
+            line.show("evaluating " +
+                      fixed(100.0 * static_cast<double>(before + samples) / static_cast<double>(total), 0) + " %");
             return !stop_requested().load();
         };
         Evaluation sum;
@@ -54,20 +59,29 @@ class EvalCommand final : public Command {
             sum.bits += one.bits;
             sum.samples += one.samples;
             before = sum.samples;
-            if (stop_requested().load()) throw Error("stopped before the end", "bits of a part would mislead, so none are given");
-            recordings.push_back({{"name", data.recordings(split)[r].name}, {"bits_per_sample", one.bits_per_sample()}, {"samples", one.samples}});
+            if (stop_requested().load())
+                throw Error("stopped before the end", "bits of a part would mislead, so none are given");
+            recordings.push_back({{"name", data.recordings(split)[r].name},
+                                  {"bits_per_sample", one.bits_per_sample()},
+                                  {"samples", one.samples}});
         }
         line.finish();
-        say(layer_name(config.model) + " after " + std::to_string(checkpoint.state().step) + " steps: " + fixed(sum.bits_per_sample(), 4) +
-            " bits per sample over " + std::to_string(sum.samples) + " samples of " + split_ +
-            (segment_ > 0 ? ", in segments of " + std::to_string(segment_) : ", whole recordings"));
-        print_json({{"bits_per_sample", sum.bits_per_sample()}, {"samples", sum.samples}, {"split", split_}, {"segment", segment_},
-                    {"layer", layer_name(config.model)}, {"step", checkpoint.state().step}, {"recordings", recordings}});
+        say(layer_name(config.model) + " after " + std::to_string(checkpoint.state().step) + " steps: " +
+            fixed(sum.bits_per_sample(), 4) + " bits per sample over " + std::to_string(sum.samples) + " samples of " +
+            split_ + (segment_ > 0 ? ", in segments of " + std::to_string(segment_) : ", whole recordings"));
+        print_json({{"bits_per_sample", sum.bits_per_sample()},
+                    {"samples", sum.samples},
+                    {"split", split_},
+                    {"segment", segment_},
+                    {"layer", layer_name(config.model)},
+                    {"step", checkpoint.state().step},
+                    {"recordings", recordings}});
         return 0;
     }
 
   private:
-    Evaluation evaluate(const Dataset& data, Split split, size_t recording, const Network& network, const EvaluationProgress& progress) const {
+    Evaluation evaluate(const Dataset& data, Split split, size_t recording, const Network& network,
+                        const EvaluationProgress& progress) const {
         const int64_t length = data.recordings(split)[recording].samples();
         const int64_t step = segment_ > 0 ? segment_ : length;
         std::vector<std::vector<uint8_t>> codes;

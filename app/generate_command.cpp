@@ -27,11 +27,14 @@ class GenerateCommand final : public Command {
         c.add_option("--model", model_, "checkpoint or run folder")->required();
         c.add_option("--seconds", seconds_, "length of what is generated")->check(CLI::Range(0.0, 86400.0));
         c.add_option("--count", count_, "clips")->check(CLI::Range(1, 4096));
-        c.add_option("--temperature", sampling_.temperature, "below 1 plays safe, 0 takes the likeliest")->check(CLI::Range(0.0, 100.0));
+        c.add_option("--temperature", sampling_.temperature, "below 1 plays safe, 0 takes the likeliest")
+            ->check(CLI::Range(0.0, 100.0));
         c.add_option("--top-k", sampling_.top_k, "keep the k likeliest codes, 0 for all")->check(CLI::Range(0, 256));
-        c.add_option("--top-p", sampling_.top_p, "keep the likeliest codes that make up this probability")->check(CLI::Range(1e-6, 1.0));
+        c.add_option("--top-p", sampling_.top_p, "keep the likeliest codes that make up this probability")
+            ->check(CLI::Range(1e-6, 1.0));
         c.add_option("--prompt", prompt_, "audio file to continue; its end is what counts");
-        c.add_option("--prompt-seconds", prompt_seconds_, "how much of the prompt's beginning to take, 0 for all")->check(CLI::Range(0.0, 3600.0));
+        c.add_option("--prompt-seconds", prompt_seconds_, "how much of the prompt's beginning to take, 0 for all")
+            ->check(CLI::Range(0.0, 3600.0));
         c.add_option("-o,--output", output_, "a .wav or .flac file, or a folder for the clips")->required();
         c.add_option("--format", format_, "in a folder: wav or flac")->check(CLI::IsMember({"wav", "flac"}));
         c.add_flag("--play", play_, "play the likeliest clip afterwards");
@@ -51,14 +54,17 @@ class GenerateCommand final : public Command {
 
         ProgressLine line(common.quiet);
         const auto started = std::chrono::steady_clock::now();
-        const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(); };
+        const auto elapsed = [&] {
+            return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+        };
         int64_t done = 0;
         const auto clips = generate(*network, count_, samples, prompt, sampling_, [&](const std::vector<Clip>& c) {
             done = c[0].generated();
             const double rate = static_cast<double>(done) / elapsed();
             if (done % 64 == 0)
-                line.show(fixed(static_cast<double>(done) / config.signal.sample_rate, 2) + " of " + fixed(seconds_, 2) + " s  " +
-                          thousands(rate) + "samples/s a clip  " + fixed(rate / config.signal.sample_rate, 3) + " x real time  " +
+                line.show(fixed(static_cast<double>(done) / config.signal.sample_rate, 2) + " of " +
+                          fixed(seconds_, 2) + " s  " + thousands(rate) + "samples/s a clip  " +
+                          fixed(rate / config.signal.sample_rate, 3) + " x real time  " +
                           duration(static_cast<double>(samples - done) / rate) + " left");
             return !stop_requested().load();
         });
@@ -82,7 +88,8 @@ class GenerateCommand final : public Command {
             std::error_code code;
             fs::create_directories(output_, code);
             if (code || !fs::is_directory(output_))
-                throw Error("cannot make the folder " + output_.string(), "give a folder, or a file ending in .wav or .flac");
+                throw Error("cannot make the folder " + output_.string(),
+                            "give a folder, or a file ending in .wav or .flac");
         } else if (output_.has_parent_path() && !fs::is_directory(output_.parent_path())) {
             throw Error("the folder " + output_.parent_path().string() + " does not exist", "make it first");
         }
@@ -103,11 +110,12 @@ class GenerateCommand final : public Command {
     fs::path path_of(size_t rank) const {
         if (!is_file()) return output_ / ("clip-" + std::to_string(rank + 1) + "." + format_);
         if (rank == 0) return output_;
-        return output_.parent_path() / (output_.stem().string() + "-" + std::to_string(rank + 1) + output_.extension().string());
+        return output_.parent_path() /
+               (output_.stem().string() + "-" + std::to_string(rank + 1) + output_.extension().string());
     }
 
-    void write(const std::vector<Clip>& clips, const Config& config, const fs::path& model, const Checkpoint& checkpoint,
-               double samples_per_second) {
+    void write(const std::vector<Clip>& clips, const Config& config, const fs::path& model,
+               const Checkpoint& checkpoint, double samples_per_second) {
         std::vector<size_t> order(clips.size());
         std::iota(order.begin(), order.end(), size_t{0});
         std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
@@ -131,17 +139,22 @@ class GenerateCommand final : public Command {
                           {"samples", clip.generated()},
                           {"log2_likelihood_per_sample", clip.log2_likelihood_per_sample()}};
             write_audio(path, samples, config.signal.sample_rate, SampleFormat::pcm16,
-                        {{"software", "nigiri"}, {"title", "nigiri, seed " + std::to_string(sampling_.seed)}, {"comment", facts.dump()}});
+                        {{"software", "nigiri"},
+                         {"title", "nigiri, seed " + std::to_string(sampling_.seed)},
+                         {"comment", facts.dump()}});
             write_sidecar(path, facts);
-            const Analysis analysis = analyse(std::span(samples).subspan(static_cast<size_t>(clip.prompt)), config.signal.sample_rate);
-            std::string text = path.string() + "  " + fixed(clip.log2_likelihood_per_sample(), 3) + " bits/sample  " + to_text(analysis);
+            const Analysis analysis =
+                analyse(std::span(samples).subspan(static_cast<size_t>(clip.prompt)), config.signal.sample_rate);
+            std::string text = path.string() + "  " + fixed(clip.log2_likelihood_per_sample(), 3) + " bits/sample  " +
+                               to_text(analysis);
             for (const std::string& warning : analysis.warnings) text += "  (" + warning + ")";
             say(text);
             files.push_back(path.string());
             likelihoods.push_back(clip.log2_likelihood_per_sample());
         }
         say(thousands(samples_per_second) + "samples/s in all, " +
-            fixed(samples_per_second / static_cast<double>(count_) / config.signal.sample_rate, 3) + " x real time a clip");
+            fixed(samples_per_second / static_cast<double>(count_) / config.signal.sample_rate, 3) +
+            " x real time a clip");
         print_json({{"files", files},
                     {"log2_likelihood_per_sample", likelihoods},
                     {"samples_per_second", samples_per_second},
@@ -162,7 +175,8 @@ class GenerateCommand final : public Command {
         std::string message;
         const auto output = open_output("auto", rate, message);
         say(message.empty() ? "playing on " + output->description() : message);
-        if (message.empty()) play(*output, samples, [](double, const std::string&) { return !stop_requested().load(); });
+        if (message.empty())
+            play(*output, samples, [](double, const std::string&) { return !stop_requested().load(); });
     }
 
     static void stretch_to_full_scale(std::vector<float>& samples) {

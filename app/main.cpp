@@ -11,9 +11,10 @@
 
 namespace {
 
-// Threads that wait for one another should sleep soon. The OpenMP runtime lets them spin for milliseconds, and on a machine
-// that has anything else to do that takes the processor from the very thread they wait for: beside one compiler, training
-// on two cores was measured ten times slower. The runtime reads its settings before main, so the program starts anew.
+// Threads that wait for one another should sleep soon. The OpenMP runtime lets them spin for milliseconds, and on a
+// machine that has anything else to do that takes the processor from the very thread they wait for: beside one
+// compiler, training on two cores was measured ten times slower. The runtime reads its settings before main, so the
+// program starts anew.
 void let_waiting_threads_sleep(char** argv) {
     if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
     if (::setenv("GOMP_SPINCOUNT", "1000", 1) != 0) return;  // some microseconds

@@ -46,12 +46,17 @@ class InfoCommand final : public Command {
         say("parameters    " + std::to_string(checkpoint.parameters()));
         std::string pools;
         for (const int64_t p : config.model.pools) pools += (pools.empty() ? "" : ",") + std::to_string(p);
-        say("network       width " + std::to_string(config.model.width) + ", " + std::to_string(config.model.layers) + " layers a stage, pools " +
-            (pools.empty() ? "none" : pools) + ", form " + to_string(config.model.form));
-        say("audio         " + std::to_string(config.signal.sample_rate) + " Hz, 8-bit " + config.signal.quantization + ", " + config.signal.scaling);
-        say("trained       " + std::to_string(checkpoint.state().step) + " steps, " + std::to_string(checkpoint.state().tokens) + " samples" +
-            (checkpoint.state().valid_bits >= 0 ? ", validation " + fixed(checkpoint.state().valid_bits, 3) + " bits per sample" : ""));
-        for (const auto& [key, value] : checkpoint.facts()) say(key + std::string(key.size() < 14 ? 14 - key.size() : 1, ' ') + value);
+        say("network       width " + std::to_string(config.model.width) + ", " + std::to_string(config.model.layers) +
+            " layers a stage, pools " + (pools.empty() ? "none" : pools) + ", form " + to_string(config.model.form));
+        say("audio         " + std::to_string(config.signal.sample_rate) + " Hz, 8-bit " + config.signal.quantization +
+            ", " + config.signal.scaling);
+        say("trained       " + std::to_string(checkpoint.state().step) + " steps, " +
+            std::to_string(checkpoint.state().tokens) + " samples" +
+            (checkpoint.state().valid_bits >= 0
+                 ? ", validation " + fixed(checkpoint.state().valid_bits, 3) + " bits per sample"
+                 : ""));
+        for (const auto& [key, value] : checkpoint.facts())
+            say(key + std::string(key.size() < 14 ? 14 - key.size() : 1, ' ') + value);
         print_json(out);
         return 0;
     }
@@ -63,11 +68,16 @@ class InfoCommand final : public Command {
         const Analysis analysis = analyse(audio.samples, audio.rate);
         json tags = json::object();
         for (const auto& [key, value] : read_tags(file_)) tags[key] = value;
-        say(file_.string() + ": " + info.format + ", " + std::to_string(info.rate) + " Hz, " + std::to_string(info.channels) + " channels");
+        say(file_.string() + ": " + info.format + ", " + std::to_string(info.rate) + " Hz, " +
+            std::to_string(info.channels) + " channels");
         say(to_text(analysis));
         for (const auto& [key, value] : tags.items()) say(key + ": " + value.get<std::string>());
-        print_json({{"format", info.format}, {"sample_rate", info.rate}, {"channels", info.channels}, {"seconds", analysis.seconds},
-                    {"analysis", to_json(analysis)}, {"tags", tags}});
+        print_json({{"format", info.format},
+                    {"sample_rate", info.rate},
+                    {"channels", info.channels},
+                    {"seconds", analysis.seconds},
+                    {"analysis", to_json(analysis)},
+                    {"tags", tags}});
         return 0;
     }
 
@@ -80,7 +90,8 @@ class ExportCommand final : public Command {
         CLI::App& c = add(parent, "export", "a model without its optimizer, a third of the size");
         c.add_option("--model", model_, "checkpoint or run folder")->required();
         c.add_option("-o,--output", output_, "file to write, .safetensors")->required();
-        c.add_option("--precision", precision_, "f32, or bf16: matrices in bfloat16, state-space parameters in half precision")
+        c.add_option("--precision", precision_,
+                     "f32, or bf16: matrices in bfloat16, state-space parameters in half precision")
             ->check(CLI::IsMember({"f32", "bf16"}));
         c.add_option("--fact", facts_, "KEY=TEXT to keep with the model (licence, data, ...); may be repeated")
             ->check([](const std::string& fact) {
@@ -92,8 +103,10 @@ class ExportCommand final : public Command {
     int run() override {
         const fs::path path = model_path(model_);
         std::error_code code;
-        if (fs::equivalent(path, output_, code)) throw Error("the model would overwrite itself", "choose another --output");
-        if (fs::is_directory(output_, code)) throw Error(output_.string() + " is a folder", "name a file ending in .safetensors");
+        if (fs::equivalent(path, output_, code))
+            throw Error("the model would overwrite itself", "choose another --output");
+        if (fs::is_directory(output_, code))
+            throw Error(output_.string() + " is a folder", "name a file ending in .safetensors");
         const Checkpoint checkpoint = Checkpoint::read(path);
         const auto network = checkpoint.make_network(make_backend("cpu", common.threads));
         ModelFacts facts = checkpoint.facts();
@@ -117,7 +130,8 @@ class ExportCommand final : public Command {
 class SelfcheckCommand final : public Command {
   public:
     void declare(CLI::App& parent) override {
-        CLI::App& c = add(parent, "selfcheck", "does a model generate what it was trained to: step against parallel pass");
+        CLI::App& c =
+            add(parent, "selfcheck", "does a model generate what it was trained to: step against parallel pass");
         c.add_option("--model", model_, "checkpoint or run folder; without one, a new network of the options below");
         c.add_option("--length", length_, "samples to compare")->check(CLI::Range(1, 1 << 20));
         options_.declare(c, /*training=*/false);
@@ -134,13 +148,19 @@ class SelfcheckCommand final : public Command {
         }
         const int64_t length = std::min(length_, network->longest_forward());
         const SelfCheck check = selfcheck(*network, length, common.seed);
-        // Two orders of float32 sums through some twenty layers differ by a few 1e-4 in log-probability; a wrong state by far more.
+        // Two orders of float32 sums through some twenty layers differ by a few 1e-4 in log-probability; a wrong state
+        // by far more.
         constexpr double tolerance = 5e-3;
         const bool good = check.step_difference <= tolerance && check.piece_difference <= tolerance;
-        say("largest difference of log-probabilities over " + std::to_string(length) + " samples: " + fixed(check.step_difference * 1e6, 1) +
-            "e-6 step by step, " + fixed(check.piece_difference * 1e6, 1) + "e-6 in pieces, tolerance " + fixed(tolerance * 1e6, 0) + "e-6");
-        print_json({{"passed", good}, {"length", length}, {"step_difference", check.step_difference}, {"piece_difference", check.piece_difference}});
-        if (!good) throw Error("the recurrent and the parallel form of this model disagree", "do not trust what it generates");
+        say("largest difference of log-probabilities over " + std::to_string(length) +
+            " samples: " + fixed(check.step_difference * 1e6, 1) + "e-6 step by step, " +
+            fixed(check.piece_difference * 1e6, 1) + "e-6 in pieces, tolerance " + fixed(tolerance * 1e6, 0) + "e-6");
+        print_json({{"passed", good},
+                    {"length", length},
+                    {"step_difference", check.step_difference},
+                    {"piece_difference", check.piece_difference}});
+        if (!good)
+            throw Error("the recurrent and the parallel form of this model disagree", "do not trust what it generates");
         say("passed");
         return 0;
     }

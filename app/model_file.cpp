@@ -8,13 +8,15 @@ namespace fs = std::filesystem;
 
 fs::path model_path(const fs::path& given) {
     std::error_code code;
-    if (!fs::exists(given, code)) throw Error("there is no model " + given.string(), "give a checkpoint or a run folder");
+    if (!fs::exists(given, code))
+        throw Error("there is no model " + given.string(), "give a checkpoint or a run folder");
     if (!fs::is_directory(given, code)) return given;
     for (const char* name : {"best.safetensors", "last.safetensors"}) {
         const fs::path path = given / "checkpoints" / name;
         if (fs::exists(path, code)) return path;
     }
-    throw Error(given.string() + " is a folder without a trained model", "give a checkpoint, or the --run folder of nigiri train");
+    throw Error(given.string() + " is a folder without a trained model",
+                "give a checkpoint, or the --run folder of nigiri train");
 }
 
 std::vector<float> waveform(const Clip& clip, const SignalConfig& signal) {
@@ -27,7 +29,8 @@ void write_preview(const Network& network, const Config& config, const fs::path&
     const auto samples = static_cast<int64_t>(config.training.preview_seconds * config.signal.sample_rate);
     SamplingOptions sampling;
     sampling.seed = config.training.seed;
-    const auto clips = generate(network, 1, samples, {}, sampling, [&](const std::vector<Clip>&) { return !stop.load(); });
+    const auto clips =
+        generate(network, 1, samples, {}, sampling, [&](const std::vector<Clip>&) { return !stop.load(); });
     if (stop.load()) return;  // half a preview could not be compared with the others
     fs::create_directories(path.parent_path());
     write_audio(path, waveform(clips[0], config.signal), config.signal.sample_rate, SampleFormat::pcm16,

@@ -19,9 +19,12 @@ std::string fixed(double value, int digits) {
 std::string duration(double seconds) {
     const auto s = static_cast<int64_t>(std::lround(std::max(0.0, seconds)));
     char text[64];
-    if (s >= 3600) std::snprintf(text, sizeof text, "%ld h %02ld min", s / 3600, s / 60 % 60);
-    else if (s >= 60) std::snprintf(text, sizeof text, "%ld min %02ld s", s / 60, s % 60);
-    else std::snprintf(text, sizeof text, "%ld s", s);
+    if (s >= 3600)
+        std::snprintf(text, sizeof text, "%ld h %02ld min", s / 3600, s / 60 % 60);
+    else if (s >= 60)
+        std::snprintf(text, sizeof text, "%ld min %02ld s", s / 60, s % 60);
+    else
+        std::snprintf(text, sizeof text, "%ld s", s);
     return text;
 }
 

@@ -44,8 +44,9 @@ class TrainCommand final : public Command {
         DatasetSource source(data, config.training);
         Trainer trainer(backend, config, run_, source, facts(data));
         if (!fs::exists(run_ / "config.toml") || !trainer.resumed()) write_config(config);
-        say("network: " + layer_name(config.model) + ", " + thousands(static_cast<double>(trainer.network().parameters().count())) +
-            "parameters, batches of " + std::to_string(config.training.batch) + " x " + std::to_string(config.training.length) + " in " +
+        say("network: " + layer_name(config.model) + ", " +
+            thousands(static_cast<double>(trainer.network().parameters().count())) + "parameters, batches of " +
+            std::to_string(config.training.batch) + " x " + std::to_string(config.training.length) + " in " +
             name_of(trainer.network().activations()));
         if (trainer.resumed())
             say("going on with " + run_.string() + " at step " + std::to_string(trainer.state().step));
@@ -82,8 +83,8 @@ class TrainCommand final : public Command {
             if (!options_.names_model()) config = options_.apply(before);
         }
         if (parser()->get_option("--seed")->count() > 0) config.training.seed = common.seed;
-        if (config.training.steps == 0 && config.training.minutes == 0 && parser()->get_option("--minutes")->count() == 0 &&
-            parser()->get_option("--steps")->count() == 0)
+        if (config.training.steps == 0 && config.training.minutes == 0 &&
+            parser()->get_option("--minutes")->count() == 0 && parser()->get_option("--steps")->count() == 0)
             config.training.minutes = default_minutes;
         validate(config);
         return config;
@@ -94,13 +95,14 @@ class TrainCommand final : public Command {
         for (const FileReport& file : report.files)
             if (!file.used()) say("skipped " + file.name + ": " + file.reason);
         for (const std::string& note : report.notes) say(note);
-        say("audio: train " + duration(data.seconds(Split::train)) + ", valid " + duration(data.seconds(Split::valid)) + ", test " +
-            duration(data.seconds(Split::test)));
+        say("audio: train " + duration(data.seconds(Split::train)) + ", valid " + duration(data.seconds(Split::valid)) +
+            ", test " + duration(data.seconds(Split::test)));
         if (data.samples(Split::valid) == 0) return;
         for (int order = 0; order < 2; ++order)
             baseline_[order] = ContextModel::fit(data, Split::train, order).bits_per_sample(data, Split::valid);
         say("for scale, bits per sample on the validation audio: " + fixed(baseline_[0], 3) +
-            " with one distribution for all samples (order 0), " + fixed(baseline_[1], 3) + " given the previous sample (order 1)");
+            " with one distribution for all samples (order 0), " + fixed(baseline_[1], 3) +
+            " given the previous sample (order 1)");
     }
 
     void check_memory(const std::shared_ptr<Backend>& backend, const Config& config) {
@@ -109,7 +111,8 @@ class TrainCommand final : public Command {
         say("memory: about " + bytes_text(needed) + " for training" +
             (available > 0 ? ", " + bytes_text(available) + " available" : ""));
         if (available > 0 && needed > available)
-            throw Error("training needs about " + bytes_text(needed) + " of memory, " + bytes_text(available) + " are available",
+            throw Error("training needs about " + bytes_text(needed) + " of memory, " + bytes_text(available) +
+                            " are available",
                         "use a smaller --batch or --length, or a smaller --preset");
     }
 
@@ -151,8 +154,9 @@ class TrainCommand final : public Command {
     void report(const Trainer& trainer, TrainingEnd end) {
         const TrainingState& state = trainer.state();
         const double valid = state.valid_bits;
-        say(std::string(end == TrainingEnd::finished ? "finished" : "stopped and saved") + " at step " + std::to_string(state.step) +
-            " after " + duration(state.seconds) + (valid >= 0 ? ", validation " + fixed(valid, 3) + " bits per sample" : ""));
+        say(std::string(end == TrainingEnd::finished ? "finished" : "stopped and saved") + " at step " +
+            std::to_string(state.step) + " after " + duration(state.seconds) +
+            (valid >= 0 ? ", validation " + fixed(valid, 3) + " bits per sample" : ""));
         if (valid >= 0 && baseline_[0] > 0)
             say("beside it: order 0 " + fixed(baseline_[0], 3) + ", order 1 " + fixed(baseline_[1], 3));
         say("model: " + trainer.best_checkpoint().string());

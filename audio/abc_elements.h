@@ -62,8 +62,7 @@ Score lay_out(const Tune& tune, const std::string& name, const ScoreLimits& limi
 // An Error whose message already says file:line:column.
 class LocatedError : public Error {
   public:
-    explicit LocatedError(const std::string& what)
-        : Error(what, "assets/scores/README.md describes the notation") {}
+    explicit LocatedError(const std::string& what) : Error(what, "assets/scores/README.md describes the notation") {}
 };
 
 [[noreturn]] void fail_at(const std::string& name, Place place, const std::string& why);

@@ -124,8 +124,7 @@ Key parse_key(std::string_view text) {
     const auto step = fifths_of_mode(mode);
     if (!step) throw Error("unknown mode '" + std::string(mode) + "' of key '" + std::string(tonic) + "'");
     fifths -= *step;
-    if (fifths < -7 || fifths > 7)
-        throw Error("key '" + std::string(text) + "' has more than seven sharps or flats");
+    if (fifths < -7 || fifths > 7) throw Error("key '" + std::string(text) + "' has more than seven sharps or flats");
     check_clef_words(rest);
     for (std::string_view words = rest; !trimmed(words).empty();) {
         const std::string_view word = next_word(words);
@@ -167,8 +166,7 @@ std::optional<double> parse_tempo(std::string_view text, int64_t unit) {
         equals == numbers.npos ? unit : parse_whole_fraction(std::string_view(numbers).substr(0, equals));
     size_t at = equals == numbers.npos ? 0 : equals + 1;
     const auto per_minute = read_number(numbers, at, 1000);
-    if (!per_minute || at != numbers.size())
-        throw Error("'" + std::string(text) + "' is not a tempo such as 1/4=120");
+    if (!per_minute || at != numbers.size()) throw Error("'" + std::string(text) + "' is not a tempo such as 1/4=120");
     const double quarters = static_cast<double>(*per_minute) * static_cast<double>(beat) / ticks_per_quarter;
     if (quarters < 8 || quarters > 600)
         throw Error("tempo '" + std::string(text) + "' is not between 8 and 600 quarters a minute");

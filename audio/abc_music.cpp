@@ -57,9 +57,9 @@ void Parser::parse_item() {
     else if (starts_note(c))
         add_notes({parse_pitch()}, false);
     else
-        fail(std::string("unexpected character ") +
-             (c > ' ' && c < 127 ? std::string("'") + c + "'"
-                                 : "code " + std::to_string(static_cast<unsigned char>(c))));
+        fail(std::string("unexpected character ") + (c > ' ' && c < 127
+                                                         ? std::string("'") + c + "'"
+                                                         : "code " + std::to_string(static_cast<unsigned char>(c))));
 }
 
 bool Parser::starts_note(char c) {
@@ -319,9 +319,7 @@ void Parser::parse_bar() {
 void Parser::close_bar(bool short_allowed) {
     VoiceState& s = current();
     if (s.broken_of != 1 || s.tuplet_left > 0) fail("a bar ends within a rhythm");
-    const auto beats = [](int64_t ticks) {
-        return std::to_string(static_cast<double>(ticks) / ticks_per_quarter);
-    };
+    const auto beats = [](int64_t ticks) { return std::to_string(static_cast<double>(ticks) / ticks_per_quarter); };
     if (s.metre.bar > 0 && s.bar_time > s.metre.bar)
         fail("this bar has " + beats(s.bar_time) + " quarters, the metre allows " + beats(s.metre.bar));
     if (s.metre.bar > 0 && s.bar_time > 0 && s.bar_time < s.metre.bar && !short_allowed && !s.short_allowed)

@@ -29,8 +29,7 @@ Tune Parser::run() {
             ended = ended || started_;
             continue;
         }
-        if (ended)
-            fail("one file holds one piece; this line comes after its end (an empty line ends a piece)");
+        if (ended) fail("one file holds one piece; this line comes after its end (an empty line ends a piece)");
         started_ = true;
         located([&] { parse_line(); });
     }
@@ -49,9 +48,7 @@ Tune Parser::run() {
     return std::move(tune_);
 }
 
-void Parser::fail(const std::string& why) const {
-    fail_at(name_, {place_.line, static_cast<int>(at_) + 1}, why);
-}
+void Parser::fail(const std::string& why) const { fail_at(name_, {place_.line, static_cast<int>(at_) + 1}, why); }
 
 void Parser::parse_line() {
     const bool field = line_.size() >= 2 && line_[1] == ':' &&
@@ -220,8 +217,7 @@ void Parser::parse_decoration() {
 }
 
 void fail_at(const std::string& name, Place place, const std::string& why) {
-    throw LocatedError(name + ":" + std::to_string(place.line) + ":" + std::to_string(place.column) + ": " +
-                       why);
+    throw LocatedError(name + ":" + std::to_string(place.line) + ":" + std::to_string(place.column) + ": " + why);
 }
 
 Tune parse_tune(std::string_view text, const std::string& name, const ScoreLimits& limits) {

@@ -18,9 +18,7 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-double decibels(double amplitude) {
-    return amplitude > 0 ? 20 * std::log10(amplitude) : -infinity;
-}
+double decibels(double amplitude) { return amplitude > 0 ? 20 * std::log10(amplitude) : -infinity; }
 
 void check_rate(int rate) {
     if (rate < 1) throw Error("sound at " + std::to_string(rate) + " Hz cannot be analysed");
@@ -166,9 +164,7 @@ Analysis analyse(std::span<const float> samples, int rate, const LevelOptions& o
 }
 
 nlohmann::json to_json(const Analysis& a) {
-    const auto finite = [](double x) {
-        return std::isfinite(x) ? nlohmann::json(x) : nlohmann::json(nullptr);
-    };
+    const auto finite = [](double x) { return std::isfinite(x) ? nlohmann::json(x) : nlohmann::json(nullptr); };
     return {{"seconds", a.seconds},
             {"peak_dbfs", finite(a.level.peak_dbfs)},
             {"rms_dbfs", finite(a.level.rms_dbfs)},
@@ -183,9 +179,8 @@ nlohmann::json to_json(const Analysis& a) {
 
 std::string to_text(const Analysis& a) {
     std::string text = duration(a.seconds) + ", peak " + shown(a.level.peak_dbfs, 1) + " dBFS, RMS " +
-                       shown(a.level.rms_dbfs, 1) + " dBFS, " + shown(a.loudness_lufs, 1) +
-                       " LUFS, flatness " + shown(a.flatness, 2) + ", " + shown(a.onsets_per_second, 1) +
-                       " onsets/s";
+                       shown(a.level.rms_dbfs, 1) + " dBFS, " + shown(a.loudness_lufs, 1) + " LUFS, flatness " +
+                       shown(a.flatness, 2) + ", " + shown(a.onsets_per_second, 1) + " onsets/s";
     for (const std::string& w : a.warnings) text += ", " + w + "!";
     return text;
 }

@@ -15,14 +15,12 @@ struct Level {
     double rms_dbfs = 0;
     double dc = 0;             // mean of the samples
     double clipped_share = 0;  // of the samples: those at LevelOptions::clipping or beyond
-    double silent_share =
-        0;  // of consecutive 20-ms blocks: those whose RMS is below LevelOptions::silence_dbfs
+    double silent_share = 0;   // of consecutive 20-ms blocks: those whose RMS is below LevelOptions::silence_dbfs
 };
 
 struct LevelOptions {
     double clipping =
-        1 -
-        1.0 / 32768;  // the largest positive 16-bit sample; of 8-bit codes the largest is less (decode(255))
+        1 - 1.0 / 32768;  // the largest positive 16-bit sample; of 8-bit codes the largest is less (decode(255))
     double silence_dbfs = -60;
 };
 

@@ -49,8 +49,7 @@ ContextModel ContextModel::fit(const Dataset& data, Split split, int order, int6
                 const uint32_t n = model.counts_[k][context * code_count + code];
                 model.totals_[k][context] += n;
                 // Forgetting the oldest code of the context leaves its last k - 1.
-                if (k > 0)
-                    model.counts_[k - 1][context % (contexts_here / code_count) * code_count + code] += n;
+                if (k > 0) model.counts_[k - 1][context % (contexts_here / code_count) * code_count + code] += n;
             }
     }
     return model;
@@ -71,8 +70,7 @@ double ContextModel::bits_per_sample(const Dataset& data, Split split, int64_t s
     double bits = 0;
     int64_t samples = 0;
     walk(data, split, segment_length, progress, [&](size_t code, size_t previous, size_t before) {
-        bits -= std::log2(
-            probability(static_cast<int>(code), static_cast<int>(previous), static_cast<int>(before)));
+        bits -= std::log2(probability(static_cast<int>(code), static_cast<int>(previous), static_cast<int>(before)));
         ++samples;
     });
     return samples > 0 ? bits / static_cast<double>(samples) : std::numeric_limits<double>::quiet_NaN();

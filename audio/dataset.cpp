@@ -59,8 +59,7 @@ class DatasetBuilder : public SampleSink {
     std::vector<Recording> whole_;
 };
 
-Dataset Dataset::load(const std::filesystem::path& folder, const DataOptions& options,
-                      const Progress& progress) {
+Dataset Dataset::load(const std::filesystem::path& folder, const DataOptions& options, const Progress& progress) {
     DatasetBuilder builder(options);
     ScanOptions scan_options;
     scan_options.sample_rate = options.sample_rate;
@@ -119,8 +118,8 @@ void Dataset::codes(Split split, const Segment& segment, std::span<uint8_t> code
         throw Error("a segment lies outside its recording");
     const Recording& r = all[segment.recording];
     if (options_.scaling == Scaling::segment_minmax)
-        encode_minmax(std::span(r.pcm).subspan(static_cast<size_t>(segment.begin), codes.size()),
-                      options_.quantization, codes);
+        encode_minmax(std::span(r.pcm).subspan(static_cast<size_t>(segment.begin), codes.size()), options_.quantization,
+                      codes);
     else
         std::copy_n(r.codes.begin() + segment.begin, segment.length, codes.begin());
 }
@@ -170,8 +169,7 @@ Segment Dataset::random_segment(Split split, Random& random, int64_t length) con
 
 void Dataset::row(Split split, const Segment& segment, int64_t length, std::span<int32_t> inputs,
                   std::span<int32_t> targets) const {
-    if (length < segment.length || static_cast<int64_t>(inputs.size()) != length ||
-        inputs.size() != targets.size())
+    if (length < segment.length || static_cast<int64_t>(inputs.size()) != length || inputs.size() != targets.size())
         throw Error("a row of training data has another length than its segment needs");
     thread_local std::vector<uint8_t> q;
     q.resize(static_cast<size_t>(segment.length));
@@ -183,15 +181,14 @@ void Dataset::row(Split split, const Segment& segment, int64_t length, std::span
     if (!q.empty()) std::copy(q.begin(), q.end() - 1, inputs.begin() + 1);
 }
 
-void Dataset::sample_batch(Split split, Random& random, int batch, int64_t length,
-                           std::vector<int32_t>& inputs, std::vector<int32_t>& targets) const {
+void Dataset::sample_batch(Split split, Random& random, int batch, int64_t length, std::vector<int32_t>& inputs,
+                           std::vector<int32_t>& targets) const {
     if (batch < 1 || length < 1) throw Error("a batch needs at least one row and one sample");
     const size_t row_length = static_cast<size_t>(length), size = static_cast<size_t>(batch) * row_length;
     inputs.resize(size);
     targets.resize(size);
     for (size_t b = 0; b < static_cast<size_t>(batch); ++b)
-        row(split, random_segment(split, random, length), length,
-            std::span(inputs).subspan(b * row_length, row_length),
+        row(split, random_segment(split, random, length), length, std::span(inputs).subspan(b * row_length, row_length),
             std::span(targets).subspan(b * row_length, row_length));
 }
 

@@ -51,15 +51,12 @@ class Dataset {
     // From samples at hand, e.g. for tests and synthetic signals.
     static Dataset from_samples(const std::vector<std::vector<int16_t>>& train,
                                 const std::vector<std::vector<int16_t>>& valid,
-                                const std::vector<std::vector<int16_t>>& test,
-                                const DataOptions& options = {});
+                                const std::vector<std::vector<int16_t>>& test, const DataOptions& options = {});
 
     const DataOptions& options() const { return options_; }
     // What was read, skipped and noted on the way; empty for from_samples.
     const ScanReport& report() const { return report_; }
-    const std::vector<Recording>& recordings(Split split) const {
-        return recordings_[static_cast<size_t>(split)];
-    }
+    const std::vector<Recording>& recordings(Split split) const { return recordings_[static_cast<size_t>(split)]; }
     int64_t samples(Split split) const;
     double seconds(Split split) const { return static_cast<double>(samples(split)) / options_.sample_rate; }
 

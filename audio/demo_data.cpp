@@ -45,8 +45,7 @@ fs::path find_program(const std::string& name) {
         const size_t end = std::min(folders.find(':', begin), folders.size());
         const fs::path candidate = fs::path(folders.substr(begin, end - begin)) / name;
         std::error_code code;
-        if (candidate.is_absolute() && fs::is_regular_file(candidate, code) &&
-            ::access(candidate.c_str(), X_OK) == 0)
+        if (candidate.is_absolute() && fs::is_regular_file(candidate, code) && ::access(candidate.c_str(), X_OK) == 0)
             return candidate;
         begin = end + 1;
     }
@@ -97,12 +96,10 @@ struct TemporaryFiles {
     }
 };
 
-double decibels(double amplitude) {
-    return 20 * std::log10(std::max(amplitude, 1e-10));
-}
+double decibels(double amplitude) { return 20 * std::log10(std::max(amplitude, 1e-10)); }
 
-std::vector<float> read_rendering(const fs::path& wave, const Performance& performance,
-                                  const DemoDataOptions& options, const fs::path& log) {
+std::vector<float> read_rendering(const fs::path& wave, const Performance& performance, const DemoDataOptions& options,
+                                  const fs::path& log) {
     SF_INFO info{};
     const Sound in(sf_open(wave.c_str(), SFM_READ, &info));
     const auto wanted = static_cast<sf_count_t>(performance.seconds * options.sample_rate);
@@ -129,10 +126,8 @@ std::pair<double, double> normalise(std::vector<float>& samples, const Performan
     }
     const double rms = std::sqrt(squares / static_cast<double>(std::max<size_t>(samples.size(), 1)));
     if (!(rms > 1e-6))
-        throw Error("fluidsynth played only silence for '" + performance.title + "'",
-                    "try another soundfont");
-    const double gain =
-        std::min(std::pow(10, options.level / 20) / rms, std::pow(10, highest_peak / 20) / peak);
+        throw Error("fluidsynth played only silence for '" + performance.title + "'", "try another soundfont");
+    const double gain = std::min(std::pow(10, options.level / 20) / rms, std::pow(10, highest_peak / 20) / peak);
     const size_t fade = std::min(samples.size() / 2, static_cast<size_t>(fade_seconds * options.sample_rate));
     for (size_t i = 0; i < samples.size(); ++i) {
         const size_t left = (samples.size() - i) / 2;
@@ -142,8 +137,7 @@ std::pair<double, double> normalise(std::vector<float>& samples, const Performan
     return {decibels(rms * gain), decibels(peak * gain)};
 }
 
-void write_flac(const fs::path& path, const std::vector<float>& samples, const std::string& title,
-                int sample_rate) {
+void write_flac(const fs::path& path, const std::vector<float>& samples, const std::string& title, int sample_rate) {
     SF_INFO info{};
     info.channels = 2;
     info.samplerate = sample_rate;
@@ -162,8 +156,8 @@ void write_flac(const fs::path& path, const std::vector<float>& samples, const s
 
 // What the MIDI file says beside the notes: with it, equal MIDI files mean equal recordings.
 std::string recipe(const DemoDataOptions& options) {
-    return "Nigiri demo data; " + options.soundfont.filename().string() + "; " +
-           std::to_string(options.sample_rate) + " Hz; " + std::to_string(options.level) + " dB";
+    return "Nigiri demo data; " + options.soundfont.filename().string() + "; " + std::to_string(options.sample_rate) +
+           " Hz; " + std::to_string(options.level) + " dB";
 }
 
 std::optional<std::vector<uint8_t>> read_bytes(const fs::path& path) {
@@ -191,8 +185,7 @@ std::vector<Planned> plan(const fs::path& scores, const fs::path& output, const 
     if (code)
         throw Error("cannot read the folder of scores " + scores.string() + ": " + code.message(),
                     "give the folder assets/scores");
-    if (files.empty())
-        throw Error("no scores (*.abc) in " + scores.string(), "give the folder assets/scores");
+    if (files.empty()) throw Error("no scores (*.abc) in " + scores.string(), "give the folder assets/scores");
     std::sort(files.begin(), files.end());
 
     std::vector<Planned> pieces;
@@ -250,17 +243,13 @@ double DemoDataReport::minutes(const std::string& split) const {
     return seconds / 60;
 }
 
-double DemoDataReport::minutes() const {
-    return minutes("train") + minutes("valid") + minutes("test");
-}
+double DemoDataReport::minutes() const { return minutes("train") + minutes("valid") + minutes("test"); }
 
 fs::path find_soundfont() {
-    std::vector<fs::path> folders = {"/usr/share/sounds/sf2", "/usr/share/soundfonts",
-                                     "/usr/local/share/soundfonts", "/usr/share/sounds/sf3",
-                                     "/opt/homebrew/share/soundfonts"};
+    std::vector<fs::path> folders = {"/usr/share/sounds/sf2", "/usr/share/soundfonts", "/usr/local/share/soundfonts",
+                                     "/usr/share/sounds/sf3", "/opt/homebrew/share/soundfonts"};
     if (const char* home = std::getenv("HOME")) folders.push_back(fs::path(home) / ".local/share/soundfonts");
-    for (const char* name :
-         {"FluidR3_GM.sf2", "default-GM.sf2", "FluidR3Mono_GM.sf3", "default.sf2", "default-GM.sf3"})
+    for (const char* name : {"FluidR3_GM.sf2", "default-GM.sf2", "FluidR3Mono_GM.sf3", "default.sf2", "default-GM.sf3"})
         for (const fs::path& folder : folders) {
             std::error_code code;
             if (fs::is_regular_file(folder / name, code)) return folder / name;
@@ -268,13 +257,11 @@ fs::path find_soundfont() {
     throw Error("no piano soundfont (FluidR3_GM.sf2) found, and the demo data needs it", install_hint);
 }
 
-DemoPiece render_piano(const Performance& performance, const fs::path& audio,
-                       const DemoDataOptions& options) {
+DemoPiece render_piano(const Performance& performance, const fs::path& audio, const DemoDataOptions& options) {
     const fs::path program = find_program("fluidsynth");
     const fs::path soundfont = fs::absolute(options.soundfont.empty() ? find_soundfont() : options.soundfont);
     std::error_code code;
-    if (!fs::is_regular_file(soundfont, code))
-        throw Error("no soundfont at " + soundfont.string(), install_hint);
+    if (!fs::is_regular_file(soundfont, code)) throw Error("no soundfont at " + soundfont.string(), install_hint);
     const auto beside = [&](const char* suffix) {
         fs::path p = fs::absolute(audio);
         p += suffix;
@@ -313,8 +300,7 @@ DemoPiece render_piano(const Performance& performance, const fs::path& audio,
                                     soundfont.string(),
                                     midi.string()},
                                    log);
-    if (status != 0)
-        throw Error("fluidsynth failed on '" + performance.title + "': " + error_in(log), install_hint);
+    if (status != 0) throw Error("fluidsynth failed on '" + performance.title + "': " + error_in(log), install_hint);
     std::vector<float> samples = read_rendering(wave, performance, options, log);
     DemoPiece piece;
     piece.title = performance.title;
@@ -332,8 +318,7 @@ DemoDataReport render_demo_data(const fs::path& scores, const fs::path& output, 
     DemoDataOptions options = given;
     if (options.sample_rate < 8000 || options.sample_rate > 96000)
         throw Error("the sample rate must lie between 8000 and 96000 Hz");
-    if (!(options.minutes >= 0 && options.minutes <= 600))
-        throw Error("the demo data can last 0 to 600 minutes");
+    if (!(options.minutes >= 0 && options.minutes <= 600)) throw Error("the demo data can last 0 to 600 minutes");
     if (options.soundfont.empty()) options.soundfont = find_soundfont();
     find_program("fluidsynth");
     std::vector<Planned> pieces = plan(scores, output, options);
@@ -357,8 +342,8 @@ DemoDataReport render_demo_data(const fs::path& scores, const fs::path& output, 
                 piece.reused = fs::is_regular_file(piece.audio, code) && read_bytes(midi) == bytes;
                 if (!piece.reused) {
                     fs::remove(midi, code);  // it vouches for the recording, so it goes first and comes last
-                    const DemoPiece rendered = render_piano(
-                        pieces[i].performance, output / "midi" / (piece.name + ".flac"), options);
+                    const DemoPiece rendered =
+                        render_piano(pieces[i].performance, output / "midi" / (piece.name + ".flac"), options);
                     fs::rename(rendered.audio, piece.audio, code);
                     if (code) throw Error("cannot rename to " + piece.audio.string() + ": " + code.message());
                     piece.seconds = rendered.seconds;
@@ -376,8 +361,8 @@ DemoDataReport render_demo_data(const fs::path& scores, const fs::path& output, 
             }
     };
     const size_t processors = std::max(1u, std::thread::hardware_concurrency());
-    const size_t jobs = std::min(pieces.size(), options.jobs > 0 ? static_cast<size_t>(options.jobs)
-                                                                 : std::min<size_t>(processors, 16));
+    const size_t jobs = std::min(
+        pieces.size(), options.jobs > 0 ? static_cast<size_t>(options.jobs) : std::min<size_t>(processors, 16));
     {
         std::vector<std::jthread> threads;
         for (size_t j = 1; j < jobs; ++j) threads.emplace_back(work);

@@ -16,8 +16,8 @@ struct DemoDataOptions {
     double minutes = 45;      // at least; etudes are added to the scores until it is reached
     uint64_t seed = 1;        // of the etudes, and of the unevenness of all playing
     int sample_rate = 44100;  // Hz; stereo
-    double level = -23;  // dB relative to full scale, root mean square; lower where a peak would exceed -1 dB
-    int jobs = 0;        // renderings at a time; 0: one a processor
+    double level = -23;       // dB relative to full scale, root mean square; lower where a peak would exceed -1 dB
+    int jobs = 0;             // renderings at a time; 0: one a processor
     std::filesystem::path soundfont{};  // empty: find_soundfont()
 };
 

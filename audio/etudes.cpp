@@ -18,16 +18,15 @@ struct Key {
     bool minor = false;
 
     std::string name() const {
-        static constexpr std::array<const char*, 12> names = {
-            "C", "D flat", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B"};
+        static constexpr std::array<const char*, 12> names = {"C",       "D flat", "D",      "E flat", "E",      "F",
+                                                              "F sharp", "G",      "A flat", "A",      "B flat", "B"};
         return std::string(names[static_cast<size_t>(tonic)]) + (minor ? " minor" : " major");
     }
     // The pitch of a scale degree; 0 is the tonic near middle C (54 to 65), 7 the octave above. In minor the
     // seventh degree is raised where `leading` asks for it: in dominant chords and where a line goes up to
     // the tonic.
     int pitch(int degree, bool leading = false) const {
-        static constexpr std::array<int, 7> major_scale = {0, 2, 4, 5, 7, 9, 11},
-                                            minor_scale = {0, 2, 3, 5, 7, 8, 10};
+        static constexpr std::array<int, 7> major_scale = {0, 2, 4, 5, 7, 9, 11}, minor_scale = {0, 2, 3, 5, 7, 8, 10};
         const int octave = degree >= 0 ? degree / 7 : -((6 - degree) / 7), step = degree - 7 * octave;
         const int base = tonic < 6 ? 60 + tonic : 48 + tonic;
         return base + 12 * octave + (minor ? minor_scale : major_scale)[static_cast<size_t>(step)] +
@@ -44,9 +43,7 @@ constexpr std::array<Progression, 6> progressions = {{{0, 5, 3, 4, 0, 3, 4, 0},
                                                       {5, 3, 0, 4, 5, 1, 4, 0},
                                                       {0, 1, 4, 0, 3, 5, 4, 0}}};
 
-bool is_dominant(int root) {
-    return root == 4 || root == 6;
-}
+bool is_dominant(int root) { return root == 4 || root == 6; }
 
 class Draft {
   public:
@@ -54,8 +51,7 @@ class Draft {
         score_.tempi.push_back({0, tempo});
     }
 
-    void note(int voice, int64_t start, int64_t duration, int pitch, bool legato = true,
-              bool staccato = false) {
+    void note(int voice, int64_t start, int64_t duration, int pitch, bool legato = true, bool staccato = false) {
         while (pitch < lowest_piano_pitch) pitch += 12;
         while (pitch > highest_piano_pitch) pitch -= 12;
         ScoreNote n;
@@ -69,13 +65,10 @@ class Draft {
         score_.voices = std::max(score_.voices, voice + 1);
         score_.length = std::max(score_.length, start + duration);
     }
-    void chord(int voice, int64_t start, int64_t duration, std::initializer_list<int> pitches,
-               bool legato = true) {
+    void chord(int voice, int64_t start, int64_t duration, std::initializer_list<int> pitches, bool legato = true) {
         for (const int p : pitches) note(voice, start, duration, p, legato);
     }
-    void dynamic(int64_t start, double velocity) {
-        score_.dynamics.push_back({start, start, 0, velocity, false});
-    }
+    void dynamic(int64_t start, double velocity) { score_.dynamics.push_back({start, start, 0, velocity, false}); }
     void hairpin(int64_t start, int64_t end, double velocity) {
         score_.dynamics.push_back({start, end, 0, velocity, true});
     }
@@ -93,9 +86,7 @@ class Draft {
     const Key& key() const { return key_; }
     int64_t bar() const { return bar_; }
     Random& random() { return random_; }
-    int draw(int low, int high) {
-        return low + static_cast<int>(random_.below(static_cast<uint64_t>(high - low + 1)));
-    }
+    int draw(int low, int high) { return low + static_cast<int>(random_.below(static_cast<uint64_t>(high - low + 1))); }
     const Progression& progression() { return progressions[random_.below(progressions.size())]; }
 
   private:
@@ -145,13 +136,12 @@ std::vector<int64_t> draw_rhythm(Draft& d) {
                                                                 {quarter, eighth, eighth, quarter}};
         return waltz[d.random().below(waltz.size())];
     }
-    static const std::vector<std::vector<int64_t>> common = {
-        {quarter, quarter, quarter, quarter},
-        {half, quarter, quarter},
-        {quarter + eighth, eighth, quarter, quarter},
-        {eighth, eighth, quarter, eighth, eighth, quarter},
-        {half + quarter, quarter},
-        {quarter, eighth, eighth, half}};
+    static const std::vector<std::vector<int64_t>> common = {{quarter, quarter, quarter, quarter},
+                                                             {half, quarter, quarter},
+                                                             {quarter + eighth, eighth, quarter, quarter},
+                                                             {eighth, eighth, quarter, eighth, eighth, quarter},
+                                                             {half + quarter, quarter},
+                                                             {quarter, eighth, eighth, half}};
     return common[d.random().below(common.size())];
 }
 
@@ -166,8 +156,7 @@ Melody draw_melody(Draft& d, int lowest, int highest) {
 
 void closing_chord(Draft& d, int64_t start, int shift) {
     d.chord(0, start, whole, {d.key().pitch(shift), d.key().pitch(shift + 2), d.key().pitch(shift + 7)});
-    d.chord(1, start, whole,
-            {d.key().pitch(shift - 14), d.key().pitch(shift - 10), d.key().pitch(shift - 7)});
+    d.chord(1, start, whole, {d.key().pitch(shift - 14), d.key().pitch(shift - 10), d.key().pitch(shift - 7)});
 }
 
 // Both hands in octaves, tenths or against each other, over two octaves from each degree of the tonic chord.
@@ -180,9 +169,7 @@ void scales(Draft& d) {
         const int64_t begin = t;
         for (int i = 0; i < 29; ++i) {
             const int climb = i < 14 ? i : 28 - i;
-            const int right = from + climb, left = mode == 0   ? right - 7
-                                                   : mode == 1 ? right - 9
-                                                               : from - 7 - climb;
+            const int right = from + climb, left = mode == 0 ? right - 7 : mode == 1 ? right - 9 : from - 7 - climb;
             const int64_t length = i == 28 ? quarter * 2 - 28 % (half / step) * step : step;
             d.note(0, t, length, d.key().pitch(right, i < 14));
             d.note(1, t, length, d.key().pitch(left, i < 14));
@@ -229,9 +216,7 @@ void song(Draft& d, Accompaniment kind) {
     for (size_t b = 0; b < bars; ++b) {
         const int root = roots[b % 8] > 3 ? roots[b % 8] - 14 : roots[b % 8] - 7;
         const int64_t start = static_cast<int64_t>(b) * d.bar();
-        const auto pitch = [&](int degree) {
-            return d.key().pitch(root + degree, is_dominant(roots[b % 8]));
-        };
+        const auto pitch = [&](int degree) { return d.key().pitch(root + degree, is_dominant(roots[b % 8])); };
         if (b % 8 == 0) d.dynamic(start, b == 0 ? 62 : 76);
         if (b % 8 == 4) d.hairpin(start, start + 2 * d.bar(), 90);
         if (b % 8 == 6) d.hairpin(start, start + 2 * d.bar(), 56);
@@ -335,18 +320,15 @@ Score make_etude(int number, uint64_t seed) {
         case 1:
             return write("arpeggios", whole, tempo(76, 108), arpeggios);
         case 2:
-            return write("Alberti bass", whole, tempo(104, 138),
-                         [](Draft& d) { song(d, Accompaniment::alberti); });
+            return write("Alberti bass", whole, tempo(104, 138), [](Draft& d) { song(d, Accompaniment::alberti); });
         case 3:
             return write("chorale", whole, tempo(56, 76), chorale);
         case 4:
             return write("canon", whole, tempo(104, 132), canon);
         case 5:
-            return write("waltz", 3 * quarter, tempo(104, 152),
-                         [](Draft& d) { song(d, Accompaniment::waltz); });
+            return write("waltz", 3 * quarter, tempo(104, 152), [](Draft& d) { song(d, Accompaniment::waltz); });
         case 6:
-            return write("nocturne", whole, tempo(84, 104),
-                         [](Draft& d) { song(d, Accompaniment::nocturne); });
+            return write("nocturne", whole, tempo(84, 104), [](Draft& d) { song(d, Accompaniment::nocturne); });
         default:
             return write("march", whole, tempo(100, 126), [](Draft& d) { song(d, Accompaniment::march); });
     }

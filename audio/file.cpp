@@ -28,9 +28,7 @@ struct CloseFile {
 };
 using Handle = std::unique_ptr<SNDFILE, CloseFile>;
 
-std::string quoted(const std::filesystem::path& path) {
-    return std::string("'").append(path.string()).append("'");
-}
+std::string quoted(const std::filesystem::path& path) { return std::string("'").append(path.string()).append("'"); }
 
 std::string describe(SNDFILE* file, int format) {
     std::string text;
@@ -47,14 +45,12 @@ std::string describe(SNDFILE* file, int format) {
 // what is read, a pipe does not block, and headerless formats are not guessed from a name's ending.
 Handle open(const std::filesystem::path& path, SF_INFO& sf, AudioInfo& info) {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        throw AudioError(AudioFault::unreadable, "cannot open " + quoted(path) + ": " + std::strerror(errno));
+    if (fd < 0) throw AudioError(AudioFault::unreadable, "cannot open " + quoted(path) + ": " + std::strerror(errno));
     struct stat status {};
     const bool known = ::fstat(fd, &status) == 0;
     if (!known || !S_ISREG(status.st_mode)) {
         ::close(fd);
-        if (known && S_ISDIR(status.st_mode))
-            throw AudioError(AudioFault::not_regular, quoted(path) + " is a folder");
+        if (known && S_ISDIR(status.st_mode)) throw AudioError(AudioFault::not_regular, quoted(path) + " is a folder");
         throw AudioError(AudioFault::not_regular, quoted(path) + " is not a regular file");
     }
     info.bytes = static_cast<uint64_t>(status.st_size);
@@ -75,8 +71,7 @@ Handle open(const std::filesystem::path& path, SF_INFO& sf, AudioInfo& info) {
             if (cut) throw AudioError(AudioFault::truncated, quoted(path) + " ends before its sound does");
             if (error == SF_ERR_SYSTEM)
                 throw AudioError(AudioFault::unreadable, "cannot read " + quoted(path) + ": " + reason);
-            throw AudioError(AudioFault::not_audio,
-                             quoted(path) + " is not a sound file that can be read: " + reason);
+            throw AudioError(AudioFault::not_audio, quoted(path) + " is not a sound file that can be read: " + reason);
         }
     }
     if ((sf.format & SF_FORMAT_TYPEMASK) == SF_FORMAT_RAW)
@@ -187,9 +182,8 @@ struct AudioReader::State {
         const bool estimate = type == SF_FORMAT_OGG || type == SF_FORMAT_MPEG;
         const double least = static_cast<double>(info.frames) * (estimate ? 0.95 : 1.0);
         if (info.frames > 0 && static_cast<double>(frames_read) < least)
-            throw AudioError(AudioFault::truncated, quoted(path) + " ends after " +
-                                                        std::to_string(frames_read) + " of " +
-                                                        std::to_string(info.frames) + " frames");
+            throw AudioError(AudioFault::truncated, quoted(path) + " ends after " + std::to_string(frames_read) +
+                                                        " of " + std::to_string(info.frames) + " frames");
         if (frames_read == 0) throw AudioError(AudioFault::empty, quoted(path) + " holds no samples");
         resampler.finish(ready);
     }
@@ -209,18 +203,10 @@ AudioReader::AudioReader(const std::filesystem::path& path, int rate) : state_(s
 AudioReader::~AudioReader() = default;
 AudioReader::AudioReader(AudioReader&&) noexcept = default;
 
-const AudioInfo& AudioReader::info() const {
-    return state_->info;
-}
-int AudioReader::rate() const {
-    return state_->rate;
-}
-int64_t AudioReader::clipped() const {
-    return state_->clipped;
-}
-double AudioReader::peak() const {
-    return state_->peak;
-}
+const AudioInfo& AudioReader::info() const { return state_->info; }
+int AudioReader::rate() const { return state_->rate; }
+int64_t AudioReader::clipped() const { return state_->clipped; }
+double AudioReader::peak() const { return state_->peak; }
 
 double AudioReader::fraction() const {
     if (state_->ended) return 1;
@@ -257,8 +243,7 @@ Audio read_audio(const std::filesystem::path& path, int rate, const Progress& pr
     audio.samples.reserve(std::min<size_t>(static_cast<size_t>(promised) + 1, 16 * reader.info().bytes));
     std::vector<float> block(1 << 16);
     while (const size_t n = reader.read(block)) {
-        audio.samples.insert(audio.samples.end(), block.begin(),
-                             block.begin() + static_cast<std::ptrdiff_t>(n));
+        audio.samples.insert(audio.samples.end(), block.begin(), block.begin() + static_cast<std::ptrdiff_t>(n));
         report(progress, reader.fraction(), path.filename().string());
     }
     return audio;
@@ -283,8 +268,7 @@ Tags read_tags(const std::filesystem::path& path) {
         const auto fields = riff_info(fd, info.bytes);
         ::close(fd);
         for (const TagField& field : tag_fields)
-            if (const auto it = fields.find(field.riff); it != fields.end())
-                tags.emplace(field.name, it->second);
+            if (const auto it = fields.find(field.riff); it != fields.end()) tags.emplace(field.name, it->second);
     }
     return tags;
 }

@@ -18,8 +18,7 @@ struct Reader {
     uint64_t bytes;
 
     bool get(uint64_t at, uint8_t* out, size_t n) const {
-        return at <= bytes && bytes - at >= n &&
-               ::pread(fd, out, n, static_cast<off_t>(at)) == static_cast<ssize_t>(n);
+        return at <= bytes && bytes - at >= n && ::pread(fd, out, n, static_cast<off_t>(at)) == static_cast<ssize_t>(n);
     }
 };
 
@@ -29,9 +28,7 @@ uint64_t integer(const uint8_t* p, int bytes, bool big) {
     return x;
 }
 
-bool is(const uint8_t* p, const char* id) {
-    return std::memcmp(p, id, 4) == 0;
-}
+bool is(const uint8_t* p, const char* id) { return std::memcmp(p, id, 4) == 0; }
 
 // RIFF, RIFX, RF64 and FORM: four letters and a 32-bit size, then chunks of the same shape, padded to even
 // sizes.
@@ -49,8 +46,7 @@ bool iff(const Reader& file, bool big, const char* sound) {
                 return false;
             return size > file.bytes - at - 8;
         }
-        if (size > file.bytes - at - 8)
-            return false;  // a strange chunk, and no sound found: libsndfile judges
+        if (size > file.bytes - at - 8) return false;  // a strange chunk, and no sound found: libsndfile judges
         at += 8 + size + (size & 1);
     }
     return false;

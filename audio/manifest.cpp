@@ -113,14 +113,12 @@ std::optional<Manifest> read_manifest(const std::filesystem::path& folder) {
 void write_manifest(const std::filesystem::path& folder, const Manifest& manifest) {
     json files = json::array();
     for (const ManifestEntry& e : manifest.files) files.push_back(json_of(e, manifest.sample_rate));
-    const json j = {
-        {"format", format_name},     {"version", format_version},           {"complete", manifest.complete},
-        {"source", manifest.source}, {"sample_rate", manifest.sample_rate}, {"seed", manifest.seed},
-        {"files", std::move(files)}};
+    const json j = {{"format", format_name},     {"version", format_version},           {"complete", manifest.complete},
+                    {"source", manifest.source}, {"sample_rate", manifest.sample_rate}, {"seed", manifest.seed},
+                    {"files", std::move(files)}};
     const std::string text = j.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
     const std::filesystem::path path = folder / manifest_name;
-    const std::filesystem::path temporary =
-        folder / (".nigiri-manifest-" + std::to_string(::getpid()) + ".part");
+    const std::filesystem::path temporary = folder / (".nigiri-manifest-" + std::to_string(::getpid()) + ".part");
     const auto fail = [&] {
         const std::string reason = std::strerror(errno);
         ::unlink(temporary.c_str());

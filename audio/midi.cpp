@@ -51,13 +51,10 @@ void big_endian(std::vector<uint8_t>& out, uint32_t value, int bytes) {
 }  // namespace
 
 std::vector<uint8_t> midi_file(const Performance& performance, const std::string& comment) {
-    const auto tick_of = [](double seconds) {
-        return static_cast<int64_t>(std::llround(seconds * ticks_per_second));
-    };
+    const auto tick_of = [](double seconds) { return static_cast<int64_t>(std::llround(seconds * ticks_per_second)); };
     std::vector<Event> events;
     for (const PlayedNote& note : performance.notes) {
-        const int64_t start = tick_of(note.start),
-                      end = std::max(tick_of(note.start + note.duration), start + 1);
+        const int64_t start = tick_of(note.start), end = std::max(tick_of(note.start + note.duration), start + 1);
         events.push_back({start, 2, 0x90, note.pitch, note.velocity});
         events.push_back({end, 0, 0x80, note.pitch, 64});
     }

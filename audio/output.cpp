@@ -71,8 +71,7 @@ class NullOutput : public AudioOutput {
 
 class FileOutput : public AudioOutput {
   public:
-    FileOutput(const std::filesystem::path& path, int rate)
-        : AudioOutput(rate), path_(path), writer_(path, rate) {}
+    FileOutput(const std::filesystem::path& path, int rate) : AudioOutput(rate), path_(path), writer_(path, rate) {}
 
     std::string description() const override { return "file " + path_.string(); }
     size_t write(std::span<const float> samples) override {
@@ -137,8 +136,7 @@ std::unique_ptr<AudioOutput> open_output(const std::string& what, int rate, std:
     }
     const auto devices = output_devices();
     const bool number =
-        std::all_of(what.begin(), what.end(), [](unsigned char c) { return std::isdigit(c); }) &&
-        what.size() < 6;
+        std::all_of(what.begin(), what.end(), [](unsigned char c) { return std::isdigit(c); }) && what.size() < 6;
     for (const OutputDevice& d : devices)
         if (number ? d.index == std::stoi(what) : lower(d.name).find(lower(what)) != std::string::npos)
             return open_device_output(rate, d.index);
@@ -148,8 +146,7 @@ std::unique_ptr<AudioOutput> open_output(const std::string& what, int rate, std:
 bool play(AudioOutput& output, std::span<const float> samples, const Progress& progress) {
     const int64_t before = output.played(), total = static_cast<int64_t>(samples.size());
     const auto tell = [&] {
-        const double share =
-            total > 0 ? static_cast<double>(output.played() - before) / static_cast<double>(total) : 1;
+        const double share = total > 0 ? static_cast<double>(output.played() - before) / static_cast<double>(total) : 1;
         return !progress || progress(std::clamp(share, 0.0, 1.0), output.description());
     };
     const auto pause = std::chrono::milliseconds(20);

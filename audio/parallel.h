@@ -36,10 +36,8 @@ class WorkMonitor {
 // what the pieces add to the monitor. `progress` is called on this thread only, with label(i) of the piece
 // begun last. The first exception of a piece is thrown here.
 template <class Work, class Label>
-void parallel_items(size_t count, int threads, uint64_t total, const Progress& progress, Label&& label,
-                    Work&& work) {
-    if (threads <= 0)
-        threads = static_cast<int>(std::min(8u, std::max(1u, std::thread::hardware_concurrency())));
+void parallel_items(size_t count, int threads, uint64_t total, const Progress& progress, Label&& label, Work&& work) {
+    if (threads <= 0) threads = static_cast<int>(std::min(8u, std::max(1u, std::thread::hardware_concurrency())));
     if (count > 0) report(progress, 0, label(0));
     WorkMonitor monitor;
     std::atomic<size_t> next{0};

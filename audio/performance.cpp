@@ -48,8 +48,8 @@ class Clock {
                 stretched_until = std::max(stretched_until, it->second);
             // A first-order random walk pulled back to zero: about a bar of memory, unit variance.
             drift = 0.88 * drift + std::sqrt(1 - 0.88 * 0.88) * random.normal();
-            double rate = score.tempi[mark].quarters_per_minute / 60 *
-                          (1 + 0.025 * timing * std::clamp(drift, -2.0, 2.0));
+            double rate =
+                score.tempi[mark].quarters_per_minute / 60 * (1 + 0.025 * timing * std::clamp(drift, -2.0, 2.0));
             if (t >= score.length - slowing)
                 rate *= 1 - 0.25 * timing * static_cast<double>(t - (score.length - slowing)) /
                                 static_cast<double>(slowing + 1);
@@ -60,9 +60,8 @@ class Clock {
 
     double operator()(int64_t tick) const {
         const auto it = std::upper_bound(ticks_.begin(), ticks_.end(), tick);
-        const size_t i = std::clamp<size_t>(static_cast<size_t>(it - ticks_.begin()), 1,
-                                            std::max<size_t>(ticks_.size() - 1, 1)) -
-                         1;
+        const size_t i =
+            std::clamp<size_t>(static_cast<size_t>(it - ticks_.begin()), 1, std::max<size_t>(ticks_.size() - 1, 1)) - 1;
         if (i + 1 >= ticks_.size()) return seconds_.back();
         // Beyond the end (a held note of a chord) time goes on at the last rate.
         const double slope = (seconds_[i + 1] - seconds_[i]) / static_cast<double>(ticks_[i + 1] - ticks_[i]);
@@ -78,8 +77,7 @@ class Clock {
 class Loudness {
   public:
     explicit Loudness(const Score& score) : marks_(static_cast<size_t>(std::max(score.voices, 1))) {
-        for (const DynamicMark& mark : score.dynamics)
-            marks_[static_cast<size_t>(mark.voice)].push_back(mark);
+        for (const DynamicMark& mark : score.dynamics) marks_[static_cast<size_t>(mark.voice)].push_back(mark);
     }
 
     double operator()(int voice, int64_t tick) const {
@@ -92,8 +90,8 @@ class Loudness {
         --it;
         if (!it->gradual || tick >= it->end) return it->velocity;
         const double from = it == marks.begin() ? usual : std::prev(it)->velocity;
-        return from + (it->velocity - from) * static_cast<double>(tick - it->start) /
-                          static_cast<double>(it->end - it->start);
+        return from +
+               (it->velocity - from) * static_cast<double>(tick - it->start) / static_cast<double>(it->end - it->start);
     }
 
   private:
@@ -151,8 +149,7 @@ Performance perform(const Score& score, const PerformanceOptions& options) {
         }
         const bool leads = note.voice == 0 && melody.at(note.start) == note.pitch;
         const bool on_bar = std::binary_search(score.bars.begin(), score.bars.end(), note.start);
-        const double stray =
-            std::clamp(together + 0.003 * random.normal() - (leads ? 0.006 : 0), -0.02, 0.02);
+        const double stray = std::clamp(together + 0.003 * random.normal() - (leads ? 0.006 : 0), -0.02, 0.02);
         const double begin = clock(note.start), end = clock(note.start + note.duration);
 
         PlayedNote played;
@@ -165,10 +162,9 @@ Performance perform(const Score& score, const PerformanceOptions& options) {
             played.duration -= std::min(0.07 * played.duration, 0.06);
         played.duration = std::max(played.duration, shortest_note);
 
-        const double human = (leads ? 6 : -3) + (on_bar ? 3 : 0) +
-                             (score.voices > 1 && note.voice > 0 ? -3 : 0) + 2.5 * random.normal();
-        const double velocity =
-            loudness(note.voice, note.start) + (note.accent ? 14 : 0) + options.dynamics * human;
+        const double human =
+            (leads ? 6 : -3) + (on_bar ? 3 : 0) + (score.voices > 1 && note.voice > 0 ? -3 : 0) + 2.5 * random.normal();
+        const double velocity = loudness(note.voice, note.start) + (note.accent ? 14 : 0) + options.dynamics * human;
         played.velocity = static_cast<int>(std::lround(std::clamp(velocity, 12.0, 120.0)));
         out.notes.push_back(played);
     }

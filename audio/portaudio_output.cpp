@@ -114,9 +114,7 @@ class PortAudioOutput : public AudioOutput {
         if (queue_.room() <= margin) return 0;
         return to_own(queue_.room() - margin);
     }
-    int64_t queued() const override {
-        return static_cast<int64_t>(to_own(queue_.queued() + converted_.size()));
-    }
+    int64_t queued() const override { return static_cast<int64_t>(to_own(queue_.queued() + converted_.size())); }
     int64_t played() const override { return static_cast<int64_t>(to_own(queue_.played())); }
     int64_t underruns() const override { return static_cast<int64_t>(queue_.underruns()); }
     void finish() override {
@@ -154,8 +152,8 @@ class PortAudioOutput : public AudioOutput {
             for (const int channels : {1, 2}) {
                 if (channels > info->maxOutputChannels) continue;
                 parameters.channelCount = channels;
-                error = Pa_OpenStream(&stream_, nullptr, &parameters, candidate, paFramesPerBufferUnspecified,
-                                      paNoFlag, &callback, this);
+                error = Pa_OpenStream(&stream_, nullptr, &parameters, candidate, paFramesPerBufferUnspecified, paNoFlag,
+                                      &callback, this);
                 if (error != paNoError) continue;
                 channels_ = static_cast<size_t>(channels);
                 device_rate_ = static_cast<int>(std::lround(candidate));

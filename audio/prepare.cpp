@@ -31,8 +31,7 @@ bool lies_in(const fs::path& inner, const fs::path& outer) {
 // One preparation of a folder at a time.
 class FolderLock {
   public:
-    explicit FolderLock(const fs::path& folder)
-        : fd_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    explicit FolderLock(const fs::path& folder) : fd_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
         if (fd_ >= 0 && ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
             ::close(fd_);
             throw Error("'" + folder.string() + "' is being prepared by another process", "wait for it");
@@ -84,8 +83,7 @@ struct NewFolder {
 // Writes every file's samples as they are read, and recognises the sources that are prepared already.
 class Converter : public SampleSink {
   public:
-    Converter(const fs::path& data, const Incoming& incoming, const std::optional<Manifest>& old,
-              int sample_rate)
+    Converter(const fs::path& data, const Incoming& incoming, const std::optional<Manifest>& old, int sample_rate)
         : data_(data), incoming_(incoming), rate_(sample_rate) {
         if (!old || !old->complete || old->sample_rate != sample_rate) return;
         std::set<std::string> twice;
@@ -132,9 +130,7 @@ class Converter : public SampleSink {
     // The prepared file that holds the whole source already, if it does.
     const ManifestEntry* existing(size_t file) const { return existing_[file]; }
     // Where the whole source's samples are now.
-    fs::path whole(size_t file) const {
-        return existing_[file] ? data_ / existing_[file]->file : incoming_.file(file);
-    }
+    fs::path whole(size_t file) const { return existing_[file] ? data_ / existing_[file]->file : incoming_.file(file); }
 
   private:
     int64_t resampled_frames(const ManifestEntry& e) const {
@@ -192,15 +188,14 @@ class Names {
     bool owned(const std::string& file) const { return owned_.count(file) != 0; }
 
     std::string of(const FileReport& source) {
-        if (const auto it = old_.find(source.name); it != old_.end() && !foreign(it->second))
-            return it->second;
+        if (const auto it = old_.find(source.name); it != old_.end() && !foreign(it->second)) return it->second;
         std::string stem = source.name;
         if (source.folder) stem.erase(0, stem.find('/') + 1);
         const size_t dot = stem.rfind('.');
         if (dot != std::string::npos && dot > 0 && stem.find('/', dot) == std::string::npos) stem.erase(dot);
         for (char& c : stem)
-            if (c == '/' || c == '\\' || c == ':' || c == '?' || c == '*' || c == '"' || c == '<' ||
-                c == '>' || c == '|')
+            if (c == '/' || c == '\\' || c == ':' || c == '?' || c == '*' || c == '"' || c == '<' || c == '>' ||
+                c == '|')
                 c = '_';
         if (stem.empty() || stem[0] == '.') stem = std::string("_").append(stem);
         if (stem.size() > longest_name) {
@@ -209,8 +204,7 @@ class Names {
             stem.resize(end);
         }
         std::string name = stem;
-        for (int n = 2; taken_.count(folded(name)) || foreign(name); ++n)
-            name = stem + "-" + std::to_string(n);
+        for (int n = 2; taken_.count(folded(name)) || foreign(name); ++n) name = stem + "-" + std::to_string(n);
         taken_.insert(folded(name));
         old_[source.name] = name;
         return name;
@@ -237,8 +231,7 @@ std::optional<Manifest> check_target(const fs::path& source, const fs::path& dat
     if (lies_in(data, source))
         throw Error("'" + data.string() + "' lies in the source folder",
                     "choose a folder outside '" + source.string() + "'");
-    if (lies_in(source, data))
-        throw Error("'" + data.string() + "' holds the source folder", "choose another folder");
+    if (lies_in(source, data)) throw Error("'" + data.string() + "' holds the source folder", "choose another folder");
     std::error_code error;
     const fs::file_status kind = fs::status(data, error);
     if (kind.type() == fs::file_type::not_found) return std::nullopt;
@@ -268,8 +261,7 @@ PrepareReport prepare(const fs::path& source_folder, const fs::path& data_folder
                       const Progress& progress) {
     std::error_code error;
     if (!fs::is_directory(source_folder, error))
-        throw Error("'" + source_folder.string() + "' is not a folder",
-                    "give the folder that holds the sound files");
+        throw Error("'" + source_folder.string() + "' is not a folder", "give the folder that holds the sound files");
     const fs::path source = fs::canonical(source_folder);
     const fs::path data = fs::weakly_canonical(fs::absolute(data_folder));
     const auto old = check_target(source, data);
@@ -282,15 +274,13 @@ PrepareReport prepare(const fs::path& source_folder, const fs::path& data_folder
         result.folder = data_folder;
         result.scan = scan(
             source_folder, options,
-            [&](double f, const std::string& what) { return !progress || progress(0.98 * f, what); },
-            &converter);
+            [&](double f, const std::string& what) { return !progress || progress(0.98 * f, what); }, &converter);
         const ScanReport& report = result.scan;
         if (report.prepared)
-            throw Error("'" + source.string() + "' is prepared already",
-                        "give it to train and eval as it is");
+            throw Error("'" + source.string() + "' is prepared already", "give it to train and eval as it is");
         if (report.samples(Split::train) == 0)
-            throw Error("no usable audio in '" + source_folder.string() + "' (" +
-                        std::to_string(report.files.size()) + " files looked at)");
+            throw Error("no usable audio in '" + source_folder.string() + "' (" + std::to_string(report.files.size()) +
+                        " files looked at)");
 
         Manifest manifest{false, printable(source.string()), options.sample_rate, options.seed, {}};
         std::vector<Move> moves;
@@ -351,8 +341,7 @@ PrepareReport prepare(const fs::path& source_folder, const fs::path& data_folder
         manifest.complete = true;
         write_manifest(data, manifest);
         if (orphans > 0)
-            result.scan.notes.push_back(std::to_string(orphans) +
-                                        " prepared files whose source is gone stay in '" +
+            result.scan.notes.push_back(std::to_string(orphans) + " prepared files whose source is gone stay in '" +
                                         data_folder.string() + "' but are no longer used");
         if (progress) progress(1, "done");  // too late to cancel
         return result;

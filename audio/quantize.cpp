@@ -25,8 +25,7 @@ using Pcm16Table = std::array<uint8_t, 65536>;
 
 std::unique_ptr<Pcm16Table> make_pcm16_table(Quantization quantization) {
     auto table = std::make_unique<Pcm16Table>();
-    for (int v = -32768; v <= 32767; ++v)
-        (*table)[static_cast<size_t>(v + 32768)] = encode(v / 32768.0, quantization);
+    for (int v = -32768; v <= 32767; ++v) (*table)[static_cast<size_t>(v + 32768)] = encode(v / 32768.0, quantization);
     return table;
 }
 
@@ -57,8 +56,7 @@ void fill_monotone(std::vector<uint8_t>& table, int base, int low, int high, uin
 
 std::array<float, code_count> make_decode_table(Quantization quantization) {
     std::array<float, code_count> table{};
-    for (int q = 0; q < code_count; ++q)
-        table[static_cast<size_t>(q)] = static_cast<float>(decode(q, quantization));
+    for (int q = 0; q < code_count; ++q) table[static_cast<size_t>(q)] = static_cast<float>(decode(q, quantization));
     return table;
 }
 
@@ -68,12 +66,8 @@ void require_same(size_t a, size_t b) {
 
 }  // namespace
 
-const char* name_of(Quantization quantization) {
-    return quantization == Quantization::mu_law ? "mu-law" : "linear";
-}
-const char* name_of(Scaling scaling) {
-    return scaling == Scaling::full_scale ? "full-scale" : "segment-minmax";
-}
+const char* name_of(Quantization quantization) { return quantization == Quantization::mu_law ? "mu-law" : "linear"; }
+const char* name_of(Scaling scaling) { return scaling == Scaling::full_scale ? "full-scale" : "segment-minmax"; }
 
 Quantization parse_quantization(const std::string& name) {
     for (const auto q : {Quantization::mu_law, Quantization::linear})
@@ -102,8 +96,7 @@ double decode(int code, Quantization quantization) {
 
 void encode(std::span<const float> samples, Quantization quantization, std::span<uint8_t> codes) {
     require_same(samples.size(), codes.size());
-    for (size_t i = 0; i < samples.size(); ++i)
-        codes[i] = encode(static_cast<double>(samples[i]), quantization);
+    for (size_t i = 0; i < samples.size(); ++i) codes[i] = encode(static_cast<double>(samples[i]), quantization);
 }
 
 void decode(std::span<const uint8_t> codes, Quantization quantization, std::span<float> samples) {
@@ -113,8 +106,7 @@ void decode(std::span<const uint8_t> codes, Quantization quantization, std::span
 }
 
 const std::array<float, code_count>& decode_table(Quantization quantization) {
-    static const auto mu = make_decode_table(Quantization::mu_law),
-                      linear = make_decode_table(Quantization::linear);
+    static const auto mu = make_decode_table(Quantization::mu_law), linear = make_decode_table(Quantization::linear);
     return quantization == Quantization::mu_law ? mu : linear;
 }
 

@@ -22,8 +22,7 @@ std::string splits_of(const ScanReport& report, size_t file) {
 // Columns padded to their widest cell, counted in code points.
 std::string table(const std::vector<std::vector<std::string>>& rows) {
     const auto width = [](const std::string& s) {
-        return static_cast<size_t>(
-            std::count_if(s.begin(), s.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+        return static_cast<size_t>(std::count_if(s.begin(), s.end(), [](char c) { return (c & 0xC0) != 0x80; }));
     };
     std::vector<size_t> widths;
     for (const auto& row : rows) {
@@ -51,9 +50,8 @@ std::string to_text(const ScanReport& report, bool all_files) {
     for (size_t i = 0; i < report.files.size(); ++i) {
         const FileReport& f = report.files[i];
         if (f.used())
-            used.push_back(
-                {splits_of(report, i), shown(static_cast<double>(f.samples) / report.sample_rate, 2),
-                 std::to_string(f.info.rate), std::to_string(f.info.channels), shown(f.peak, 3), f.name});
+            used.push_back({splits_of(report, i), shown(static_cast<double>(f.samples) / report.sample_rate, 2),
+                            std::to_string(f.info.rate), std::to_string(f.info.channels), shown(f.peak, 3), f.name});
         else if (f.fault == AudioFault::not_listed && !all_files)
             ++unlisted;
         else
@@ -62,13 +60,12 @@ std::string to_text(const ScanReport& report, bool all_files) {
     if (all_files && used.size() > 1) text += table(used) + "\n";
     if (skipped.size() > 1) text += table(skipped) + "\n";
     for (const std::string& note : report.notes) text += "note: " + note + "\n";
-    text += std::to_string(used.size() - 1) + " files used, " +
-            std::to_string(skipped.size() - 1 + unlisted) + " skipped" +
-            (unlisted > 0 ? " (" + std::to_string(unlisted) + " by the list of files)" : "") + "; at " +
+    text += std::to_string(used.size() - 1) + " files used, " + std::to_string(skipped.size() - 1 + unlisted) +
+            " skipped" + (unlisted > 0 ? " (" + std::to_string(unlisted) + " by the list of files)" : "") + "; at " +
             std::to_string(report.sample_rate) + " Hz mono:";
     for (const Split split : all_splits)
-        text += std::string(split == Split::train ? " " : ", ") + name_of(split) + " " +
-                duration(report.seconds(split));
+        text +=
+            std::string(split == Split::train ? " " : ", ") + name_of(split) + " " + duration(report.seconds(split));
     return text + "\n";
 }
 
@@ -88,10 +85,8 @@ nlohmann::json to_json(const ScanReport& report) {
         files.push_back(std::move(j));
     }
     for (const Part& p : report.parts)
-        parts.push_back({{"name", report.files[p.file].name},
-                         {"split", name_of(p.split)},
-                         {"begin", p.begin},
-                         {"end", p.end}});
+        parts.push_back(
+            {{"name", report.files[p.file].name}, {"split", name_of(p.split)}, {"begin", p.begin}, {"end", p.end}});
     for (const Split split : all_splits)
         splits[name_of(split)] = {{"files", std::count_if(report.parts.begin(), report.parts.end(),
                                                           [&](const Part& p) { return p.split == split; })},

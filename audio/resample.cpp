@@ -42,8 +42,7 @@ void Resampler::process(std::span<const float> in, std::vector<float>& out) {
     }
     while (!in.empty()) {
         const size_t block = std::min<size_t>(in.size(), 1 << 16);
-        const size_t room =
-            static_cast<size_t>(resampled_length(static_cast<int64_t>(block), from_, to_)) + 1024;
+        const size_t room = static_cast<size_t>(resampled_length(static_cast<int64_t>(block), from_, to_)) + 1024;
         const size_t begin = out.size();
         out.resize(begin + room);
         size_t used = 0, made = 0;
@@ -63,8 +62,7 @@ void Resampler::finish(std::vector<float>& out) {
         const size_t begin = out.size();
         out.resize(begin + room);
         size_t made = 0;
-        const soxr_error_t error =
-            soxr_process(engine_->handle, nullptr, 0, nullptr, out.data() + begin, room, &made);
+        const soxr_error_t error = soxr_process(engine_->handle, nullptr, 0, nullptr, out.data() + begin, room, &made);
         out.resize(begin + made);
         if (error) throw Error(std::string("resampling failed: ") + error);
         produced_ += static_cast<int64_t>(made);
@@ -72,8 +70,7 @@ void Resampler::finish(std::vector<float>& out) {
     }
     // soxr may round the last sample the other way: the length is a promise.
     if (produced_ < expected) out.insert(out.end(), static_cast<size_t>(expected - produced_), 0.0f);
-    if (produced_ > expected)
-        out.resize(out.size() - std::min(out.size(), static_cast<size_t>(produced_ - expected)));
+    if (produced_ > expected) out.resize(out.size() - std::min(out.size(), static_cast<size_t>(produced_ - expected)));
     if (engine_) soxr_clear(engine_->handle);
     consumed_ = produced_ = 0;
 }

@@ -17,8 +17,7 @@ template <class T>
 class Ring {
   public:
     // Room for at least `capacity` elements (rounded up to a power of two).
-    explicit Ring(size_t capacity)
-        : data_(std::bit_ceil(std::max<size_t>(capacity, 2))), mask_(data_.size() - 1) {}
+    explicit Ring(size_t capacity) : data_(std::bit_ceil(std::max<size_t>(capacity, 2))), mask_(data_.size() - 1) {}
 
     size_t capacity() const { return data_.size(); }
 
@@ -32,13 +31,11 @@ class Ring {
         return n;
     }
     size_t room() const noexcept {
-        return data_.size() - static_cast<size_t>(head_.load(std::memory_order_relaxed) -
-                                                  tail_.load(std::memory_order_acquire));
+        return data_.size() -
+               static_cast<size_t>(head_.load(std::memory_order_relaxed) - tail_.load(std::memory_order_acquire));
     }
     // Producer: everything written so far is to be skipped by the consumer; it does so with its next read.
-    void drop() noexcept {
-        drop_until_.store(head_.load(std::memory_order_relaxed), std::memory_order_release);
-    }
+    void drop() noexcept { drop_until_.store(head_.load(std::memory_order_relaxed), std::memory_order_release); }
 
     // Consumer: takes as many as there are; returns how many.
     size_t read(std::span<T> values) noexcept {

@@ -95,8 +95,7 @@ void find_split_folders(std::vector<FileReport>& files) {
         const size_t slash = f.name.find('/');
         return slash == std::string::npos ? std::nullopt : split_of_folder(f.name.substr(0, slash));
     };
-    if (std::none_of(files.begin(), files.end(), [&](const auto& f) { return top(f) == Split::train; }))
-        return;
+    if (std::none_of(files.begin(), files.end(), [&](const auto& f) { return top(f) == Split::train; })) return;
     for (FileReport& f : files) f.folder = top(f);
 }
 
@@ -135,8 +134,7 @@ Found find_prepared(const fs::path& folder, const Manifest& manifest, int sample
     int64_t strangers = 0;
     for (const Split split : all_splits) {
         std::error_code error;
-        for (fs::directory_iterator i(folder / name_of(split), error), end; !error && i != end;
-             i.increment(error))
+        for (fs::directory_iterator i(folder / name_of(split), error), end; !error && i != end; i.increment(error))
             if (!listed.count(i->path().filename().string())) ++strangers;
     }
     if (strangers > 0)
@@ -149,8 +147,7 @@ Found find_files(const fs::path& folder) {
     Walk walk;
     walk.folder(folder, "", 0);
     if (walk.hidden > 0)
-        walk.notes.push_back(std::to_string(walk.hidden) +
-                             " entries whose names begin with a dot were left out");
+        walk.notes.push_back(std::to_string(walk.hidden) + " entries whose names begin with a dot were left out");
     find_split_folders(walk.files);
     return {std::move(walk.files), std::move(walk.notes), {}};
 }
@@ -180,8 +177,7 @@ void judge(size_t index, FileReport& f, int rate, SampleSink* sink, WorkMonitor&
             while (const size_t n = reader.read(block)) {
                 if (monitor.stopping()) return;
                 pcm.resize(n);
-                std::transform(block.begin(), block.begin() + static_cast<std::ptrdiff_t>(n), pcm.begin(),
-                               to_pcm16);
+                std::transform(block.begin(), block.begin() + static_cast<std::ptrdiff_t>(n), pcm.begin(), to_pcm16);
                 const auto [a, b] = std::minmax_element(pcm.begin(), pcm.end());
                 low = std::min<int>(low, *a), high = std::max<int>(high, *b);
                 f.hash = fnv1a(std::span<const int16_t>(pcm), f.hash);
@@ -189,18 +185,16 @@ void judge(size_t index, FileReport& f, int rate, SampleSink* sink, WorkMonitor&
                 if (sink) sink->samples(index, pcm);
                 tell(reader.fraction());
             }
-            f.info.frames =
-                f.info.frames < 0 ? resampled_length(f.samples, rate, f.info.rate) : f.info.frames;
+            f.info.frames = f.info.frames < 0 ? resampled_length(f.samples, rate, f.info.rate) : f.info.frames;
             f.peak = reader.peak();
             f.clipped = reader.clipped();
             if (f.samples < least_samples)
-                throw AudioError(AudioFault::too_short, "only " + std::to_string(f.samples) + " samples at " +
-                                                            std::to_string(rate) + " Hz");
+                throw AudioError(AudioFault::too_short,
+                                 "only " + std::to_string(f.samples) + " samples at " + std::to_string(rate) + " Hz");
             if (high - low <= 2) throw AudioError(AudioFault::silent, "all its samples are the same");
             if (f.peak > loudest)
-                throw AudioError(
-                    AudioFault::out_of_range,
-                    "samples reach " + shown(f.peak, 1) + " times full scale: integers stored as floats?");
+                throw AudioError(AudioFault::out_of_range,
+                                 "samples reach " + shown(f.peak, 1) + " times full scale: integers stored as floats?");
         } catch (const AudioError& e) {
             f.fault = e.fault();
             f.reason = e.what();
@@ -250,12 +244,10 @@ void restrict_training(ScanReport& report, const fs::path& list) {
     std::set<size_t> left_out;
     for (const Part& part : report.parts)
         if (part.split == Split::train && !listed(report.files[part.file])) left_out.insert(part.file);
-    std::erase_if(report.parts,
-                  [&](const Part& p) { return p.split == Split::train && left_out.count(p.file); });
+    std::erase_if(report.parts, [&](const Part& p) { return p.split == Split::train && left_out.count(p.file); });
     for (const size_t i : left_out) {
         // A file of which a piece is held out stays in use.
-        if (std::any_of(report.parts.begin(), report.parts.end(), [&](const Part& p) { return p.file == i; }))
-            continue;
+        if (std::any_of(report.parts.begin(), report.parts.end(), [&](const Part& p) { return p.file == i; })) continue;
         report.files[i].fault = AudioFault::not_listed;
         report.files[i].reason = "the list of files leaves it out";
     }
@@ -267,8 +259,7 @@ void restrict_training(ScanReport& report, const fs::path& list) {
         if (!matched.count(name)) unknown.push_back(name);
     if (!unknown.empty())
         report.notes.push_back(std::to_string(unknown.size()) + " of the " + std::to_string(names.size()) +
-                               " names in the list match no training file, e.g. '" + printable(unknown[0]) +
-                               "'");
+                               " names in the list match no training file, e.g. '" + printable(unknown[0]) + "'");
 }
 
 void remark(ScanReport& report) {
@@ -295,8 +286,7 @@ void remark(ScanReport& report) {
 }  // namespace
 
 size_t ScanReport::used_files() const {
-    return static_cast<size_t>(
-        std::count_if(files.begin(), files.end(), [](const auto& f) { return f.used(); }));
+    return static_cast<size_t>(std::count_if(files.begin(), files.end(), [](const auto& f) { return f.used(); }));
 }
 
 int64_t ScanReport::samples(Split split) const {
@@ -306,12 +296,10 @@ int64_t ScanReport::samples(Split split) const {
     return sum;
 }
 
-ScanReport scan(const fs::path& folder, const ScanOptions& options, const Progress& progress,
-                SampleSink* sink) {
+ScanReport scan(const fs::path& folder, const ScanOptions& options, const Progress& progress, SampleSink* sink) {
     std::error_code error;
     if (!fs::is_directory(folder, error))
-        throw Error("'" + folder.string() + "' is not a folder",
-                    "give the folder that holds the sound files");
+        throw Error("'" + folder.string() + "' is not a folder", "give the folder that holds the sound files");
     if (options.sample_rate < 1000 || options.sample_rate > 192000)
         throw Error("cannot work at " + std::to_string(options.sample_rate) + " Hz",
                     "choose a rate from 1000 to 192000 Hz");
@@ -332,9 +320,7 @@ ScanReport scan(const fs::path& folder, const ScanOptions& options, const Progre
     if (sink) sink->begin(report.files);
     parallel_items(
         report.files.size(), options.threads, bytes, progress, [&](size_t i) { return report.files[i].name; },
-        [&](size_t i, WorkMonitor& monitor) {
-            judge(i, report.files[i], options.sample_rate, sink, monitor);
-        });
+        [&](size_t i, WorkMonitor& monitor) { judge(i, report.files[i], options.sample_rate, sink, monitor); });
     for (const auto& [i, hash] : found.expected) {
         FileReport& f = report.files[i];
         if (!f.used() || f.hash == hash) continue;

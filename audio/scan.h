@@ -79,8 +79,8 @@ class SampleSink {
 // train, valid (or validation, val) and test are the split; if not, the files are divided by the seed
 // (split.h). Broken files never stop it: they are in the report. Throws Error where the folder cannot be read
 // or the list of files names no training file, and Cancelled.
-ScanReport scan(const std::filesystem::path& folder, const ScanOptions& options = {},
-                const Progress& progress = {}, SampleSink* sink = nullptr);
+ScanReport scan(const std::filesystem::path& folder, const ScanOptions& options = {}, const Progress& progress = {},
+                SampleSink* sink = nullptr);
 
 // For people: the files (all, or only those that cannot be used), the notes, the totals. Names are printed
 // without control characters.

@@ -59,13 +59,12 @@ class Layout {
         score_.bars = bars.front();
         score_.bars.pop_back();
         const auto by_time = [](auto& list) {
-            std::stable_sort(list.begin(), list.end(),
-                             [](const auto& a, const auto& b) { return a.start < b.start; });
+            std::stable_sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.start < b.start; });
         };
         by_time(score_.tempi);
         if (score_.seconds() > limits_.seconds)  // before anything is made whose size is the length
-            throw Error(name_ + " lasts longer than " +
-                        std::to_string(static_cast<int>(limits_.seconds / 60)) + " minutes");
+            throw Error(name_ + " lasts longer than " + std::to_string(static_cast<int>(limits_.seconds / 60)) +
+                        " minutes");
         add_regular_pedal();
         by_time(score_.notes);
         by_time(score_.dynamics);
@@ -168,8 +167,7 @@ class Layout {
 
     void emit(const ScoreNote& note) {
         if (score_.notes.size() >= limits_.notes)
-            throw Error(name_ + " has more than " + std::to_string(limits_.notes) +
-                        " notes with its repeats");
+            throw Error(name_ + " has more than " + std::to_string(limits_.notes) + " notes with its repeats");
         score_.notes.push_back(note);
     }
 
@@ -205,8 +203,7 @@ class Layout {
             for (size_t b = 0; b < std::max(bars[v].size(), bars[first].size()); ++b)
                 if (b >= bars[v].size() || b >= bars[first].size() || bars[v][b] != bars[first][b])
                     throw Error(name_ + ": voices " + tune_.voices[first].id + " and " + tune_.voices[v].id +
-                                    " part at bar " + std::to_string(b == 0 ? 1 : b) +
-                                    " (counted with the repeats)",
+                                    " part at bar " + std::to_string(b == 0 ? 1 : b) + " (counted with the repeats)",
                                 "every voice needs the same bars and repeats");
         }
         if (first == bars.size()) throw Error(name_ + " has no music");
@@ -256,8 +253,7 @@ double Score::seconds() const {
     for (size_t i = 0; i < tempi.size(); ++i) {
         const int64_t end = i + 1 < tempi.size() ? tempi[i + 1].start : length;
         const int64_t ticks = std::min(end, length) - std::min(tempi[i].start, length);
-        sum += static_cast<double>(std::max<int64_t>(ticks, 0)) / ticks_per_quarter * 60 /
-               tempi[i].quarters_per_minute;
+        sum += static_cast<double>(std::max<int64_t>(ticks, 0)) / ticks_per_quarter * 60 / tempi[i].quarters_per_minute;
     }
     return sum;
 }

@@ -67,15 +67,14 @@ std::vector<double> mel_filters(int rate, const MelOptions& o) {
     std::vector<double> edges(static_cast<size_t>(o.bands) + 2);
     const double low = hertz_to_mel(o.lowest, o.scale), high = hertz_to_mel(highest, o.scale);
     for (size_t i = 0; i < edges.size(); ++i)
-        edges[i] = mel_to_hertz(
-            low + (high - low) * static_cast<double>(i) / static_cast<double>(o.bands + 1), o.scale);
+        edges[i] =
+            mel_to_hertz(low + (high - low) * static_cast<double>(i) / static_cast<double>(o.bands + 1), o.scale);
     std::vector<double> filters(static_cast<size_t>(o.bands) * static_cast<size_t>(bins));
     for (size_t b = 0; b < static_cast<size_t>(o.bands); ++b) {
         const double left = edges[b], peak = edges[b + 1], right = edges[b + 2];
         for (int k = 0; k < bins; ++k) {
             const double f = static_cast<double>(k) * rate / o.window;
-            const double weight =
-                std::max(0.0, std::min((f - left) / (peak - left), (right - f) / (right - peak)));
+            const double weight = std::max(0.0, std::min((f - left) / (peak - left), (right - f) / (right - peak)));
             filters[b * static_cast<size_t>(bins) + static_cast<size_t>(k)] =
                 weight * (o.unit_area ? 2 / (right - left) : 1);
         }
@@ -102,8 +101,7 @@ Spectrogram log_mel(std::span<const float> samples, int rate, const MelOptions& 
     out.frames = each_power_spectrum(samples, o, [&](int64_t, std::span<const double> power) {
         for (size_t b = 0; b < support.size(); ++b) {
             double sum = 0;
-            for (size_t k = support[b].first; k < support[b].second; ++k)
-                sum += filters[b * bins + k] * power[k];
+            for (size_t k = support[b].first; k < support[b].second; ++k) sum += filters[b * bins + k] * power[k];
             out.values.push_back(static_cast<float>(10 * std::log10(std::max(o.floor, sum))));
         }
     });

@@ -77,19 +77,17 @@ Division divide(const std::vector<SplitCandidate>& candidates, uint64_t seed, in
             const auto key = [&](size_t i) { return philox(seed, fnv1a(candidates[i].name), split_stream); };
             return key(a) < key(b);
         });
-        const size_t share = std::max<size_t>(
-            1, static_cast<size_t>(std::llround(held_out_share * static_cast<double>(pool.size()))));
+        const size_t share =
+            std::max<size_t>(1, static_cast<size_t>(std::llround(held_out_share * static_cast<double>(pool.size()))));
         size_t next = 0;
         for (const Split split : missing) {
-            for (size_t k = 0; k < share; ++k)
-                division.parts.push_back(whole(candidates, pool[next++], split));
+            for (size_t k = 0; k < share; ++k) division.parts.push_back(whole(candidates, pool[next++], split));
             if (folders)
                 division.notes.push_back(std::string("no usable audio in a ") + name_of(split) +
                                          " folder: " + std::to_string(share) +
                                          " of the training files, chosen by the seed, take its place");
         }
-        for (; next < pool.size(); ++next)
-            division.parts.push_back(whole(candidates, pool[next], Split::train));
+        for (; next < pool.size(); ++next) division.parts.push_back(whole(candidates, pool[next], Split::train));
     } else if (!pool.empty()) {
         const size_t longest = *std::max_element(pool.begin(), pool.end(), [&](size_t a, size_t b) {
             return candidates[a].samples < candidates[b].samples;
@@ -105,9 +103,9 @@ Division divide(const std::vector<SplitCandidate>& candidates, uint64_t seed, in
             }
             division.notes.push_back(
                 "too few files to set whole ones aside: the last " +
-                std::to_string(std::lround(100 * held_out_share) * static_cast<long>(missing.size())) +
-                " % of '" + candidates[longest].name + "' are held out, " +
-                std::to_string(std::lround(100 * held_out_share)) + " % each for" +
+                std::to_string(std::lround(100 * held_out_share) * static_cast<long>(missing.size())) + " % of '" +
+                candidates[longest].name + "' are held out, " + std::to_string(std::lround(100 * held_out_share)) +
+                " % each for" +
                 (missing.size() == 2          ? " validation and test"
                  : missing[0] == Split::valid ? " validation"
                                               : " the test"));
@@ -118,9 +116,8 @@ Division divide(const std::vector<SplitCandidate>& candidates, uint64_t seed, in
         for (const size_t i : pool)
             if (i != longest) division.parts.push_back(whole(candidates, i, Split::train));
     }
-    std::sort(division.parts.begin(), division.parts.end(), [](const Part& a, const Part& b) {
-        return a.file != b.file ? a.file < b.file : a.begin < b.begin;
-    });
+    std::sort(division.parts.begin(), division.parts.end(),
+              [](const Part& a, const Part& b) { return a.file != b.file ? a.file < b.file : a.begin < b.begin; });
     return division;
 }
 
@@ -134,8 +131,7 @@ std::set<std::string> read_file_list(const std::filesystem::path& path) {
     in.read(text.data(), static_cast<std::streamsize>(text.size()));
     text.resize(static_cast<size_t>(in.gcount()));
     if (text.size() > most || text.find('\0') != std::string::npos)
-        throw Error("'" + path.string() + "' is not a list of files",
-                    "write one relative path or file name a line");
+        throw Error("'" + path.string() + "' is not a list of files", "write one relative path or file name a line");
     if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
     std::set<std::string> names;
     std::istringstream lines(text);

@@ -16,10 +16,10 @@ size_t sequence(const std::string& text, size_t at) {
     const auto byte = [&](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : 0u; };
     const unsigned first = byte(at);
     if (first < 0x80) return 1;
-    const size_t length = first >= 0xC2 && first <= 0xDF   ? 2
-                          : first >= 0xE0 && first <= 0xEF ? 3
-                          : first >= 0xF0 && first <= 0xF4 ? 4
-                                                           : 0;
+    const size_t length = first >= 0xC2 && first <= 0xDF ? 2
+                        : first >= 0xE0 && first <= 0xEF ? 3
+                        : first >= 0xF0 && first <= 0xF4 ? 4
+                                                         : 0;
     for (size_t i = 1; i < length; ++i)
         if ((byte(at + i) & 0xC0) != 0x80) return 0;
     const unsigned second = byte(at + 1);
@@ -61,12 +61,11 @@ std::string duration(double seconds) {
 }
 
 bool has_sound_ending(const std::string& name) {
-    static constexpr std::array<const char*, 20> endings = {
-        ".wav", ".wave", ".flac", ".ogg", ".oga",  ".opus", ".mp3", ".aif", ".aiff", ".aifc",
-        ".au",  ".snd",  ".caf",  ".w64", ".rf64", ".m4a",  ".aac", ".mp4", ".wma",  ".ape"};
+    static constexpr std::array<const char*, 20> endings = {".wav",  ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3",
+                                                            ".aif",  ".aiff", ".aifc", ".au",  ".snd", ".caf",  ".w64",
+                                                            ".rf64", ".m4a",  ".aac",  ".mp4", ".wma", ".ape"};
     std::string ending = std::filesystem::path(name).extension().string();
-    std::transform(ending.begin(), ending.end(), ending.begin(),
-                   [](unsigned char c) { return std::tolower(c); });
+    std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return std::tolower(c); });
     return std::find(endings.begin(), endings.end(), ending) != endings.end();
 }
 

@@ -21,8 +21,7 @@ constexpr const char* write_hint = "check the folder, its permissions and the fr
 
 int container_of(const std::filesystem::path& path) {
     std::string ending = path.extension().string();
-    std::transform(ending.begin(), ending.end(), ending.begin(),
-                   [](unsigned char c) { return std::tolower(c); });
+    std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return std::tolower(c); });
     if (ending == ".wav") return SF_FORMAT_WAV;
     if (ending == ".flac") return SF_FORMAT_FLAC;
     throw Error("cannot write sound to '" + path.string() + "'", "end the name in .wav or .flac");
@@ -71,12 +70,11 @@ struct AudioWriter::State {
     // Beside the target, so that the rename stays within one file system; a name no other writer has.
     void create() {
         static std::atomic<unsigned> counter{0};
-        const std::filesystem::path folder =
-            path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+        const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
         for (int attempt = 0; attempt < 100; ++attempt) {
             // Not the target's name in front: that may already be as long as a name can be.
-            const std::filesystem::path name = folder / (".nigiri-" + std::to_string(::getpid()) + "-" +
-                                                         std::to_string(counter++) + ".part");
+            const std::filesystem::path name =
+                folder / (".nigiri-" + std::to_string(::getpid()) + "-" + std::to_string(counter++) + ".part");
             fd = ::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
             if (fd >= 0) {
                 temporary = name;
@@ -102,9 +100,8 @@ AudioWriter::AudioWriter(const std::filesystem::path& path, int rate, SampleForm
     info.channels = 1;
     info.format = container_of(path) | encoding_of(format);
     if (rate < 1 || !sf_format_check(&info))
-        throw Error(
-            "cannot write '" + path.string() + "' with these samples at " + std::to_string(rate) + " Hz",
-            "FLAC holds 16- and 24-bit samples; use .wav for float32");
+        throw Error("cannot write '" + path.string() + "' with these samples at " + std::to_string(rate) + " Hz",
+                    "FLAC holds 16- and 24-bit samples; use .wav for float32");
     std::vector<std::pair<int, std::string>> fields;
     for (const auto& [name, text] : tags) {
         const auto field = std::find_if(tag_fields.begin(), tag_fields.end(),
@@ -117,8 +114,7 @@ AudioWriter::AudioWriter(const std::filesystem::path& path, int rate, SampleForm
     if (!s.file) s.fail(sf_strerror(nullptr));
     // Text goes in front of the samples: must be set before the first of them.
     for (const auto& [field, text] : fields)
-        if (const int error = sf_set_string(s.file, field, text.c_str()); error != 0)
-            s.fail(sf_error_number(error));
+        if (const int error = sf_set_string(s.file, field, text.c_str()); error != 0) s.fail(sf_error_number(error));
 }
 
 AudioWriter::~AudioWriter() = default;
@@ -163,8 +159,8 @@ void AudioWriter::close() {
     s.temporary.clear();
 }
 
-void write_audio(const std::filesystem::path& path, std::span<const float> samples, int rate,
-                 SampleFormat format, const Tags& tags) {
+void write_audio(const std::filesystem::path& path, std::span<const float> samples, int rate, SampleFormat format,
+                 const Tags& tags) {
     AudioWriter writer(path, rate, format, tags);
     constexpr size_t block = 1 << 16;
     for (size_t at = 0; at < samples.size(); at += block)

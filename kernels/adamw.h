@@ -32,8 +32,8 @@ struct AdamWSet {
     mutable std::shared_ptr<void> prepared;
 };
 
-// One step of a set. The gradients' common norm is limited to `clip` (0: no limit) before the update. Where that norm is
-// not a number, nothing is updated.
+// One step of a set. The gradients' common norm is limited to `clip` (0: no limit) before the update. Where that norm
+// is not a number, nothing is updated.
 struct AdamWStep {
     const AdamWSet& set;
     double factor = 1;  // times every item's lr

@@ -26,7 +26,8 @@ Tensor Backend::allocate_rows(const Shape& shape, DType dtype) {
     for (int i = 0; i < shape.rank(); ++i) extents[static_cast<size_t>(i)] = shape[i];
     int64_t& columns = extents[static_cast<size_t>(shape.rank() - 1)];
     columns = (columns + unit - 1) / unit * unit;
-    return allocate(Shape(std::span<const int64_t>(extents.data(), static_cast<size_t>(shape.rank()))), dtype).columns(0, shape.columns());
+    return allocate(Shape(std::span<const int64_t>(extents.data(), static_cast<size_t>(shape.rank()))), dtype)
+        .columns(0, shape.columns());
 }
 
 Tensor Backend::zeros(const Shape& shape, DType dtype) {
@@ -44,9 +45,17 @@ void Backend::adamw_step(const AdamWStep& op) {
     const double scale = op.clip > 0 && norm > op.clip ? op.clip / norm : 1.0;
     for (const AdamWSet::Item& item : op.set.items) {
         if (item.rounded) throw Error("adamw_step: this backend does not round weights");
-        adamw({.weight = item.weight, .grad = item.grad, .m = item.m, .v = item.v, .lr = item.lr * op.factor,
-               .beta1 = op.beta1, .beta2 = op.beta2, .eps = op.eps, .weight_decay = item.weight_decay,
-               .gradient_scale = scale, .step = op.step});
+        adamw({.weight = item.weight,
+               .grad = item.grad,
+               .m = item.m,
+               .v = item.v,
+               .lr = item.lr * op.factor,
+               .beta1 = op.beta1,
+               .beta2 = op.beta2,
+               .eps = op.eps,
+               .weight_decay = item.weight_decay,
+               .gradient_scale = scale,
+               .step = op.step});
     }
 }
 

@@ -53,8 +53,8 @@ class Backend : public std::enable_shared_from_this<Backend> {
     virtual void reset_peak() = 0;
     // What could still be allocated, the pool's unused blocks included; 0 where unknown.
     virtual size_t available_bytes() const = 0;
-    virtual void upload(const void* host, const View& to) = 0;    // `to` contiguous
-    virtual void download(const View& from, void* host) = 0;      // `from` contiguous; waits
+    virtual void upload(const void* host, const View& to) = 0;  // `to` contiguous
+    virtual void download(const View& from, void* host) = 0;    // `from` contiguous; waits
     virtual void synchronize() = 0;
 
     virtual void fill(const Fill&) = 0;

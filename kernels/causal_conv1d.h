@@ -1,7 +1,7 @@
 // Causal depthwise convolution of a short kernel, with an optional SiLU:
 //   p[b, l, d] = bias[d] + sum_k weight[d, k] * x[b, l - (K - 1) + k, d],  y = silu(p) or p.
-// Before the first sample stand the K - 1 inputs kept in `state`, or zeros. With bfloat16 activations weight, bias, their
-// gradients and the state are float32.
+// Before the first sample stand the K - 1 inputs kept in `state`, or zeros. With bfloat16 activations weight, bias,
+// their gradients and the state are float32.
 #pragma once
 
 #include "kernels/tensor.h"

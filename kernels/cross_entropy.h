@@ -1,6 +1,6 @@
 // Softmax cross-entropy in nats: loss[m] = logsumexp(logits[m, :]) - logits[m, target[m]].
-// A target that is no class is an Error on the CPU; on CUDA its loss and gradient are NaN. On CUDA logits and dlogits may
-// each be float32 or bfloat16, losses are float32.
+// A target that is no class is an Error on the CPU; on CUDA its loss and gradient are NaN. On CUDA logits and dlogits
+// may each be float32 or bfloat16, losses are float32.
 #pragma once
 
 #include "kernels/tensor.h"

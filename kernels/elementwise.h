@@ -1,6 +1,6 @@
 // Moving and adding. Views are matrices of rows of any row stride, of equal shape. Fill, Copy and the shifts take every
-// element type, Add the float ones. On CUDA Copy also converts between float32 and bfloat16, and each operand of Add may be
-// either of them (the sum is taken in float32).
+// element type, Add the float ones. On CUDA Copy also converts between float32 and bfloat16, and each operand of Add
+// may be either of them (the sum is taken in float32).
 #pragma once
 
 #include "kernels/tensor.h"

@@ -11,8 +11,7 @@ namespace nigiri {
 // the studio as a message; nothing below `app` ends the process.
 class Error : public std::runtime_error {
   public:
-    explicit Error(const std::string& what, std::string hint = {})
-        : std::runtime_error(what), hint_(std::move(hint)) {}
+    explicit Error(const std::string& what, std::string hint = {}) : std::runtime_error(what), hint_(std::move(hint)) {}
 
     // What the user can do about it; may be empty.
     const std::string& hint() const { return hint_; }

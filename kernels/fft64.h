@@ -22,18 +22,17 @@ class Fft64 {
         while (padded_ < (power_of_two ? length : 2 * length - 1)) padded_ *= 2;
         twiddle_.resize(static_cast<size_t>(padded_ / 2));
         for (size_t i = 0; i < twiddle_.size(); ++i)
-            twiddle_[i] = std::polar(
-                1.0, -2 * std::numbers::pi * static_cast<double>(i) / static_cast<double>(padded_));
+            twiddle_[i] =
+                std::polar(1.0, -2 * std::numbers::pi * static_cast<double>(i) / static_cast<double>(padded_));
         if (power_of_two) return;
         // k^2 is reduced modulo 2 length in integers: as a double the angle would lose all its digits.
         chirp_.resize(static_cast<size_t>(length));
         filter_.assign(static_cast<size_t>(padded_), Complex());
         for (int64_t k = 0, square = 0; k < length; ++k) {
-            const Complex c = std::polar(
-                1.0, -std::numbers::pi * static_cast<double>(square) / static_cast<double>(length));
+            const Complex c =
+                std::polar(1.0, -std::numbers::pi * static_cast<double>(square) / static_cast<double>(length));
             chirp_[static_cast<size_t>(k)] = c;
-            filter_[static_cast<size_t>(k)] = filter_[static_cast<size_t>(k == 0 ? 0 : padded_ - k)] =
-                std::conj(c);
+            filter_[static_cast<size_t>(k)] = filter_[static_cast<size_t>(k == 0 ? 0 : padded_ - k)] = std::conj(c);
             square = (square + 2 * k + 1) % (2 * length);
         }
         radix2(filter_.data());

@@ -42,8 +42,10 @@ struct Float16 {
         bits |= sign;
     }
     explicit operator float() const {
-        const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16, exponent = bits >> 10 & 31, mantissa = bits & 0x3ff;
-        if (exponent == 0) return std::copysign(static_cast<float>(mantissa) * 0x1p-24f, std::bit_cast<float>(sign | 0x3f800000));
+        const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16, exponent = bits >> 10 & 31,
+                       mantissa = bits & 0x3ff;
+        if (exponent == 0)
+            return std::copysign(static_cast<float>(mantissa) * 0x1p-24f, std::bit_cast<float>(sign | 0x3f800000));
         const uint32_t wide = exponent == 31 ? 255 : exponent + 112;
         return std::bit_cast<float>(sign | wide << 23 | mantissa << 13);
     }

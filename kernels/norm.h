@@ -3,8 +3,8 @@
 //   rms   : y = weight * x / sqrt(mean(x^2) + eps)           (Zhang & Sennrich 2019), weight (D), no bias
 //   scalar: y = weight / std * (x - mean + bias)             (the S4 repository's TransposedLN), weight, bias (1)
 // with std = sqrt(biased variance + eps). Statistics of float32 rows are accumulated in float32 or better.
-// On CUDA x and dx may be float32 (a residual stream) where y and dy are bfloat16; weight, bias, their gradients, mean and
-// rstd are float32.
+// On CUDA x and dx may be float32 (a residual stream) where y and dy are bfloat16; weight, bias, their gradients, mean
+// and rstd are float32.
 #pragma once
 
 #include "kernels/tensor.h"

@@ -41,9 +41,7 @@ class Random {
     double uniform() { return static_cast<double>(bits() >> 11) * 0x1.0p-53; }
     double uniform(double low, double high) { return low + (high - low) * uniform(); }
     // In [0, n); the bias is below n / 2^64.
-    uint64_t below(uint64_t n) {
-        return static_cast<uint64_t>((static_cast<unsigned __int128>(bits()) * n) >> 64);
-    }
+    uint64_t below(uint64_t n) { return static_cast<uint64_t>((static_cast<unsigned __int128>(bits()) * n) >> 64); }
     // Standard normal (Box-Muller, one draw of two kept: one call is one position).
     double normal() {
         const auto r = philox(seed_, position_++, stream_);

@@ -27,8 +27,8 @@ struct RealMatrix {
 };
 
 void multiply(const RealMatrix& x, const RealMatrix& y, RealMatrix& result) {
-    cpu::square_product(x.values.data(), y.values.data(), result.values.data(),
-                        static_cast<int64_t>(x.padded), static_cast<int64_t>(x.size));
+    cpu::square_product(x.values.data(), y.values.data(), result.values.data(), static_cast<int64_t>(x.padded),
+                        static_cast<int64_t>(x.size));
 }
 
 RealMatrix transition(const S4Discrete& layer) {
@@ -111,8 +111,7 @@ void solve(RealMatrix& m, std::vector<double>& x) {
 
 }  // namespace
 
-S4Discrete s4_discretize(const ComplexVector& lambda, const ComplexVector& p, const ComplexVector& b,
-                         double dt) {
+S4Discrete s4_discretize(const ComplexVector& lambda, const ComplexVector& p, const ComplexVector& b, double dt) {
     const size_t n = lambda.size();
     S4Discrete layer;
     ComplexVector inverse(n);  // E

@@ -20,8 +20,7 @@ struct S4Discrete {
 };
 
 // lambda, p, b: N conjugate halves each; Re lambda < 0, dt > 0.
-S4Discrete s4_discretize(const ComplexVector& lambda, const ComplexVector& p, const ComplexVector& b,
-                         double dt);
+S4Discrete s4_discretize(const ComplexVector& lambda, const ComplexVector& p, const ComplexVector& b, double dt);
 
 // The stored C~ = C (I - Abar^length) of the true C, and back. O(N^3 log length).
 ComplexVector s4_tied_c(const S4Discrete& layer, int64_t length, const ComplexVector& c);

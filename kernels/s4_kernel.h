@@ -27,8 +27,8 @@ struct S4KernelForward : S4Parameters {
 };
 
 struct S4KernelBackward : S4Parameters {
-    View dkernel;                                   // (D, L), as above
-    View dinv_dt, da_real, da_imag, dp, db, dc;     // like the parameters, +=; each optional
+    View dkernel;                                // (D, L), as above
+    View dinv_dt, da_real, da_imag, dp, db, dc;  // like the parameters, +=; each optional
 };
 
 // The recurrent form h' = Abar h + Bbar u, y = 2 Re(C h'), with Abar = A1 A0 kept as diagonals and rank-one

@@ -29,8 +29,8 @@ struct S4dKernelForward : S4dParameters {
 };
 
 struct S4dKernelBackward : S4dParameters {
-    View dkernel;                              // (D, L)
-    View dinv_dt, da_real, da_imag, db, dc;    // like the parameters, +=; each optional
+    View dkernel;                            // (D, L)
+    View dinv_dt, da_real, da_imag, db, dc;  // like the parameters, +=; each optional
 };
 
 // The discrete layer for the recurrence h = Abar h + u, y = r Re sum_n (C Bbar) h. Planar: (2, N, D) holds all

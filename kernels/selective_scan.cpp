@@ -7,14 +7,10 @@ namespace nigiri {
 
 namespace {
 
-void check(bool holds, const char* rule) {
-    cpu::require(holds, "selective_scan", rule);
-}
+void check(bool holds, const char* rule) { cpu::require(holds, "selective_scan", rule); }
 
 // Parameters, states and checkpoints.
-DType parameter_type(const SelectiveScan& op) {
-    return op.u.dtype == DType::bf16 ? DType::f32 : op.u.dtype;
-}
+DType parameter_type(const SelectiveScan& op) { return op.u.dtype == DType::bf16 ? DType::f32 : op.u.dtype; }
 
 void check_parameter(const View& v, const SelectiveScan& op, const Shape& shape, const char* rule) {
     check(v && v.dtype == parameter_type(op) && v.shape == shape, rule);
@@ -24,9 +20,7 @@ void check_activation(const View& v, const SelectiveScan& op, const char* rule) 
     check(v && v.dtype == op.u.dtype && v.shape == op.u.shape, rule);
 }
 
-int64_t numbers(const SelectiveScan& op) {
-    return op.is_complex ? 2 * op.a[1] : op.a[1];
-}
+int64_t numbers(const SelectiveScan& op) { return op.is_complex ? 2 * op.a[1] : op.a[1]; }
 
 void check_common(const SelectiveScan& op) {
     check(op.u && op.u.shape.rank() == 3, "u of shape (B, L, D)");

@@ -6,20 +6,28 @@ namespace nigiri {
 
 size_t size_of(DType dtype) {
     switch (dtype) {
-        case DType::f32: return 4;
-        case DType::f64: return 8;
-        case DType::i32: return 4;
-        case DType::bf16: return 2;
+        case DType::f32:
+            return 4;
+        case DType::f64:
+            return 8;
+        case DType::i32:
+            return 4;
+        case DType::bf16:
+            return 2;
     }
     return 0;
 }
 
 const char* name_of(DType dtype) {
     switch (dtype) {
-        case DType::f32: return "float32";
-        case DType::f64: return "float64";
-        case DType::i32: return "int32";
-        case DType::bf16: return "bfloat16";
+        case DType::f32:
+            return "float32";
+        case DType::f64:
+            return "float64";
+        case DType::i32:
+            return "int32";
+        case DType::bf16:
+            return "bfloat16";
     }
     return "unknown";
 }

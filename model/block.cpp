@@ -10,14 +10,17 @@ Shape with_columns(const Tensor& x, int64_t columns) { return {x[0], x[1], colum
 
 Tensor apply_linear(Backend& backend, const Tensor& x, const Parameter& weight, const Parameter* bias) {
     const Tensor y = backend.allocate(with_columns(x, weight.value[0]), x.dtype());
-    backend.linear_forward(
-        {.x = x, .weight = weight.for_products(x.dtype()), .bias = bias ? bias->for_products(x.dtype()).view() : View{}, .y = y});
+    backend.linear_forward({.x = x,
+                            .weight = weight.for_products(x.dtype()),
+                            .bias = bias ? bias->for_products(x.dtype()).view() : View{},
+                            .y = y});
     return y;
 }
 
 // The last linear map of a layer, with the residual where there is one.
 Var last_linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias, const Var* residual) {
-    return residual ? functions::add_linear(tape, *residual, x, weight, bias) : functions::linear(tape, x, weight, bias);
+    return residual ? functions::add_linear(tape, *residual, x, weight, bias)
+                    : functions::linear(tape, x, weight, bias);
 }
 
 // The published default rank of delta is a sixteenth of the model's width, rounded up.
@@ -28,18 +31,19 @@ SsmConfig with_dt_rank(SsmConfig config, int64_t width) {
 
 class MambaLayer final : public Layer {
   public:
-    MambaLayer(ParameterStore& store, const std::string& prefix, int64_t width, const LayerConfig& config, int64_t length,
-               Random& random)
+    MambaLayer(ParameterStore& store, const std::string& prefix, int64_t width, const LayerConfig& config,
+               int64_t length, Random& random)
         : backend_(store.backend()), inner_(config.expand * width), taps_(config.conv_width) {
         const double conv_bound = 1 / std::sqrt(static_cast<double>(taps_));
         in_proj_ = &store.add_linear(prefix + ".in_proj.weight", {2 * inner_, width},
-                              fan_in_uniform(random, (2 * inner_) * (width), width));
+                                     fan_in_uniform(random, (2 * inner_) * (width), width));
         conv_weight_ = &store.add(prefix + ".conv1d.weight", {inner_, taps_},
                                   uniform(random, inner_ * taps_, -conv_bound, conv_bound), ParameterGroup::decay);
-        conv_bias_ = &store.add(prefix + ".conv1d.bias", {inner_},
-                                uniform(random, inner_, -conv_bound, conv_bound), ParameterGroup::no_decay);
+        conv_bias_ = &store.add(prefix + ".conv1d.bias", {inner_}, uniform(random, inner_, -conv_bound, conv_bound),
+                                ParameterGroup::no_decay);
         ssm_ = make_state_space(store, prefix + ".ssm", inner_, with_dt_rank(config.ssm, width), length, random);
-        out_proj_ = &store.add_linear(prefix + ".out_proj.weight", {width, inner_}, fan_in_uniform(random, width * inner_, inner_));
+        out_proj_ = &store.add_linear(prefix + ".out_proj.weight", {width, inner_},
+                                      fan_in_uniform(random, width * inner_, inner_));
     }
 
     Var forward(Tape& tape, const Var& input, const Var* residual) const override {
@@ -58,9 +62,12 @@ class MambaLayer final : public Layer {
     Tensor advance(const Tensor& input, LayerState& state) const override {
         const Tensor xz = apply_linear(backend_, input, *in_proj_, nullptr);
         const Tensor x = backend_.allocate(with_columns(input, inner_), input.dtype());
-        backend_.causal_conv1d_forward({.x = xz.columns(0, inner_), .weight = conv_weight_->value,
-                                        .bias = conv_bias_->value, .y = x,
-                                        .state = taps_ > 1 ? state.carried.back().view() : View{}, .silu = true});
+        backend_.causal_conv1d_forward({.x = xz.columns(0, inner_),
+                                        .weight = conv_weight_->value,
+                                        .bias = conv_bias_->value,
+                                        .y = x,
+                                        .state = taps_ > 1 ? state.carried.back().view() : View{},
+                                        .silu = true});
         const Tensor y = ssm_->advance(x, xz.columns(inner_, inner_), state);
         return apply_linear(backend_, y, *out_proj_, nullptr);
     }
@@ -79,7 +86,8 @@ class S4Layer final : public Layer {
         : backend_(store.backend()), glu_(config.glu) {
         const int64_t out = glu_ ? 2 * width : width;
         ssm_ = make_state_space(store, prefix + ".ssm", width, with_dt_rank(config.ssm, width), length, random);
-        weight_ = &store.add_linear(prefix + ".output_linear.weight", {out, width}, fan_in_uniform(random, out * width, width));
+        weight_ = &store.add_linear(prefix + ".output_linear.weight", {out, width},
+                                    fan_in_uniform(random, out * width, width));
         bias_ = &store.add_linear(prefix + ".output_linear.bias", {out}, fan_in_uniform(random, out, width));
     }
 
@@ -116,7 +124,8 @@ class MlpLayer final : public Layer {
         const int64_t inner = expand * width;
         up_ = &store.add_linear(prefix + ".up.weight", {inner, width}, fan_in_uniform(random, inner * width, width));
         up_bias_ = &store.add_linear(prefix + ".up.bias", {inner}, fan_in_uniform(random, inner, width));
-        down_ = &store.add_linear(prefix + ".down.weight", {width, inner}, fan_in_uniform(random, width * inner, inner));
+        down_ =
+            &store.add_linear(prefix + ".down.weight", {width, inner}, fan_in_uniform(random, width * inner, inner));
         down_bias_ = &store.add_linear(prefix + ".down.bias", {width}, fan_in_uniform(random, width, inner));
     }
 
@@ -158,9 +167,11 @@ std::unique_ptr<Layer> make_mlp_layer(ParameterStore& store, const std::string& 
 Norm::Norm(ParameterStore& store, const std::string& prefix, int64_t width, NormKind kind, double eps)
     : store_(store), kind_(kind), eps_(eps) {
     const int64_t n = kind == NormKind::scalar ? 1 : width;
-    weight_ = &store.add(prefix + ".weight", {n}, std::vector<double>(static_cast<size_t>(n), 1.0), ParameterGroup::no_decay);
+    weight_ =
+        &store.add(prefix + ".weight", {n}, std::vector<double>(static_cast<size_t>(n), 1.0), ParameterGroup::no_decay);
     if (kind != NormKind::rms)
-        bias_ = &store.add(prefix + ".bias", {n}, std::vector<double>(static_cast<size_t>(n), 0.0), ParameterGroup::no_decay);
+        bias_ = &store.add(prefix + ".bias", {n}, std::vector<double>(static_cast<size_t>(n), 0.0),
+                           ParameterGroup::no_decay);
 }
 
 Var Norm::forward(Tape& tape, const Var& x) const {
@@ -169,8 +180,14 @@ Var Norm::forward(Tape& tape, const Var& x) const {
 
 Tensor Norm::apply(const Tensor& x) const {
     const Tensor y = store_.backend().allocate(x.shape(), store_.activations());
-    store_.backend().norm_forward({.kind = kind_, .eps = eps_, .x = x, .weight = weight_->value,
-                                   .bias = bias_ ? bias_->value.view() : View{}, .y = y, .mean = {}, .rstd = {}});
+    store_.backend().norm_forward({.kind = kind_,
+                                   .eps = eps_,
+                                   .x = x,
+                                   .weight = weight_->value,
+                                   .bias = bias_ ? bias_->value.view() : View{},
+                                   .y = y,
+                                   .mean = {},
+                                   .rstd = {}});
     return y;
 }
 

@@ -47,9 +47,7 @@ class ResidualBlock {
   public:
     ResidualBlock(Norm norm, std::unique_ptr<Layer> layer) : norm_(std::move(norm)), layer_(std::move(layer)) {}
 
-    Var forward(Tape& tape, const Var& x) const {
-        return layer_->forward(tape, norm_.forward(tape, x), &x);
-    }
+    Var forward(Tape& tape, const Var& x) const { return layer_->forward(tape, norm_.forward(tape, x), &x); }
     LayerState make_state(int64_t batch) const { return layer_->make_state(batch); }
     Tensor advance(Backend& backend, const Tensor& x, LayerState& state) const;
 

@@ -13,7 +13,8 @@ constexpr const char* format_name = "nigiri-checkpoint";
 template <class V>
 void visit(TrainingState& s, V&& v) {
     v("step", s.step), v("tokens", s.tokens), v("seconds", s.seconds), v("best_valid_bits", s.best_valid_bits);
-    v("best_step", s.best_step), v("valid_bits", s.valid_bits), v("train_bits", s.train_bits), v("bits_sum", s.bits_sum), v("bits_steps", s.bits_steps);
+    v("best_step", s.best_step), v("valid_bits", s.valid_bits), v("train_bits", s.train_bits),
+        v("bits_sum", s.bits_sum), v("bits_steps", s.bits_steps);
     v("log_seconds", s.log_seconds), v("log_tokens", s.log_tokens), v("plateau_factor", s.plateau.factor);
     v("plateau_best", s.plateau.best), v("plateau_bad", s.plateau.bad);
 }
@@ -66,7 +67,8 @@ int64_t layer_parameters(const LayerConfig& c, const ModelConfig& model, int64_t
     const int64_t norm = model.norm == NormKind::rms ? width : model.norm == NormKind::scalar ? 2 : 2 * width;
     if (c.block == BlockKind::mamba) {
         const int64_t inner = c.expand * width;
-        return norm + 2 * inner * width + inner * (c.conv_width + 1) + ssm_parameters(c.ssm, inner, width) + width * inner;
+        return norm + 2 * inner * width + inner * (c.conv_width + 1) + ssm_parameters(c.ssm, inner, width) +
+               width * inner;
     }
     const int64_t out = c.glu ? 2 * width : width, hidden = c.ff_expand * width;
     int64_t count = norm + ssm_parameters(c.ssm, width, width) + out * width + out;
@@ -91,8 +93,7 @@ int64_t parameter_count(const ModelConfig& config) {
 }
 
 void save_checkpoint(const std::filesystem::path& path, const Config& config, const Network& network,
-                     const Optimizer* optimizer, const TrainingState& state, const ModelFacts& facts,
-                     StoredAs stored) {
+                     const Optimizer* optimizer, const TrainingState& state, const ModelFacts& facts, StoredAs stored) {
     if (optimizer && stored != StoredAs::f32) throw Error("training cannot go on from rounded weights");
     Backend& backend = network.backend();
     SafeTensorsWriter writer;
@@ -114,9 +115,12 @@ void save_checkpoint(const std::filesystem::path& path, const Config& config, co
     const auto& parameters = network.parameters().all();
     for (const auto& p : parameters) {
         const std::string name = "model." + p->name;
-        if (stored == StoredAs::half && p->group == ParameterGroup::decay) add_rounded(name, "BF16", p->value, BFloat16{});
-        else if (stored == StoredAs::half && p->group == ParameterGroup::state_space) add_rounded(name, "F16", p->value, Float16{});
-        else add(name, p->value);
+        if (stored == StoredAs::half && p->group == ParameterGroup::decay)
+            add_rounded(name, "BF16", p->value, BFloat16{});
+        else if (stored == StoredAs::half && p->group == ParameterGroup::state_space)
+            add_rounded(name, "F16", p->value, Float16{});
+        else
+            add(name, p->value);
     }
     if (optimizer)
         for (size_t i = 0; i < parameters.size(); ++i) {
@@ -156,10 +160,11 @@ void Checkpoint::interpret() {
                         "give a checkpoint written by nigiri train or export");
         return it->second;
     };
-    if (field("format") != format_name) throw Error(name_ + " is not a nigiri model", "give a checkpoint written by nigiri");
+    if (field("format") != format_name)
+        throw Error(name_ + " is not a nigiri model", "give a checkpoint written by nigiri");
     if (field("version") != std::to_string(checkpoint_version))
-        throw Error(name_ + " has checkpoint version " + field("version").substr(0, 20) + ", this program reads version " +
-                        std::to_string(checkpoint_version),
+        throw Error(name_ + " has checkpoint version " + field("version").substr(0, 20) +
+                        ", this program reads version " + std::to_string(checkpoint_version),
                     "use the version of nigiri that wrote it");
     try {
         config_ = config_from_json(field("config"));

@@ -1,5 +1,6 @@
-// Models on disk: one safetensors file holds the weights (`model.NAME`), the optimizer's moments (`opt.m.NAME`, `opt.v.NAME`) and, in its
-// metadata, the configuration and the training state as JSON. Such a file is all that generating needs.
+// Models on disk: one safetensors file holds the weights (`model.NAME`), the optimizer's moments (`opt.m.NAME`,
+// `opt.v.NAME`) and, in its metadata, the configuration and the training state as JSON. Such a file is all that
+// generating needs.
 #pragma once
 
 #include <filesystem>
@@ -19,14 +20,14 @@ inline constexpr int checkpoint_version = 1;
 struct TrainingState {
     int64_t step = 0;
     int64_t tokens = 0;
-    double seconds = 0;               // spent training, over all sessions
+    double seconds = 0;  // spent training, over all sessions
     double best_valid_bits = 1e300;
     int64_t best_step = 0;
-    double valid_bits = -1;           // of the last validation; negative: none yet
-    double train_bits = 0;            // of the last log line
-    double bits_sum = 0;              // training bits since the last log line, and over how many steps
+    double valid_bits = -1;  // of the last validation; negative: none yet
+    double train_bits = 0;   // of the last log line
+    double bits_sum = 0;     // training bits since the last log line, and over how many steps
     int64_t bits_steps = 0;
-    double log_seconds = 0;           // `seconds` and tokens at the last log line
+    double log_seconds = 0;  // `seconds` and tokens at the last log line
     int64_t log_tokens = 0;
     PlateauState plateau;
 };
@@ -34,8 +35,9 @@ struct TrainingState {
 // Facts about where a model comes from, kept with it ("data", "licence", ...).
 using ModelFacts = std::map<std::string, std::string>;
 
-// float32, or sixteen bits where that costs hardly any digits: matrices (ParameterGroup::decay, nearly all there are) as
-// bfloat16, state-space parameters, whose poles and steps need more of them, as IEEE half; norms and biases stay float32.
+// float32, or sixteen bits where that costs hardly any digits: matrices (ParameterGroup::decay, nearly all there are)
+// as bfloat16, state-space parameters, whose poles and steps need more of them, as IEEE half; norms and biases stay
+// float32.
 enum class StoredAs : uint8_t { f32, half };
 
 // Replaces `path` atomically. Without an optimizer the file holds a model only; with one, everything is float32.

@@ -108,11 +108,13 @@ struct Writer {
     json out = json::object();
     template <class T>
     void operator()(const char* name, T& value) {
-        if constexpr (std::is_enum_v<T>) out[name] = enum_name(value);
+        if constexpr (std::is_enum_v<T>)
+            out[name] = enum_name(value);
         else if constexpr (std::is_arithmetic_v<T> || std::is_same_v<T, std::string> ||
                            std::is_same_v<T, std::vector<int64_t>>)
             out[name] = value;
-        else out[name] = write(value);
+        else
+            out[name] = write(value);
     }
 };
 

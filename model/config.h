@@ -58,41 +58,41 @@ enum class UNetForm : uint8_t {
 
 struct ModelConfig {
     int64_t vocabulary = 256;
-    int64_t width = 64;                // D of the outermost stage
-    int64_t layers = 8;                // layers a stage (an S4+MLP layer is the pair)
+    int64_t width = 64;  // D of the outermost stage
+    int64_t layers = 8;  // layers a stage (an S4+MLP layer is the pair)
     std::vector<int64_t> pools = {4, 4};
-    int64_t pool_expand = 2;           // width grows by this factor at each pool
+    int64_t pool_expand = 2;  // width grows by this factor at each pool
     UNetForm form = UNetForm::sashimi;
     NormKind norm = NormKind::layer;
     double norm_eps = 1e-5;
-    LayerConfig outer;                 // every stage but the innermost
+    LayerConfig outer;  // every stage but the innermost
     LayerConfig centre;
 
-    int64_t pool_product() const;      // coarsest step in samples
+    int64_t pool_product() const;  // coarsest step in samples
     bool operator==(const ModelConfig&) const = default;
 };
 
 enum class Schedule : uint8_t { cosine, plateau, constant };
 
-// What layers compute in: float32, or bfloat16 between float32 norms and residuals. `automatic` is bf16 where the backend has
-// it. Parameters, states and logits are float32 in either case.
+// What layers compute in: float32, or bfloat16 between float32 norms and residuals. `automatic` is bf16 where the
+// backend has it. Parameters, states and logits are float32 in either case.
 enum class Precision : uint8_t { automatic, f32, bf16 };
 
 struct TrainingConfig {
     int64_t batch = 1;
     int64_t length = 16384;
-    int64_t steps = 0;           // 0: no limit by steps
-    double minutes = 0;          // 0: no limit by time
+    int64_t steps = 0;   // 0: no limit by steps
+    double minutes = 0;  // 0: no limit by time
     double learning_rate = 2e-3;
     double state_space_rate = 1e-3;
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
     double weight_decay = 0.1;
-    double clip = 1.0;           // gradient norm; 0: none
+    double clip = 1.0;  // gradient norm; 0: none
     Precision precision = Precision::automatic;
-    bool recompute = false;      // keep only what enters a layer; compute the rest again in the backward pass
+    bool recompute = false;  // keep only what enters a layer; compute the rest again in the backward pass
     Schedule schedule = Schedule::cosine;
-    double warmup = 0.1;         // share of the steps (cosine) or of `steps` where known
-    double final_rate = 0.02;    // cosine: where it ends, as a share of the peak
+    double warmup = 0.1;       // share of the steps (cosine) or of `steps` where known
+    double final_rate = 0.02;  // cosine: where it ends, as a share of the peak
     double plateau_factor = 0.2;
     int64_t plateau_patience = 20;
     uint64_t seed = 0;
@@ -109,8 +109,8 @@ struct TrainingConfig {
 // How samples become codes; kept with the model because it must be the same when generating.
 struct SignalConfig {
     int sample_rate = 16000;
-    std::string quantization = "mu-law";    // or "linear"
-    std::string scaling = "full-scale";     // or "segment-minmax"
+    std::string quantization = "mu-law";  // or "linear"
+    std::string scaling = "full-scale";   // or "segment-minmax"
 
     bool operator==(const SignalConfig&) const = default;
 };

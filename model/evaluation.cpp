@@ -28,7 +28,8 @@ double sum_of_losses(Backend& backend, const Tensor& logits, const std::vector<i
 
 }  // namespace
 
-Evaluation evaluate_sequence(const Network& network, std::span<const uint8_t> codes, const EvaluationProgress& progress) {
+Evaluation evaluate_sequence(const Network& network, std::span<const uint8_t> codes,
+                             const EvaluationProgress& progress) {
     Backend& backend = network.backend();
     const int64_t unit = network.config().pool_product(), total = static_cast<int64_t>(codes.size());
     const int64_t piece = std::max<int64_t>(unit, 16384 / unit * unit);

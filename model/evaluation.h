@@ -11,7 +11,7 @@
 namespace nigiri {
 
 struct Evaluation {
-    double bits = 0;       // summed over samples
+    double bits = 0;  // summed over samples
     int64_t samples = 0;
 
     double bits_per_sample() const { return samples > 0 ? bits / static_cast<double>(samples) : 0.0; }
@@ -21,7 +21,8 @@ struct Evaluation {
 using EvaluationProgress = std::function<bool(int64_t samples)>;
 
 // The recording as one sequence of any length: the state is carried from piece to piece, memory does not grow.
-Evaluation evaluate_sequence(const Network& network, std::span<const uint8_t> codes, const EvaluationProgress& progress = {});
+Evaluation evaluate_sequence(const Network& network, std::span<const uint8_t> codes,
+                             const EvaluationProgress& progress = {});
 
 // Segments of at most `length` samples, each from a zero state. Each is a span of codes.
 Evaluation evaluate_segments(const Network& network, const std::vector<std::span<const uint8_t>>& segments,

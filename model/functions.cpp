@@ -32,13 +32,20 @@ namespace {
 // Where a residual is given, the gradient of the sum is its gradient too.
 Var record_linear(Tape& tape, const Tensor& y, const Var& x, Parameter& weight, Parameter* bias, const Var& residual) {
     Backend& backend = tape.backend();
-    return tape.record(y, [&tape, &backend, x, &weight, bias, residual](const Tensor& dy) {
-        tape.pass(residual, dy);
-        const Tensor dx = tape.reserve(x);
-        backend.linear_backward({.x = x.value, .weight = operand(&weight, x.value.dtype()), .dy = dy, .dx = dx,
-                                 .dweight = weight.gradient, .dbias = gradient_of(bias)});
-        tape.commit(x, dx);
-    }, /*any_type=*/true);
+    return tape.record(
+        y,
+        [&tape, &backend, x, &weight, bias, residual](const Tensor& dy) {
+            tape.pass(residual, dy);
+            const Tensor dx = tape.reserve(x);
+            backend.linear_backward({.x = x.value,
+                                     .weight = operand(&weight, x.value.dtype()),
+                                     .dy = dy,
+                                     .dx = dx,
+                                     .dweight = weight.gradient,
+                                     .dbias = gradient_of(bias)});
+            tape.commit(x, dx);
+        },
+        /*any_type=*/true);
 }
 
 }  // namespace
@@ -50,7 +57,8 @@ Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias) {
 Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias, DType type) {
     Backend& backend = tape.backend();
     const Tensor y = backend.allocate(with_columns(x.shape(), weight.value[0]), type);
-    backend.linear_forward({.x = x.value, .weight = operand(&weight, x.value.dtype()), .bias = operand(bias, type), .y = y});
+    backend.linear_forward(
+        {.x = x.value, .weight = operand(&weight, x.value.dtype()), .bias = operand(bias, type), .y = y});
     return record_linear(tape, y, x, weight, bias, {});
 }
 
@@ -64,8 +72,11 @@ Var linear_in_rows(Tape& tape, const Var& x, Parameter& weight) {
 Var add_linear(Tape& tape, const Var& residual, const Var& x, Parameter& weight, Parameter* bias) {
     Backend& backend = tape.backend();
     const Tensor y = backend.allocate(residual.shape(), residual.value.dtype());
-    backend.linear_forward(
-        {.x = x.value, .weight = operand(&weight, x.value.dtype()), .bias = operand(bias, y.dtype()), .y = y, .residual = residual.value});
+    backend.linear_forward({.x = x.value,
+                            .weight = operand(&weight, x.value.dtype()),
+                            .bias = operand(bias, y.dtype()),
+                            .y = y,
+                            .residual = residual.value});
     return record_linear(tape, y, x, weight, bias, {{}, residual.node});
 }
 
@@ -75,7 +86,8 @@ Var convert(Tape& tape, const Var& x, DType type) {
     const Tensor y = backend.allocate(x.shape(), type);
     backend.copy({.x = x.value, .y = y});
     const Var place{{}, x.node};
-    return tape.record(y, [&tape, place](const Tensor& dy) { tape.pass(place, dy); }, /*any_type=*/true);
+    return tape.record(
+        y, [&tape, place](const Tensor& dy) { tape.pass(place, dy); }, /*any_type=*/true);
 }
 
 Var norm(Tape& tape, NormKind kind, double eps, const Var& x, Parameter& weight, Parameter* bias, DType type) {
@@ -86,13 +98,27 @@ Var norm(Tape& tape, NormKind kind, double eps, const Var& x, Parameter& weight,
         mean = backend.allocate({x.value.rows()}, weight.value.dtype());
         rstd = backend.allocate({x.value.rows()}, weight.value.dtype());
     }
-    backend.norm_forward({.kind = kind, .eps = eps, .x = x.value, .weight = weight.value, .bias = view_of(bias), .y = y,
-                          .mean = mean, .rstd = rstd});
+    backend.norm_forward({.kind = kind,
+                          .eps = eps,
+                          .x = x.value,
+                          .weight = weight.value,
+                          .bias = view_of(bias),
+                          .y = y,
+                          .mean = mean,
+                          .rstd = rstd});
     return tape.record(y, [&tape, &backend, kind, x, &weight, bias, mean, rstd](const Tensor& dy) {
         const Tensor existing = tape.accumulated(x);  // the residual branch's gradient: added to in place
         const Tensor dx = existing ? existing : tape.reserve(x);
-        backend.norm_backward({.kind = kind, .x = x.value, .weight = weight.value, .bias = view_of(bias), .mean = mean,
-                               .rstd = rstd, .dy = dy, .dx = dx, .dweight = weight.gradient, .dbias = gradient_of(bias),
+        backend.norm_backward({.kind = kind,
+                               .x = x.value,
+                               .weight = weight.value,
+                               .bias = view_of(bias),
+                               .mean = mean,
+                               .rstd = rstd,
+                               .dy = dy,
+                               .dx = dx,
+                               .dweight = weight.gradient,
+                               .dbias = gradient_of(bias),
                                .accumulate = static_cast<bool>(existing)});
         if (!existing) tape.commit(x, dx);
     });
@@ -137,8 +163,14 @@ Var causal_conv1d_silu(Tape& tape, const Var& x, Parameter& weight, Parameter* b
         {.x = x.value, .weight = weight.value, .bias = view_of(bias), .y = y, .state = {}, .silu = true});
     return tape.record(y, [&tape, &backend, x, &weight, bias](const Tensor& dy) {
         const Tensor dx = tape.reserve(x);
-        backend.causal_conv1d_backward({.x = x.value, .weight = weight.value, .bias = view_of(bias), .dy = dy, .dx = dx,
-                                        .dweight = weight.gradient, .dbias = gradient_of(bias), .silu = true});
+        backend.causal_conv1d_backward({.x = x.value,
+                                        .weight = weight.value,
+                                        .bias = view_of(bias),
+                                        .dy = dy,
+                                        .dx = dx,
+                                        .dweight = weight.gradient,
+                                        .dbias = gradient_of(bias),
+                                        .silu = true});
         tape.commit(x, dx);
     });
 }
@@ -158,11 +190,14 @@ Var glu(Tape& tape, const Var& x) {
     Backend& backend = tape.backend();
     const Tensor y = backend.allocate(with_columns(x.shape(), x.value.columns() / 2), x.value.dtype());
     backend.glu_forward({.x = x.value, .y = y});
-    return tape.record(y, [&tape, &backend, x](const Tensor& dy) {
-        const Tensor dx = tape.reserve(x);
-        backend.glu_backward({.x = x.value, .dy = dy, .dx = dx});
-        tape.commit(x, dx);
-    }, /*any_type=*/true);
+    return tape.record(
+        y,
+        [&tape, &backend, x](const Tensor& dy) {
+            const Tensor dx = tape.reserve(x);
+            backend.glu_backward({.x = x.value, .dy = dy, .dx = dx});
+            tape.commit(x, dx);
+        },
+        /*any_type=*/true);
 }
 
 Var gate(Tape& tape, const Var& x, const Var& z) {
@@ -195,8 +230,13 @@ Var long_conv(Tape& tape, const Var& u, const Var& kernel, Parameter& skip) {
     backend.long_conv_forward({.u = u.value, .kernel = kernel.value, .skip = skip.value, .y = y});
     return tape.record(y, [&tape, &backend, u, kernel, &skip](const Tensor& dy) {
         const Tensor du = tape.reserve(u), dkernel = tape.reserve(kernel);
-        backend.long_conv_backward({.u = u.value, .kernel = kernel.value, .skip = skip.value, .dy = dy, .du = du,
-                                    .dkernel = dkernel, .dskip = skip.gradient});
+        backend.long_conv_backward({.u = u.value,
+                                    .kernel = kernel.value,
+                                    .skip = skip.value,
+                                    .dy = dy,
+                                    .du = du,
+                                    .dkernel = dkernel,
+                                    .dskip = skip.gradient});
         tape.commit(u, du);
         tape.commit(kernel, dkernel);
     });
@@ -204,9 +244,8 @@ Var long_conv(Tape& tape, const Var& u, const Var& kernel, Parameter& skip) {
 
 Var parameter(Tape& tape, Parameter& p) {
     Backend& backend = tape.backend();
-    return tape.record(p.value, [&backend, &p](const Tensor& dy) {
-        backend.add({.x1 = p.gradient, .x2 = dy, .y = p.gradient});
-    });
+    return tape.record(
+        p.value, [&backend, &p](const Tensor& dy) { backend.add({.x1 = p.gradient, .x2 = dy, .y = p.gradient}); });
 }
 
 Var negative_exp(Tape& tape, Parameter& p) {
@@ -264,9 +303,19 @@ Var s4d_conv(Tape& tape, const S4dInputs& in, Parameter& skip, const Var& u) {
     backend.s4d_conv_forward({s4d_parameters(in), skip.value, u.value, y, {}});
     return tape.record(y, [&tape, &backend, in, &skip, u](const Tensor& dy) {
         const Tensor du = tape.reserve(u);
-        backend.s4d_conv_backward({s4d_parameters(in), skip.value, u.value, {}, dy, du, gradient_of(in.inv_dt),
-                                   gradient_of(in.a_real), gradient_of(in.a_imag), gradient_of(in.b), gradient_of(in.c),
-                                   skip.gradient, {}});
+        backend.s4d_conv_backward({s4d_parameters(in),
+                                   skip.value,
+                                   u.value,
+                                   {},
+                                   dy,
+                                   du,
+                                   gradient_of(in.inv_dt),
+                                   gradient_of(in.a_real),
+                                   gradient_of(in.a_imag),
+                                   gradient_of(in.b),
+                                   gradient_of(in.c),
+                                   skip.gradient,
+                                   {}});
         tape.commit(u, du);
     });
 }
@@ -285,9 +334,10 @@ S4Parameters s4_parameters(const S4Inputs& in) {
 
 Var s4_kernel(Tape& tape, const S4Inputs& in, int64_t length) {
     if (length > in.tied_length)
-        throw Error("an S4 (DPLR) layer trained at " + std::to_string(in.tied_length) +
-                        " samples of its stage cannot run on " + std::to_string(length) + " at once",
-                    "use segments no longer than the training length; generating and whole-file evaluation have no limit");
+        throw Error(
+            "an S4 (DPLR) layer trained at " + std::to_string(in.tied_length) + " samples of its stage cannot run on " +
+                std::to_string(length) + " at once",
+            "use segments no longer than the training length; generating and whole-file evaluation have no limit");
     Backend& backend = tape.backend();
     const Tensor kernel = backend.allocate({in.inv_dt->value.size(), length}, in.inv_dt->value.dtype());
     backend.s4_kernel_forward({s4_parameters(in), kernel});
@@ -318,7 +368,8 @@ Var selective_scan(Tape& tape, const ScanInputs& in) {
     Tensor checkpoints;
     if (tape.recording()) {
         const int64_t every = selective_scan_checkpoint_every;
-        checkpoints = backend.allocate({(u[1] + every - 1) / every, u[0], u[2], in.a.value.size() / u[2]}, in.a.value.dtype());
+        checkpoints =
+            backend.allocate({(u[1] + every - 1) / every, u[0], u[2], in.a.value.size() / u[2]}, in.a.value.dtype());
     }
     backend.selective_scan_forward({scan, y, {}, checkpoints});
     return tape.record(y, [&tape, &backend, in, scan, checkpoints](const Tensor& dy) {
@@ -332,8 +383,8 @@ Var selective_scan(Tape& tape, const ScanInputs& in) {
         const Tensor da = constant(in.a);
         const Tensor db = in.selective_b ? tape.reserve(in.b) : constant(in.b);
         const Tensor dc = in.selective_c ? tape.reserve(in.c) : constant(in.c);
-        backend.selective_scan_backward({scan, checkpoints, dy, du, ddelta, gradient_of(in.delta_bias), da, db, dc,
-                                         gradient_of(in.skip), dz});
+        backend.selective_scan_backward(
+            {scan, checkpoints, dy, du, ddelta, gradient_of(in.delta_bias), da, db, dc, gradient_of(in.skip), dz});
         tape.commit(in.u, du);
         tape.commit(in.delta, ddelta);
         tape.commit(in.a, da);

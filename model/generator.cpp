@@ -8,7 +8,8 @@ std::vector<Clip> generate(const Network& network, int64_t count, int64_t sample
                            const SamplingOptions& options, const GenerationProgress& progress) {
     validate(options);
     const int64_t vocabulary = network.config().vocabulary;
-    if (vocabulary != 256) throw Error("generation needs a model of 256 codes, this one has " + std::to_string(vocabulary));
+    if (vocabulary != 256)
+        throw Error("generation needs a model of 256 codes, this one has " + std::to_string(vocabulary));
     if (network.dtype() != DType::f32) throw Error("generation runs in float32");
     if (count < 1 || samples < 0) throw Error("generation needs at least one clip of at least no samples");
     Backend& backend = network.backend();
@@ -39,7 +40,8 @@ std::vector<Clip> generate(const Network& network, int64_t count, int64_t sample
         backend.upload(host.data(), tokens);
         const Tensor out = network.advance(tokens, state);
         const Tensor last = backend.allocate({count, vocabulary}, DType::f32);
-        backend.copy({.x = out.reshaped({count, length * vocabulary}).columns((length - 1) * vocabulary, vocabulary), .y = last});
+        backend.copy({.x = out.reshaped({count, length * vocabulary}).columns((length - 1) * vocabulary, vocabulary),
+                      .y = last});
         backend.download(last, logits.data());
     }
 
@@ -47,8 +49,9 @@ std::vector<Clip> generate(const Network& network, int64_t count, int64_t sample
     const Tensor tokens = backend.allocate({count, 1}, DType::i32);
     for (int64_t t = 0; t < samples; ++t) {
         for (size_t b = 0; b < clips.size(); ++b) {
-            const auto draw = sampler.draw({logits.data() + b * static_cast<size_t>(vocabulary), static_cast<size_t>(vocabulary)},
-                                           random[b].uniform());
+            const auto draw =
+                sampler.draw({logits.data() + b * static_cast<size_t>(vocabulary), static_cast<size_t>(vocabulary)},
+                             random[b].uniform());
             clips[b].codes.push_back(static_cast<uint8_t>(draw.code));
             clips[b].log2_likelihood += draw.log2_probability;
             host[b] = draw.code;

@@ -10,9 +10,9 @@
 namespace nigiri {
 
 struct Clip {
-    std::vector<uint8_t> codes;          // the prompt, then what was generated
-    int64_t prompt = 0;                  // how many of them are the prompt's
-    double log2_likelihood = 0;          // exact, of the generated codes given what came before, at temperature 1
+    std::vector<uint8_t> codes;  // the prompt, then what was generated
+    int64_t prompt = 0;          // how many of them are the prompt's
+    double log2_likelihood = 0;  // exact, of the generated codes given what came before, at temperature 1
 
     int64_t generated() const { return static_cast<int64_t>(codes.size()) - prompt; }
     double log2_likelihood_per_sample() const {

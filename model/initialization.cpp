@@ -71,14 +71,12 @@ std::vector<Complex> per_channel(const StateMatrices& matrices, const std::vecto
         throw Error("only diagonal-plus-low-rank layers tie C to a length");
     if (c.size() != states * log_dt.size()) throw Error("C has another size than steps times states");
     ComplexVector lambda;
-    for (size_t n = 0; n < states; ++n)
-        lambda.emplace_back(-std::exp(matrices.a_real[n]), -matrices.a_imag[n]);
+    for (size_t n = 0; n < states; ++n) lambda.emplace_back(-std::exp(matrices.a_real[n]), -matrices.a_imag[n]);
     std::vector<Complex> result;
     for (size_t d = 0; d < log_dt.size(); ++d) {
         const S4Discrete layer = s4_discretize(lambda, matrices.p, matrices.b, std::exp(log_dt[d]));
         const auto begin = c.begin() + static_cast<std::ptrdiff_t>(d * states);
-        const ComplexVector row =
-            convert(layer, ComplexVector(begin, begin + static_cast<std::ptrdiff_t>(states)));
+        const ComplexVector row = convert(layer, ComplexVector(begin, begin + static_cast<std::ptrdiff_t>(states)));
         result.insert(result.end(), row.begin(), row.end());
     }
     return result;
@@ -104,21 +102,20 @@ StateMatrices initial_state(StateInit init, int64_t states) {
     const auto size = static_cast<double>(2 * states);
     for (int64_t i = 0; i < states; ++i) {
         const auto n = static_cast<double>(i);
-        s.a_imag.push_back(init == StateInit::s4d_lin ? std::max(pi * n, 1e-4)
-                                                      : size / pi * (size / (2 * n + 1) - 1));
+        s.a_imag.push_back(init == StateInit::s4d_lin ? std::max(pi * n, 1e-4) : size / pi * (size / (2 * n + 1) - 1));
     }
     return s;
 }
 
-std::vector<Complex> tied_output(const StateMatrices& matrices, const std::vector<double>& log_dt,
-                                 int64_t length, const std::vector<Complex>& c) {
+std::vector<Complex> tied_output(const StateMatrices& matrices, const std::vector<double>& log_dt, int64_t length,
+                                 const std::vector<Complex>& c) {
     return per_channel(matrices, log_dt, c, [&](const S4Discrete& layer, const ComplexVector& row) {
         return s4_tied_c(layer, length, row);
     });
 }
 
-std::vector<Complex> untied_output(const StateMatrices& matrices, const std::vector<double>& log_dt,
-                                   int64_t length, const std::vector<Complex>& tied) {
+std::vector<Complex> untied_output(const StateMatrices& matrices, const std::vector<double>& log_dt, int64_t length,
+                                   const std::vector<Complex>& tied) {
     return per_channel(matrices, log_dt, tied, [&](const S4Discrete& layer, const ComplexVector& row) {
         return s4_true_c(layer, length, row);
     });

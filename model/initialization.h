@@ -10,8 +10,8 @@
 namespace nigiri {
 
 // The state matrices of the published S4 family: the s4d ones from Gu, Gupta, Goel & Re 2022 ("On the parameterization
-// and initialization of diagonal state space models"), legs from Gu, Goel & Re 2022 ("Efficiently modeling long sequences
-// with structured state spaces").
+// and initialization of diagonal state space models"), legs from Gu, Goel & Re 2022 ("Efficiently modeling long
+// sequences with structured state spaces").
 enum class StateInit {
     s4d_lin,   // A_n = -1/2 + i pi n (the published code's 1e-4 instead of the zero frequency)
     s4d_inv,   // A_n = -1/2 + i M / pi (M / (2n + 1) - 1), M = 2N
@@ -34,23 +34,21 @@ StateMatrices initial_state(StateInit init, int64_t states);
 
 // C~ = C (I - Abar^length) per channel, and back: what the S4 kernel stores (kernels/s4_kernel.h). `matrices` holds one
 // copy, shared by all channels; log_dt is (D), c is (D, N), row-major.
-std::vector<std::complex<double>> tied_output(const StateMatrices& matrices,
-                                              const std::vector<double>& log_dt, int64_t length,
-                                              const std::vector<std::complex<double>>& c);
-std::vector<std::complex<double>> untied_output(const StateMatrices& matrices,
-                                                const std::vector<double>& log_dt, int64_t length,
-                                                const std::vector<std::complex<double>>& tied);
+std::vector<std::complex<double>> tied_output(const StateMatrices& matrices, const std::vector<double>& log_dt,
+                                              int64_t length, const std::vector<std::complex<double>>& c);
+std::vector<std::complex<double>> untied_output(const StateMatrices& matrices, const std::vector<double>& log_dt,
+                                                int64_t length, const std::vector<std::complex<double>>& tied);
 
 // Steps: log dt, uniform between the logarithms of the bounds (S4, S4D).
-std::vector<double> log_uniform_steps(Random& random, int64_t count, double dt_min = 0.001,
-                                      double dt_max = 0.1);
+std::vector<double> log_uniform_steps(Random& random, int64_t count, double dt_min = 0.001, double dt_max = 0.1);
 // Biases whose softplus is such a step, at least 1e-4 (S6's dt_proj): dt + log(1 - exp(-dt)).
 std::vector<double> softplus_steps(Random& random, int64_t count, double dt_min = 0.001, double dt_max = 0.1);
 // S6's A_log, (D, N): log(1), ..., log(N) in every row.
 std::vector<double> s6_a_log(int64_t width, int64_t states);
 
 std::vector<double> uniform(Random& random, int64_t count, double low, double high);
-// U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for the weights and the biases of linear layers and convolutions.
+// U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for the weights and the biases of linear layers and
+// convolutions.
 std::vector<double> fan_in_uniform(Random& random, int64_t count, int64_t fan_in);
 std::vector<double> normal(Random& random, int64_t count, double deviation = 1);
 // Standard complex normal numbers: each part has variance 1/2.

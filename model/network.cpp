@@ -30,15 +30,17 @@ NetworkState NetworkState::clone(Backend& backend) const {
 
 Network::Network(std::shared_ptr<Backend> backend, const ModelConfig& config, DType dtype, uint64_t seed,
                  int64_t training_length)
-    : config_(config), training_length_(whole_steps(std::max<int64_t>(training_length, 1), config.pool_product())), store_(std::move(backend), dtype) {
+    : config_(config),
+      training_length_(whole_steps(std::max<int64_t>(training_length, 1), config.pool_product())),
+      store_(std::move(backend), dtype) {
     Random random(seed, 0x6e657477);  // a stream of its own: the run's seed also draws data and samples
     embedding_ = &store_.add("embedding.weight", {config.vocabulary, config.width},
                              normal(random, config.vocabulary * config.width, 1.0), ParameterGroup::decay);
     const auto make_blocks = [&](const std::string& name, int64_t width, const LayerConfig& layer, int64_t length,
                                  std::vector<ResidualBlock>& blocks, std::vector<size_t>& states) {
         for (int64_t j = 0; j < config.layers; ++j)
-            for (auto& block : make_residual_blocks(store_, numbered(name, static_cast<size_t>(j)), width, layer, config,
-                                                    length, random)) {
+            for (auto& block : make_residual_blocks(store_, numbered(name, static_cast<size_t>(j)), width, layer,
+                                                    config, length, random)) {
                 blocks.push_back(std::move(block));
                 states.push_back(block_count_++);
             }
@@ -54,17 +56,20 @@ Network::Network(std::shared_ptr<Backend> backend, const ModelConfig& config, DT
     }
     for (size_t i = 0; i < depth; ++i) {
         if (config.form == UNetForm::unet)
-            make_blocks(numbered("down", i), widths[i], config.outer, lengths[i], stages_[i].down, stages_[i].down_states);
+            make_blocks(numbered("down", i), widths[i], config.outer, lengths[i], stages_[i].down,
+                        stages_[i].down_states);
         pools_[i] = make_pool(numbered("pool", i), config.pools[i], widths[i], random);
     }
-    make_blocks("centre", widths[depth], config.centre, lengths[depth], stages_[depth].down, stages_[depth].down_states);
+    make_blocks("centre", widths[depth], config.centre, lengths[depth], stages_[depth].down,
+                stages_[depth].down_states);
     for (size_t i = depth; i-- > 0;)
         make_blocks(numbered("up", i), widths[i], config.outer, lengths[i], stages_[i].up, stages_[i].up_states);
 
     norm_ = std::make_unique<Norm>(store_, "norm", config.width, config.norm, config.norm_eps);
     head_weight_ = &store_.add_linear("head.weight", {config.vocabulary, config.width},
-                               fan_in_uniform(random, config.vocabulary * config.width, config.width));
-    head_bias_ = &store_.add_linear("head.bias", {config.vocabulary}, fan_in_uniform(random, config.vocabulary, config.width));
+                                      fan_in_uniform(random, config.vocabulary * config.width, config.width));
+    head_bias_ =
+        &store_.add_linear("head.bias", {config.vocabulary}, fan_in_uniform(random, config.vocabulary, config.width));
 }
 
 DType activation_type(Precision precision, const Backend& backend) {
@@ -76,7 +81,8 @@ void Network::set_activations(DType dtype) {
     if (dtype != this->dtype() && (dtype != DType::bf16 || this->dtype() != DType::f32))
         throw Error(std::string("a network of ") + name_of(this->dtype()) + " cannot compute in " + name_of(dtype));
     if (!backend().supports(dtype))
-        throw Error(std::string(name_of(dtype)) + " is not available on " + backend().description(), "use --precision f32");
+        throw Error(std::string(name_of(dtype)) + " is not available on " + backend().description(),
+                    "use --precision f32");
     store_.set_activations(dtype);
 }
 
@@ -87,11 +93,13 @@ Network::Pool Network::make_pool(const std::string& name, int64_t factor, int64_
     pool.inner_width = width * config_.pool_expand;
     const int64_t gathered = factor * width;
     pool.down_weight = &store_.add_linear(name + ".down.weight", {pool.inner_width, gathered},
-                                   fan_in_uniform(random, pool.inner_width * gathered, gathered));
-    pool.down_bias = &store_.add_linear(name + ".down.bias", {pool.inner_width}, fan_in_uniform(random, pool.inner_width, gathered));
+                                          fan_in_uniform(random, pool.inner_width * gathered, gathered));
+    pool.down_bias =
+        &store_.add_linear(name + ".down.bias", {pool.inner_width}, fan_in_uniform(random, pool.inner_width, gathered));
     pool.up_weight = &store_.add_linear(name + ".up.weight", {gathered, pool.inner_width},
-                                 fan_in_uniform(random, gathered * pool.inner_width, pool.inner_width));
-    pool.up_bias = &store_.add_linear(name + ".up.bias", {gathered}, fan_in_uniform(random, gathered, pool.inner_width));
+                                        fan_in_uniform(random, gathered * pool.inner_width, pool.inner_width));
+    pool.up_bias =
+        &store_.add_linear(name + ".up.bias", {gathered}, fan_in_uniform(random, gathered, pool.inner_width));
     return pool;
 }
 
@@ -161,8 +169,8 @@ Tensor Network::logits(const Tensor& tokens) const {
     backend().copy({.x = tokens, .y = padded.columns(0, length)});
     const Tensor all = forward(tape, padded).value;
     const Tensor first = backend().allocate({batch, length * config_.vocabulary}, all.dtype());
-    backend().copy({.x = all.reshaped({batch, whole * config_.vocabulary}).columns(0, length * config_.vocabulary),
-                    .y = first});
+    backend().copy(
+        {.x = all.reshaped({batch, whole * config_.vocabulary}).columns(0, length * config_.vocabulary), .y = first});
     return first.reshaped({batch, length, config_.vocabulary});
 }
 
@@ -188,8 +196,8 @@ Tensor Network::advance_block(const ResidualBlock& block, size_t index, const Te
     return block.advance(backend(), x, state.blocks[index]);
 }
 
-// The up-pool hands out what the centre made of all *earlier* coarse steps. `state.up` holds the last such vector; `state.down`
-// collects the samples of the coarse step under way.
+// The up-pool hands out what the centre made of all *earlier* coarse steps. `state.up` holds the last such vector;
+// `state.down` collects the samples of the coarse step under way.
 Tensor Network::advance_inner(size_t i, const Tensor& x, NetworkState& state) const {
     const Pool& pool = pools_[i];
     Backend& b = backend();
@@ -225,7 +233,8 @@ Tensor Network::advance_inner(size_t i, const Tensor& x, NetworkState& state) co
     const Tensor y = b.allocate({batch, coarse, gathered}, dtype());
     b.shift_forward({.x = next, .y = y});
     b.copy({.x = state.up[i], .y = y.reshaped({batch, coarse * gathered}).columns(0, gathered)});
-    b.copy({.x = next.reshaped({batch, coarse * gathered}).columns((coarse - 1) * gathered, gathered), .y = state.up[i]});
+    b.copy(
+        {.x = next.reshaped({batch, coarse * gathered}).columns((coarse - 1) * gathered, gathered), .y = state.up[i]});
     return y.reshaped({batch, length, pool.outer_width});
 }
 
@@ -261,14 +270,16 @@ Tensor Network::advance_piece(const Tensor& tokens, NetworkState& state) const {
     backend().embedding_forward({.tokens = tokens, .table = embedding_->value, .y = x});
     x = norm_->apply(advance_stage(0, x, state));
     const Tensor y = backend().allocate({tokens[0], tokens[1], config_.vocabulary}, dtype());
-    backend().linear_forward({.x = x, .weight = head_weight_->for_products(x.dtype()), .bias = head_bias_->value, .y = y});
+    backend().linear_forward(
+        {.x = x, .weight = head_weight_->for_products(x.dtype()), .bias = head_bias_->value, .y = y});
     state.position += tokens[1];
     return y;
 }
 
 Tensor Network::advance(const Tensor& tokens, NetworkState& state) const {
     const int64_t unit = config_.pool_product(), batch = tokens[0], length = tokens[1];
-    if (batch != state.batch) throw Error("a state of " + std::to_string(state.batch) + " streams got " + std::to_string(batch));
+    if (batch != state.batch)
+        throw Error("a state of " + std::to_string(state.batch) + " streams got " + std::to_string(batch));
     if (length == 1 || (state.position % unit == 0 && length % unit == 0)) return advance_piece(tokens, state);
 
     // Single samples up to the next coarse step, whole coarse steps at once, single samples to the end.
@@ -281,7 +292,8 @@ Tensor Network::advance(const Tensor& tokens, NetworkState& state) const {
         const Tensor piece = backend().allocate({batch, count}, DType::i32);
         backend().copy({.x = tokens.columns(at, count), .y = piece});
         const Tensor logits = advance_piece(piece, state);
-        backend().copy({.x = logits.reshaped({batch, count * vocabulary}), .y = y.columns(at * vocabulary, count * vocabulary)});
+        backend().copy(
+            {.x = logits.reshaped({batch, count * vocabulary}), .y = y.columns(at * vocabulary, count * vocabulary)});
         at += count;
     }
     return y.reshaped({batch, length, vocabulary});

@@ -17,9 +17,9 @@ namespace nigiri {
 // Everything a running network remembers; constant in size. It belongs to the parameters it was made from.
 struct NetworkState {
     int64_t batch = 0;
-    int64_t position = 0;               // samples taken in so far
-    std::vector<LayerState> blocks;     // in the order of Network's construction
-    std::vector<Tensor> down, up;       // one a pool: samples collected for it; its last output, (B, p H')
+    int64_t position = 0;            // samples taken in so far
+    std::vector<LayerState> blocks;  // in the order of Network's construction
+    std::vector<Tensor> down, up;    // one a pool: samples collected for it; its last output, (B, p H')
 
     NetworkState clone(Backend& backend) const;
 };
@@ -40,7 +40,8 @@ class Network {
     const ParameterStore& parameters() const { return store_; }
     Backend& backend() const { return store_.backend(); }
     DType dtype() const { return store_.dtype(); }  // of parameters, the residual stream, states and logits
-    // Layers compute in this type, dtype() unless set; bf16 where the backend has it. Values already derived stay as they are.
+    // Layers compute in this type, dtype() unless set; bf16 where the backend has it. Values already derived stay as
+    // they are.
     DType activations() const { return store_.activations(); }
     void set_activations(DType dtype);
     // Whether forward() keeps only what enters a layer, and the backward pass computes the rest again.
@@ -61,8 +62,9 @@ class Network {
   private:
     struct Pool {
         int64_t factor = 0, outer_width = 0, inner_width = 0;
-        Parameter *down_weight = nullptr, *down_bias = nullptr;  // (inner, p outer): a coarse step's samples in time order
-        Parameter *up_weight = nullptr, *up_bias = nullptr;      // (p outer, inner)
+        Parameter *down_weight = nullptr,
+                  *down_bias = nullptr;                      // (inner, p outer): a coarse step's samples in time order
+        Parameter *up_weight = nullptr, *up_bias = nullptr;  // (p outer, inner)
     };
     struct Stage {
         std::vector<ResidualBlock> down, up;
@@ -74,7 +76,8 @@ class Network {
     Var forward_block(Tape& tape, const ResidualBlock& block, const Var& x) const;
     Tensor advance_stage(size_t i, Tensor x, NetworkState& state) const;
     Tensor advance_piece(const Tensor& tokens, NetworkState& state) const;
-    // The inner stage's contribution to stage i after the pools, before the skip; samples of one coarse step or whole steps.
+    // The inner stage's contribution to stage i after the pools, before the skip; samples of one coarse step or whole
+    // steps.
     Tensor advance_inner(size_t i, const Tensor& x, NetworkState& state) const;
     Tensor advance_block(const ResidualBlock& block, size_t index, const Tensor& x, NetworkState& state) const;
 

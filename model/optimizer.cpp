@@ -12,18 +12,27 @@ Optimizer::Optimizer(ParameterStore& store, const TrainingConfig& config) : stor
         Moments moments{store_.backend().zeros(p->value.shape(), p->value.dtype()),
                         store_.backend().zeros(p->value.shape(), p->value.dtype())};
         const bool state_space = p->group == ParameterGroup::state_space;
-        set_.items.push_back({.weight = p->value, .grad = p->gradient, .m = moments.m, .v = moments.v,
-                              .lr = state_space ? std::min(config.state_space_rate, config.learning_rate) : config.learning_rate,
-                              .weight_decay = p->group == ParameterGroup::decay ? config.weight_decay : 0.0,
-                              .rounded = p->rounded});
+        set_.items.push_back(
+            {.weight = p->value,
+             .grad = p->gradient,
+             .m = moments.m,
+             .v = moments.v,
+             .lr = state_space ? std::min(config.state_space_rate, config.learning_rate) : config.learning_rate,
+             .weight_decay = p->group == ParameterGroup::decay ? config.weight_decay : 0.0,
+             .rounded = p->rounded});
         moments_.push_back(std::move(moments));
     }
 }
 
 void Optimizer::step(double factor) {
     ++steps_;
-    store_.backend().adamw_step({.set = set_, .factor = factor, .beta1 = config_.beta1, .beta2 = config_.beta2, .eps = config_.eps,
-                                 .clip = config_.clip, .step = steps_});
+    store_.backend().adamw_step({.set = set_,
+                                 .factor = factor,
+                                 .beta1 = config_.beta1,
+                                 .beta2 = config_.beta2,
+                                 .eps = config_.eps,
+                                 .clip = config_.clip,
+                                 .step = steps_});
     for (size_t i = 0; i < set_.items.size(); ++i)  // rounded only after this optimizer was made
         if (store_.all()[i]->rounded && !set_.items[i].rounded) store_.values_changed();
 }

@@ -12,8 +12,8 @@ class Optimizer {
   public:
     Optimizer(ParameterStore& store, const TrainingConfig& config);
 
-    // One update with every group's rate times `factor`, gradients clipped to config.clip; gradients are zero afterwards.
-    // Where their norm is not a number, nothing is updated.
+    // One update with every group's rate times `factor`, gradients clipped to config.clip; gradients are zero
+    // afterwards. Where their norm is not a number, nothing is updated.
     void step(double factor);
     // The norm over all gradients at the last step, before clipping; waits.
     double gradient_norm() const { return store_.backend().gradient_norm(set_); }
@@ -34,8 +34,8 @@ class Optimizer {
     int64_t steps_ = 0;
 };
 
-// Linear warm-up to 1 over the first `warmup` of the run, then a half cosine to `final_rate`. `progress` in [0, 1] is the
-// share of the run that is done.
+// Linear warm-up to 1 over the first `warmup` of the run, then a half cosine to `final_rate`. `progress` in [0, 1] is
+// the share of the run that is done.
 double cosine_factor(const TrainingConfig& config, double progress);
 
 // Lowers the rate by `plateau_factor` when the validation loss has not improved `plateau_patience` times in a row.

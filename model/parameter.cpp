@@ -6,7 +6,8 @@ Parameter& ParameterStore::add(const std::string& name, const Shape& shape, cons
                                ParameterGroup group) {
     if (find(name) != nullptr) throw Error("parameter '" + name + "' exists twice");
     if (shape.size() != static_cast<int64_t>(values.size()))
-        throw Error("parameter '" + name + "' of shape " + shape.text() + " got " + std::to_string(values.size()) + " values");
+        throw Error("parameter '" + name + "' of shape " + shape.text() + " got " + std::to_string(values.size()) +
+                    " values");
     auto p = std::make_unique<Parameter>();
     p->name = name;
     p->group = group;

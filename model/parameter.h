@@ -22,7 +22,8 @@ struct Parameter {
     Tensor gradient;  // same shape; backward passes add to it
     ParameterGroup group = ParameterGroup::decay;
     bool linear = false;  // of a linear map
-    // Of linear maps while the activations are bf16: the value rounded to bf16, made once a step rather than once a product.
+    // Of linear maps while the activations are bf16: the value rounded to bf16, made once a step rather than once a
+    // product.
     Tensor rounded;
 
     const Tensor& for_products(DType dtype) const { return dtype == DType::bf16 && rounded ? rounded : value; }
@@ -47,7 +48,8 @@ class ParameterStore {
     void refresh() const;
 
     // Adds a parameter whose initial values are given in row-major order. Gradients are allocated on request.
-    Parameter& add(const std::string& name, const Shape& shape, const std::vector<double>& values, ParameterGroup group);
+    Parameter& add(const std::string& name, const Shape& shape, const std::vector<double>& values,
+                   ParameterGroup group);
     // The weight (with decay) or the bias (without) of a linear map.
     Parameter& add_linear(const std::string& name, const Shape& shape, const std::vector<double>& values);
 

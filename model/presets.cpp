@@ -10,9 +10,7 @@ namespace nigiri {
 
 namespace {
 
-SsmConfig s4d_complex() {
-    return {};
-}
+SsmConfig s4d_complex() { return {}; }
 
 SsmConfig s4d_real() {
     SsmConfig c;
@@ -153,8 +151,7 @@ std::string layer_name(const LayerConfig& layer) {
         if (c == layer) return n;
     // The nearest relative: same block, kind and number field.
     for (const auto& [n, c] : layers())
-        if (c.block == layer.block && c.ssm.kind == layer.ssm.kind &&
-            c.ssm.is_complex == layer.ssm.is_complex)
+        if (c.block == layer.block && c.ssm.kind == layer.ssm.kind && c.ssm.is_complex == layer.ssm.is_complex)
             return n + " (modified)";
     return "custom";
 }

@@ -10,9 +10,7 @@ Tensor gated(Backend& backend, const Tensor& y, const Tensor& z) {
     return y;
 }
 
-Var gated(Tape& tape, const Var& y, const Var* z) {
-    return z ? functions::gate(tape, y, *z) : y;
-}
+Var gated(Tape& tape, const Var& y, const Var* z) { return z ? functions::gate(tape, y, *z) : y; }
 
 std::vector<double> pairs(const std::vector<std::complex<double>>& values, int64_t repeat = 1) {
     std::vector<double> out;
@@ -25,7 +23,10 @@ std::vector<double> pairs(const std::vector<std::complex<double>>& values, int64
 class TimeInvariant : public StateSpace {
   protected:
     TimeInvariant(ParameterStore& store, int64_t width, const SsmConfig& config)
-        : backend_(store.backend()), config_(config), width_(width), states_(config.stored_states()),
+        : backend_(store.backend()),
+          config_(config),
+          width_(width),
+          states_(config.stored_states()),
           copies_(config.copies > 0 ? config.copies : width) {
         if (width % copies_ != 0)
             throw Error("a layer of " + std::to_string(width) + " channels cannot share " + std::to_string(copies_) +
@@ -34,8 +35,9 @@ class TimeInvariant : public StateSpace {
     }
 
     void add_dt(ParameterStore& store, const std::string& prefix, Random& random) {
-        inv_dt_ = &store.add(prefix + ".inv_dt", {width_}, log_uniform_steps(random, width_, config_.dt_min, config_.dt_max),
-                             ParameterGroup::state_space);
+        inv_dt_ =
+            &store.add(prefix + ".inv_dt", {width_}, log_uniform_steps(random, width_, config_.dt_min, config_.dt_max),
+                       ParameterGroup::state_space);
     }
 
     void add_a(ParameterStore& store, const std::string& prefix, const StateMatrices& one) {
@@ -52,23 +54,27 @@ class TimeInvariant : public StateSpace {
     Backend& backend_;
     SsmConfig config_;
     int64_t width_, states_, copies_;
-    Parameter *inv_dt_ = nullptr, *a_real_ = nullptr, *a_imag_ = nullptr, *b_ = nullptr, *c_ = nullptr, *skip_ = nullptr;
+    Parameter *inv_dt_ = nullptr, *a_real_ = nullptr, *a_imag_ = nullptr, *b_ = nullptr, *c_ = nullptr,
+              *skip_ = nullptr;
 };
 
 class S4dStateSpace final : public TimeInvariant {
   public:
-    S4dStateSpace(ParameterStore& store, const std::string& prefix, int64_t width, const SsmConfig& config, Random& random)
+    S4dStateSpace(ParameterStore& store, const std::string& prefix, int64_t width, const SsmConfig& config,
+                  Random& random)
         : TimeInvariant(store, width, config) {
         const StateMatrices values = initial_state(state_init(config), states_);
         add_dt(store, prefix, random);
         add_a(store, prefix, values);
         if (config.is_complex) {
-            b_ = &store.add(prefix + ".B", {copies_, states_, 2}, pairs(values.b, copies_), ParameterGroup::state_space);
-            c_ = &store.add(prefix + ".C", {width_, states_, 2},
-                            pairs(complex_normal(random, width_ * states_)), ParameterGroup::decay);
+            b_ =
+                &store.add(prefix + ".B", {copies_, states_, 2}, pairs(values.b, copies_), ParameterGroup::state_space);
+            c_ = &store.add(prefix + ".C", {width_, states_, 2}, pairs(complex_normal(random, width_ * states_)),
+                            ParameterGroup::decay);
         } else {
             b_ = &store.add(prefix + ".B", {copies_, states_},
-                            std::vector<double>(static_cast<size_t>(copies_ * states_), 1.0), ParameterGroup::state_space);
+                            std::vector<double>(static_cast<size_t>(copies_ * states_), 1.0),
+                            ParameterGroup::state_space);
             c_ = &store.add(prefix + ".C", {width_, states_}, normal(random, width_ * states_, 1.0),
                             ParameterGroup::decay);
         }
@@ -92,8 +98,13 @@ class S4dStateSpace final : public TimeInvariant {
 
     Tensor advance(const Tensor& u, const Tensor& z, LayerState& state) const override {
         const Tensor y = backend_.allocate(u.shape(), u.dtype());
-        backend_.s4d_recurrence({.is_complex = config_.is_complex, .abar = state.constants[0], .cbar = state.constants[1],
-                                 .skip = skip_->value, .u = u, .y = y, .state = state.carried[0]});
+        backend_.s4d_recurrence({.is_complex = config_.is_complex,
+                                 .abar = state.constants[0],
+                                 .cbar = state.constants[1],
+                                 .skip = skip_->value,
+                                 .u = u,
+                                 .y = y,
+                                 .state = state.carried[0]});
         return gated(backend_, y, z);
     }
 
@@ -105,8 +116,8 @@ class S4dStateSpace final : public TimeInvariant {
 
 class S4StateSpace final : public TimeInvariant {
   public:
-    S4StateSpace(ParameterStore& store, const std::string& prefix, int64_t width, const SsmConfig& config, int64_t length,
-                 Random& random)
+    S4StateSpace(ParameterStore& store, const std::string& prefix, int64_t width, const SsmConfig& config,
+                 int64_t length, Random& random)
         : TimeInvariant(store, width, config), length_(length) {
         const StateMatrices values = initial_state(StateInit::legs, states_);
         const std::vector<double> inv_dt = log_uniform_steps(random, width_, config_.dt_min, config_.dt_max);
@@ -114,7 +125,9 @@ class S4StateSpace final : public TimeInvariant {
         add_a(store, prefix, values);
         p_ = &store.add(prefix + ".P", {copies_, states_, 2}, pairs(values.p, copies_), ParameterGroup::state_space);
         b_ = &store.add(prefix + ".B", {copies_, states_, 2}, pairs(values.b, copies_), ParameterGroup::state_space);
-        c_ = &store.add(prefix + ".C", {width_, states_, 2}, pairs(tied_output(values, inv_dt, length, complex_normal(random, width_ * states_))), ParameterGroup::decay);
+        c_ = &store.add(prefix + ".C", {width_, states_, 2},
+                        pairs(tied_output(values, inv_dt, length, complex_normal(random, width_ * states_))),
+                        ParameterGroup::decay);
         add_skip(store, prefix, random);
     }
 

@@ -1,5 +1,5 @@
-// S6: the state space whose step, input and output maps depend on the input (Gu & Dao 2023), each of the three switchable
-// to a constant. x_proj reads delta's low-rank input, B and C off the input, in this order.
+// S6: the state space whose step, input and output maps depend on the input (Gu & Dao 2023), each of the three
+// switchable to a constant. x_proj reads delta's low-rank input, B and C off the input, in this order.
 #include "model/state_space.h"
 
 namespace nigiri {
@@ -8,7 +8,8 @@ namespace {
 
 class S6StateSpace final : public StateSpace {
   public:
-    S6StateSpace(ParameterStore& store, const std::string& prefix, int64_t width, const SsmConfig& config, Random& random)
+    S6StateSpace(ParameterStore& store, const std::string& prefix, int64_t width, const SsmConfig& config,
+                 Random& random)
         : backend_(store.backend()), config_(config), width_(width), states_(config.stored_states()) {
         rank_ = config.selective_delta ? config.dt_rank : 0;
         const int64_t numbers = config.is_complex ? 2 * states_ : states_;  // of one B or one C
@@ -16,11 +17,12 @@ class S6StateSpace final : public StateSpace {
         c_columns_ = config.selective_c ? numbers : 0;
         const int64_t columns = rank_ + b_columns_ + c_columns_;
         if (columns > 0)
-            x_proj_ = &store.add_linear(prefix + ".x_proj.weight", {columns, width}, fan_in_uniform(random, columns * width, width));
+            x_proj_ = &store.add_linear(prefix + ".x_proj.weight", {columns, width},
+                                        fan_in_uniform(random, columns * width, width));
         if (rank_ > 0) {
             const double bound = 1 / std::sqrt(static_cast<double>(rank_));
             dt_weight_ = &store.add_linear(prefix + ".dt_proj.weight", {width, rank_},
-                                    uniform(random, width * rank_, -bound, bound));
+                                           uniform(random, width * rank_, -bound, bound));
         }
         dt_bias_ = &store.add(prefix + ".dt_proj.bias", {width},
                               softplus_steps(random, width, config.dt_min, config.dt_max), ParameterGroup::no_decay);
@@ -64,7 +66,8 @@ class S6StateSpace final : public StateSpace {
             config_.is_complex ? Shape{batch, width_, states_, 2} : Shape{batch, width_, states_}, dtype));
         Tape tape(backend_, false);
         state.constants.push_back(
-            (a_imag_ ? functions::complex_poles(tape, *a_log_, *a_imag_) : functions::negative_exp(tape, *a_log_)).value);
+            (a_imag_ ? functions::complex_poles(tape, *a_log_, *a_imag_) : functions::negative_exp(tape, *a_log_))
+                .value);
         return state;
     }
 
@@ -85,8 +88,10 @@ class S6StateSpace final : public StateSpace {
             backend_.linear_forward({.x = u, .weight = x_proj_->for_products(u.dtype()), .bias = {}, .y = projected});
             if (rank_ > 0) {
                 delta = backend_.allocate(u.shape(), u.dtype());
-                backend_.linear_forward(
-                    {.x = projected.columns(0, rank_), .weight = dt_weight_->for_products(u.dtype()), .bias = {}, .y = delta});
+                backend_.linear_forward({.x = projected.columns(0, rank_),
+                                         .weight = dt_weight_->for_products(u.dtype()),
+                                         .bias = {},
+                                         .y = delta});
                 scan.delta = delta;
             }
         }

@@ -46,11 +46,13 @@ SafeTensor parse_entry(const std::string& name, const std::string& key, const js
     for (const json& extent : shape) {
         if (!extent.is_number_unsigned()) damaged(name, "bad shape of '" + key + "'");
         const uint64_t n = extent.get<uint64_t>();
-        if (n > data_bytes || (n != 0 && bytes > data_bytes / n)) damaged(name, "'" + key + "' is larger than the file");
+        if (n > data_bytes || (n != 0 && bytes > data_bytes / n))
+            damaged(name, "'" + key + "' is larger than the file");
         bytes *= n;
         t.shape.push_back(static_cast<int64_t>(n));
     }
-    if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned())
+    if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
+        !offsets[1].is_number_unsigned())
         damaged(name, "bad data_offsets of '" + key + "'");
     const uint64_t begin = offsets[0].get<uint64_t>(), end = offsets[1].get<uint64_t>();
     if (begin > end || end > data_bytes) damaged(name, "'" + key + "' lies outside the file (truncated?)");
@@ -126,7 +128,8 @@ SafeTensorsFile SafeTensorsFile::parse(std::vector<uint8_t> bytes, const std::st
 
 const SafeTensor& SafeTensorsFile::at(const std::string& name) const {
     const auto it = tensors_.find(name);
-    if (it == tensors_.end()) throw Error(name_ + " has no tensor '" + name + "'", "it belongs to another model or version");
+    if (it == tensors_.end())
+        throw Error(name_ + " has no tensor '" + name + "'", "it belongs to another model or version");
     return it->second;
 }
 
@@ -143,18 +146,28 @@ std::vector<double> SafeTensorsFile::values(const std::string& name) const {
         for (size_t i = 0; i < out.size(); ++i) {
             T x;
             std::memcpy(&x, raw.data() + i * sizeof(T), sizeof(T));
-            if constexpr (std::is_class_v<T>) out[i] = static_cast<float>(x);
-            else out[i] = static_cast<double>(x);
+            if constexpr (std::is_class_v<T>)
+                out[i] = static_cast<float>(x);
+            else
+                out[i] = static_cast<double>(x);
         }
     };
-    if (t.dtype == "F32") convert(float{});
-    else if (t.dtype == "F64") convert(double{});
-    else if (t.dtype == "BF16") convert(BFloat16{});
-    else if (t.dtype == "F16") convert(Float16{});
-    else if (t.dtype == "I64") convert(int64_t{});
-    else if (t.dtype == "I32") convert(int32_t{});
-    else if (t.dtype == "U8") convert(uint8_t{});
-    else throw Error("tensor '" + name + "' of " + name_ + " has type " + t.dtype + ", which is not read here");
+    if (t.dtype == "F32")
+        convert(float{});
+    else if (t.dtype == "F64")
+        convert(double{});
+    else if (t.dtype == "BF16")
+        convert(BFloat16{});
+    else if (t.dtype == "F16")
+        convert(Float16{});
+    else if (t.dtype == "I64")
+        convert(int64_t{});
+    else if (t.dtype == "I32")
+        convert(int32_t{});
+    else if (t.dtype == "U8")
+        convert(uint8_t{});
+    else
+        throw Error("tensor '" + name + "' of " + name_ + " has type " + t.dtype + ", which is not read here");
     return out;
 }
 

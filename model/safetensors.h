@@ -12,9 +12,9 @@
 namespace nigiri {
 
 struct SafeTensor {
-    std::string dtype;           // "F32", "F64", "I64", ...
+    std::string dtype;  // "F32", "F64", "I64", ...
     std::vector<int64_t> shape;
-    size_t begin = 0, end = 0;   // bytes within the data section
+    size_t begin = 0, end = 0;  // bytes within the data section
 
     int64_t size() const;
 };
@@ -47,7 +47,8 @@ class SafeTensorsFile {
 class SafeTensorsWriter {
   public:
     // `data` must stay alive until write().
-    void add(const std::string& name, const std::string& dtype, std::vector<int64_t> shape, std::span<const uint8_t> data);
+    void add(const std::string& name, const std::string& dtype, std::vector<int64_t> shape,
+             std::span<const uint8_t> data);
     void set_metadata(const std::string& key, const std::string& value) { metadata_[key] = value; }
     void write(const std::filesystem::path& path) const;
 

@@ -13,7 +13,8 @@ void validate(const SamplingOptions& options) {
     if (!(options.temperature >= 0 && options.temperature <= 100))
         throw Error("temperature must be between 0 and 100", "1 samples what the model learned");
     if (options.top_k < 0) throw Error("top-k must not be negative", "0 keeps all codes");
-    if (!(options.top_p > 0 && options.top_p <= 1)) throw Error("top-p must be above 0 and at most 1", "1 keeps all codes");
+    if (!(options.top_p > 0 && options.top_p <= 1))
+        throw Error("top-p must be above 0 and at most 1", "1 keeps all codes");
 }
 
 double log2_probability(std::span<const float> logits, int32_t code) {
@@ -27,7 +28,8 @@ Sampler::Draw Sampler::draw(std::span<const float> logits, double uniform) {
     const size_t n = logits.size();
     const auto likeliest = static_cast<size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
     const double peak = logits[likeliest];
-    if (!std::isfinite(peak)) throw Error("the model's output is not a number", "it has diverged; use an earlier checkpoint");
+    if (!std::isfinite(peak))
+        throw Error("the model's output is not a number", "it has diverged; use an earlier checkpoint");
     size_t code = likeliest;
     if (options_.temperature > 0) {
         weights_.resize(n);

@@ -15,10 +15,14 @@ LayerState LayerState::clone(Backend& backend) const {
 StateInit state_init(const SsmConfig& config) {
     if (config.kind == SsmKind::s4) return StateInit::legs;
     switch (config.init) {
-        case SsmInit::lin: return StateInit::s4d_lin;
-        case SsmInit::inv: return StateInit::s4d_inv;
-        case SsmInit::legs: return StateInit::s4d_legs;
-        case SsmInit::real: break;
+        case SsmInit::lin:
+            return StateInit::s4d_lin;
+        case SsmInit::inv:
+            return StateInit::s4d_inv;
+        case SsmInit::legs:
+            return StateInit::s4d_legs;
+        case SsmInit::real:
+            break;
     }
     return StateInit::s4d_real;
 }

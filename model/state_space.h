@@ -16,7 +16,7 @@ namespace nigiri {
 // What a layer carries from sample to sample, and what it derived from its parameters when the state was made
 // (so a state is out of date once the parameters change). Copying shares memory; clone() does not.
 struct LayerState {
-    std::vector<Tensor> carried;    // first axis: batch
+    std::vector<Tensor> carried;  // first axis: batch
     std::vector<Tensor> constants;
 
     LayerState clone(Backend& backend) const;

@@ -45,7 +45,8 @@ Tensor Tape::storage(int index) {
         const int64_t first = node.first_column, count = node.shape.columns();
         return node.gradient = storage(node.parent).columns(first, count);
     }
-    return node.gradient = node.in_rows ? backend_.allocate_rows(node.shape, node.dtype) : backend_.allocate(node.shape, node.dtype);
+    return node.gradient = node.in_rows ? backend_.allocate_rows(node.shape, node.dtype)
+                                        : backend_.allocate(node.shape, node.dtype);
 }
 
 Tensor Tape::reserve(const Var& v) {
@@ -80,8 +81,10 @@ void Tape::pass(const Var& v, const Tensor& gradient) {
     if (v.node < 0) return;
     Node& node = nodes_[static_cast<size_t>(v.node)];
     if (!node.ready) {
-        if (node.parent < 0 && (gradient.dtype() == node.dtype || node.any_type)) node.gradient = gradient;
-        else backend_.copy({.x = gradient, .y = storage(v.node)});
+        if (node.parent < 0 && (gradient.dtype() == node.dtype || node.any_type))
+            node.gradient = gradient;
+        else
+            backend_.copy({.x = gradient, .y = storage(v.node)});
         node.ready = true;
     } else if (node.parent >= 0 || node.gradient.unique()) {
         backend_.add({.x1 = node.gradient, .x2 = gradient, .y = node.gradient});

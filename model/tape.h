@@ -28,40 +28,40 @@ class Tape {
     Backend& backend() const { return backend_; }
     bool recording() const { return recording_; }
 
-    // Records a result. `backward` receives the gradient of the result, contiguous or a column range, and of the result's type,
-    // or where it takes `any_type`, possibly of another.
+    // Records a result. `backward` receives the gradient of the result, contiguous or a column range, and of the
+    // result's type, or where it takes `any_type`, possibly of another.
     Var record(Tensor value, std::function<void(const Tensor& dy)> backward, bool any_type = false);
 
     // Column ranges of x that together cover it. x itself must not be used otherwise: the gradients of the parts are
     // written straight into the columns of x's gradient.
     std::vector<Var> split(const Var& x, const std::vector<int64_t>& columns);
 
-    // Runs all records in reverse, starting with the gradient of `result`, which may be of a narrower type; the tape is empty
-    // afterwards.
+    // Runs all records in reverse, starting with the gradient of `result`, which may be of a narrower type; the tape is
+    // empty afterwards.
     void backward(const Var& result, Tensor gradient);
 
-    // For backward functions. reserve() gives memory to write (=) the gradient of v into, commit() adds it to what v has
-    // already received. Empty where v needs no gradient: optional outputs of kernels are then left out.
+    // For backward functions. reserve() gives memory to write (=) the gradient of v into, commit() adds it to what v
+    // has already received. Empty where v needs no gradient: optional outputs of kernels are then left out.
     Tensor reserve(const Var& v);
     void commit(const Var& v, const Tensor& gradient);
     // The gradient v has received so far if it may be added to in place, else empty.
     Tensor accumulated(const Var& v);
-    // Passes a gradient on unchanged (shared, not copied; copied only when one of its owners must change it, or where v is
-    // of another type).
+    // Passes a gradient on unchanged (shared, not copied; copied only when one of its owners must change it, or where v
+    // is of another type).
     void pass(const Var& v, const Tensor& gradient);
 
   private:
     struct Node {
         std::function<void(const Tensor&)> backward;
         Tensor gradient;
-        bool ready = false;           // gradient holds a value
+        bool ready = false;  // gradient holds a value
         bool any_type = false;
-        bool in_rows = false;         // the value's rows begin on 16 bytes, and so do the gradient's
+        bool in_rows = false;  // the value's rows begin on 16 bytes, and so do the gradient's
         Shape shape;
         DType dtype = DType::f32;
-        int parent = -1;              // split: the node whose gradient's columns these are
+        int parent = -1;  // split: the node whose gradient's columns these are
         int64_t first_column = 0;
-        std::vector<int> parts;       // split: the children
+        std::vector<int> parts;  // split: the children
     };
 
     Tensor storage(int node);

@@ -25,7 +25,8 @@ class RunLock {
     explicit RunLock(const fs::path& run) {
         const fs::path path = run / ".lock";
         file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-        if (file_ < 0) throw Error("cannot write in " + run.string() + ": " + std::strerror(errno), "choose another --run");
+        if (file_ < 0)
+            throw Error("cannot write in " + run.string() + ": " + std::strerror(errno), "choose another --run");
         if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
             ::close(file_);
             throw Error("another process is training in " + run.string(), "stop it first, or choose another --run");
@@ -41,9 +42,7 @@ class RunLock {
 
 namespace {
 
-double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // Sequences padded at the end to whole coarse steps; the padding does not count.
 struct DeviceBatch {
@@ -89,9 +88,11 @@ Losses accumulate_gradients(Network& network, const Batch& batch) {
     const Tensor losses = backend.allocate({logits.value.rows()}, network.dtype());
     const double scale = 1.0 / static_cast<double>(std::max<int64_t>(device.counted, 1));
     // The gradient takes the logits' place, or half of it: they are the largest tensor and nobody needs them again.
-    Tensor gradient = network.activations() == network.dtype() ? logits.value : backend.allocate(logits.shape(), network.activations());
-    backend.cross_entropy({.logits = logits.value, .targets = device.targets, .losses = losses, .dlogits = gradient,
-                           .scale = scale});
+    Tensor gradient = network.activations() == network.dtype()
+                        ? logits.value
+                        : backend.allocate(logits.shape(), network.activations());
+    backend.cross_entropy(
+        {.logits = logits.value, .targets = device.targets, .losses = losses, .dlogits = gradient, .scale = scale});
     logits.value = {};
     tape.backward({{}, logits.node}, std::move(gradient));
     return {losses, scale};
@@ -100,9 +101,13 @@ Losses accumulate_gradients(Network& network, const Batch& batch) {
 }  // namespace
 
 std::string to_json(const TrainingMetrics& m) {
-    json out = {{"step", m.step}, {"tokens", m.tokens}, {"train_bits_per_sample", m.train_bits},
-                {"learning_rate", m.learning_rate}, {"gradient_norm", m.gradient_norm},
-                {"tokens_per_second", m.tokens_per_second}, {"seconds", m.seconds}};
+    json out = {{"step", m.step},
+                {"tokens", m.tokens},
+                {"train_bits_per_sample", m.train_bits},
+                {"learning_rate", m.learning_rate},
+                {"gradient_norm", m.gradient_norm},
+                {"tokens_per_second", m.tokens_per_second},
+                {"seconds", m.seconds}};
     if (m.valid_bits >= 0) out["valid_bits_per_sample"] = m.valid_bits;
     return out.dump();
 }
@@ -115,9 +120,11 @@ Trainer::Trainer(std::shared_ptr<Backend> backend, const Config& config, const f
     nigiri::validate(config_);
     std::error_code code;
     fs::create_directories(run_ / "checkpoints", code);
-    if (code) throw Error("cannot create " + (run_ / "checkpoints").string() + ": " + code.message(), "choose another --run");
+    if (code)
+        throw Error("cannot create " + (run_ / "checkpoints").string() + ": " + code.message(), "choose another --run");
     lock_ = std::make_unique<RunLock>(run_);
-    network_ = std::make_unique<Network>(backend_, config_.model, DType::f32, config_.training.seed, config_.training.length);
+    network_ =
+        std::make_unique<Network>(backend_, config_.model, DType::f32, config_.training.seed, config_.training.length);
     network_->set_activations(activation_type(config_.training.precision, *backend_));
     network_->set_recompute(config_.training.recompute);
     optimizer_ = std::make_unique<Optimizer>(network_->parameters(), config_.training);
@@ -146,8 +153,10 @@ void Trainer::open_metrics() {
         const json j = json::parse(line, nullptr, false);
         const bool keep = j.is_object() && j.contains("step") && j["step"].is_number_integer() &&
                           j["step"].get<int64_t>() <= state_.step;
-        if (keep) kept += line + "\n";
-        else dropped = true;
+        if (keep)
+            kept += line + "\n";
+        else
+            dropped = true;
     }
     in.close();
     if (!dropped) return;
@@ -176,14 +185,18 @@ bool Trainer::finished() const {
 double Trainer::schedule_factor() const {
     const TrainingConfig& t = config_.training;
     switch (t.schedule) {
-        case Schedule::constant: return 1;
-        case Schedule::plateau: return state_.plateau.factor;
-        case Schedule::cosine: break;
+        case Schedule::constant:
+            return 1;
+        case Schedule::plateau:
+            return state_.plateau.factor;
+        case Schedule::cosine:
+            break;
     }
     // The update under way is number step + 1; by time, the first updates must move too.
     double share = progress();
     if (t.steps > 0) share = std::max(share, static_cast<double>(state_.step + 1) / static_cast<double>(t.steps));
-    if (t.steps == 0 && t.minutes == 0) return std::min(1.0, static_cast<double>(state_.step + 1) / 100);  // endless: warm up only
+    if (t.steps == 0 && t.minutes == 0)
+        return std::min(1.0, static_cast<double>(state_.step + 1) / 100);  // endless: warm up only
     return std::max(cosine_factor(t, share), share < t.warmup ? 1e-3 : 0.0);
 }
 
@@ -303,8 +316,9 @@ StepResult training_step(Network& network, Optimizer& optimizer, const Batch& ba
     optimizer.step(factor);  // leaves the parameters alone where the norm is not a number
     const double nats = network.backend().sum(losses.nats) * losses.scale, norm = optimizer.gradient_norm();
     if (!std::isfinite(nats) || !std::isfinite(norm))
-        throw Error("training diverged at step " + std::to_string(optimizer.steps()) + ": the loss is no longer a number",
-                    "the checkpoints before it are kept; start a new run with a lower --learning-rate");
+        throw Error(
+            "training diverged at step " + std::to_string(optimizer.steps()) + ": the loss is no longer a number",
+            "the checkpoints before it are kept; start a new run with a lower --learning-rate");
     return {nats, norm};
 }
 
@@ -325,8 +339,8 @@ size_t estimate_training_bytes(const std::shared_ptr<Backend>& backend, const Co
     const int64_t longer = std::max(unit, std::min<int64_t>(1536, network.longest_forward()) / unit * unit);
     const int64_t shorter = std::max(unit, longer / 3 / unit * unit);
     const double low = peak(shorter), high = peak(longer);
-    const double slope = longer > shorter ? (high - low) / static_cast<double>(longer - shorter)
-                                          : high / static_cast<double>(longer);
+    const double slope =
+        longer > shorter ? (high - low) / static_cast<double>(longer - shorter) : high / static_cast<double>(longer);
     const double tokens = static_cast<double>(config.training.batch) *
                           static_cast<double>((config.training.length + unit - 1) / unit * unit);
     return static_cast<size_t>(std::max(low, low + slope * (tokens - static_cast<double>(shorter))));

@@ -30,11 +30,11 @@ class TrainingData {
 // One line of metrics.jsonl.
 struct TrainingMetrics {
     int64_t step = 0, tokens = 0;
-    double train_bits = 0;               // mean over the steps since the last line
-    double valid_bits = -1;              // negative: not measured at this step
+    double train_bits = 0;   // mean over the steps since the last line
+    double valid_bits = -1;  // negative: not measured at this step
     double learning_rate = 0, gradient_norm = 0, tokens_per_second = 0, seconds = 0;
-    double progress = 0;                 // share of the run that is done, in [0, 1]; 0 where there is no limit
-    double remaining_seconds = -1;       // negative: unknown
+    double progress = 0;            // share of the run that is done, in [0, 1]; 0 where there is no limit
+    double remaining_seconds = -1;  // negative: unknown
 };
 
 std::string to_json(const TrainingMetrics& metrics);
@@ -54,8 +54,8 @@ class Trainer {
   public:
     // A new run, or the continuation of the one in `run` (config then must be the run's own, apart from its limits and
     // intervals). Throws Error where the folder belongs to a run of another model.
-    Trainer(std::shared_ptr<Backend> backend, const Config& config, const std::filesystem::path& run, TrainingData& data,
-            ModelFacts facts);
+    Trainer(std::shared_ptr<Backend> backend, const Config& config, const std::filesystem::path& run,
+            TrainingData& data, ModelFacts facts);
     ~Trainer();
 
     bool resumed() const { return resumed_; }
@@ -95,8 +95,8 @@ class Trainer {
     double started_ = 0;
 };
 
-// One update: forward, backward, clipping, AdamW with its rates times `factor`. Returns the mean loss in nats before it and
-// the gradient norm. Throws Error where they are not numbers.
+// One update: forward, backward, clipping, AdamW with its rates times `factor`. Returns the mean loss in nats before it
+// and the gradient norm. Throws Error where they are not numbers.
 struct StepResult {
     double nats = 0, gradient_norm = 0;
 };

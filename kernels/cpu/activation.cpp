@@ -50,9 +50,8 @@ void glu_slope_block(Rows a, Rows b, Rows dy, Rows da, Rows db, int64_t rows, in
 }
 
 void gate_block(Rows x, Rows z, Rows y, int64_t rows, int64_t columns) {
-    simd::map(rows, columns, [=](auto d, auto at) HWY_ATTR {
-        at.store(hn::Mul(at.load(d, x), simd::silu(d, at.load(d, z))), d, y);
-    });
+    simd::map(rows, columns,
+              [=](auto d, auto at) HWY_ATTR { at.store(hn::Mul(at.load(d, x), simd::silu(d, at.load(d, z))), d, y); });
 }
 
 void gate_slope_block(Rows x, Rows z, Rows dy, Rows dx, Rows dz, int64_t rows, int64_t columns) {
@@ -65,8 +64,7 @@ void gate_slope_block(Rows x, Rows z, Rows dy, Rows dx, Rows dz, int64_t rows, i
 }
 
 void negative_exp_block(Rows x, Rows y, int64_t rows, int64_t columns) {
-    simd::map(rows, columns,
-              [=](auto d, auto at) HWY_ATTR { at.store(hn::Neg(simd::exp(d, at.load(d, x))), d, y); });
+    simd::map(rows, columns, [=](auto d, auto at) HWY_ATTR { at.store(hn::Neg(simd::exp(d, at.load(d, x))), d, y); });
 }
 
 void multiply_add_block(Rows x1, Rows x2, Rows y, int64_t rows, int64_t columns) {
@@ -96,22 +94,15 @@ HWY_EXPORT(multiply_add_block);
 // What an exponential and a division cost beside a copy: decides from which size threads are woken.
 constexpr int64_t cost = 4;
 
-double sigmoid(double x) {
-    return 1 / (1 + std::exp(-x));
-}
-double normal_cdf(double x) {
-    return 0.5 * std::erfc(-x * std::sqrt(0.5));
-}
-double normal_density(double x) {
-    return std::exp(-0.5 * x * x) / std::sqrt(2 * M_PI);
-}
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+double normal_cdf(double x) { return 0.5 * std::erfc(-x * std::sqrt(0.5)); }
+double normal_density(double x) { return std::exp(-0.5 * x * x) / std::sqrt(2 * M_PI); }
 
 // Element-wise operations: `block` for float32 a vector at a time, `element` for float64 one at a time.
 template <class BlockF, class ElementF, class... Views>
-void elementwise(const char* name, int threads, const BlockF& block, const ElementF& element,
-                 const View& first, const Views&... others) {
-    require(((others.shape == first.shape && others.dtype == first.dtype) && ...), name,
-            "equal shapes and types");
+void elementwise(const char* name, int threads, const BlockF& block, const ElementF& element, const View& first,
+                 const Views&... others) {
+    require(((others.shape == first.shape && others.dtype == first.dtype) && ...), name, "equal shapes and types");
     dispatch(first.dtype, [&](auto zero) {
         if constexpr (std::is_same_v<decltype(zero), float>)
             parallel_blocks(threads, cost, block, first, others...);
@@ -128,8 +119,10 @@ using namespace cpu;
 void CpuBackend::gelu_forward(const GeluForward& op) {
     elementwise(
         "gelu_forward", threads(),
-        [&](const Block& b) { HWY_DYNAMIC_DISPATCH(gelu_block)
-                              (b.of(op.x), b.of(op.y), b.rows, b.columns); },
+        [&](const Block& b) {
+            HWY_DYNAMIC_DISPATCH(gelu_block)
+            (b.of(op.x), b.of(op.y), b.rows, b.columns);
+        },
         [&](int64_t r, int64_t c) {
             const double x = op.x.row<double>(r)[c];
             op.y.row<double>(r)[c] = x * normal_cdf(x);
@@ -157,20 +150,17 @@ void CpuBackend::glu_forward(const GluForward& op) {
     elementwise(
         "glu_forward", threads(),
         [&](const Block& k) {
-            HWY_DYNAMIC_DISPATCH(glu_block)(k.of(a), k.of(b), k.of(op.y), k.rows, k.columns);
+            HWY_DYNAMIC_DISPATCH(glu_block)
+            (k.of(a), k.of(b), k.of(op.y), k.rows, k.columns);
         },
-        [&](int64_t r, int64_t c) {
-            op.y.row<double>(r)[c] = a.row<double>(r)[c] * sigmoid(b.row<double>(r)[c]);
-        },
+        [&](int64_t r, int64_t c) { op.y.row<double>(r)[c] = a.row<double>(r)[c] * sigmoid(b.row<double>(r)[c]); },
         op.y, a, b);
 }
 
 void CpuBackend::glu_backward(const GluBackward& op) {
     const int64_t h = op.dy.columns();
-    require(op.x.columns() == 2 * h && op.dx.columns() == 2 * h, "glu_backward",
-            "x and dx of twice the columns of dy");
-    const View a = op.x.columns(0, h), b = op.x.columns(h, h), da = op.dx.columns(0, h),
-               db = op.dx.columns(h, h);
+    require(op.x.columns() == 2 * h && op.dx.columns() == 2 * h, "glu_backward", "x and dx of twice the columns of dy");
+    const View a = op.x.columns(0, h), b = op.x.columns(h, h), da = op.dx.columns(0, h), db = op.dx.columns(h, h);
     elementwise(
         "glu_backward", threads(),
         [&](const Block& k) {
@@ -178,8 +168,7 @@ void CpuBackend::glu_backward(const GluBackward& op) {
             (k.of(a), k.of(b), k.of(op.dy), k.of(da), k.of(db), k.rows, k.columns);
         },
         [&](int64_t r, int64_t c) {
-            const double s = sigmoid(b.row<double>(r)[c]), g = op.dy.row<double>(r)[c] * s,
-                         x = a.row<double>(r)[c];
+            const double s = sigmoid(b.row<double>(r)[c]), g = op.dy.row<double>(r)[c] * s, x = a.row<double>(r)[c];
             da.row<double>(r)[c] = g;
             db.row<double>(r)[c] = g * x * (1 - s);
         },
@@ -219,10 +208,10 @@ void CpuBackend::negative_exp_forward(const NegativeExpForward& op) {
     elementwise(
         "negative_exp_forward", threads(),
         [&](const Block& b) {
-            HWY_DYNAMIC_DISPATCH(negative_exp_block)(b.of(op.x), b.of(op.y), b.rows, b.columns);
+            HWY_DYNAMIC_DISPATCH(negative_exp_block)
+            (b.of(op.x), b.of(op.y), b.rows, b.columns);
         },
-        [&](int64_t r, int64_t c) { op.y.row<double>(r)[c] = -std::exp(op.x.row<double>(r)[c]); }, op.x,
-        op.y);
+        [&](int64_t r, int64_t c) { op.y.row<double>(r)[c] = -std::exp(op.x.row<double>(r)[c]); }, op.x, op.y);
 }
 
 void CpuBackend::negative_exp_backward(const NegativeExpBackward& op) {
@@ -231,9 +220,7 @@ void CpuBackend::negative_exp_backward(const NegativeExpBackward& op) {
         [&](const Block& b) {
             HWY_DYNAMIC_DISPATCH(multiply_add_block)(b.of(op.dy), b.of(op.y), b.of(op.dx), b.rows, b.columns);
         },
-        [&](int64_t r, int64_t c) {
-            op.dx.row<double>(r)[c] += op.dy.row<double>(r)[c] * op.y.row<double>(r)[c];
-        },
+        [&](int64_t r, int64_t c) { op.dx.row<double>(r)[c] += op.dy.row<double>(r)[c] * op.y.row<double>(r)[c]; },
         op.dy, op.y, op.dx);
 }
 

@@ -44,8 +44,7 @@ void adamw_block(Rows weight, Rows grad, Rows m, Rows v, const AdamWFactors<floa
     simd::map(1, n, [=](auto d, auto at) HWY_ATTR {
         const auto g = hn::Mul(at.load(d, grad), hn::Set(d, f.gradient_scale));
         const auto m1 = hn::MulAdd(at.load(d, m), hn::Set(d, f.beta1), hn::Mul(g, hn::Set(d, f.rest1)));
-        const auto v1 =
-            hn::MulAdd(at.load(d, v), hn::Set(d, f.beta2), hn::Mul(hn::Mul(g, g), hn::Set(d, f.rest2)));
+        const auto v1 = hn::MulAdd(at.load(d, v), hn::Set(d, f.beta2), hn::Mul(hn::Mul(g, g), hn::Set(d, f.rest2)));
         const auto root = hn::MulAdd(hn::Sqrt(v1), hn::Set(d, f.scale2), hn::Set(d, f.eps));
         const auto step = hn::Mul(hn::Div(m1, root), hn::Set(d, f.rate));
         at.store(hn::Sub(hn::Mul(at.load(d, weight), hn::Set(d, f.keep)), step), d, weight);
@@ -62,8 +61,7 @@ double sum_of_squares_row(const float* x, int64_t n) {
     auto a = hn::Zero(d), b = hn::Zero(d);  // two chains hide the latency of the addition
     int64_t i = 0;
     for (; i + 2 * lanes <= n; i += 2 * lanes) {
-        const auto u = hn::PromoteTo(d, hn::LoadU(half, x + i)),
-                   v = hn::PromoteTo(d, hn::LoadU(half, x + i + lanes));
+        const auto u = hn::PromoteTo(d, hn::LoadU(half, x + i)), v = hn::PromoteTo(d, hn::LoadU(half, x + i + lanes));
         a = hn::MulAdd(u, u, a);
         b = hn::MulAdd(v, v, b);
     }

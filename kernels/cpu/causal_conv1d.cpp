@@ -97,14 +97,13 @@ void forward_tile(const ConvRows& a, int64_t first, int64_t n, int64_t begin, in
             if (past <= l)
                 from[k].data = a.x[row - past] + first;
             else
-                from[k].data = a.state.data != nullptr ? a.state[b * (taps - 1) + l + k] + first
-                                                       : const_cast<float*>(zeros_row);
+                from[k].data =
+                    a.state.data != nullptr ? a.state[b * (taps - 1) + l + k] + first : const_cast<float*>(zeros_row);
         }
         const Rows y{a.y[row] + first, 0};
         simd::map(1, n, [&](auto d, auto at) HWY_ATTR {
             auto p = hn::Load(d, w.bias + at.column);
-            for (int k = 0; k < taps; ++k)
-                p = hn::MulAdd(hn::Load(d, w.tap[k] + at.column), at.load(d, from[k]), p);
+            for (int k = 0; k < taps; ++k) p = hn::MulAdd(hn::Load(d, w.tap[k] + at.column), at.load(d, from[k]), p);
             at.store(a.silu ? simd::silu(d, p) : p, d, y);
         });
     }
@@ -114,14 +113,12 @@ void forward_tile(const ConvRows& a, int64_t first, int64_t n, int64_t begin, in
 // the last `taps` rows had: dx of a row is known once the slopes of the taps - 1 rows behind it are. `inner`:
 // every row lies inside of [l0 + taps - 1, l1); else what lies outside is left out.
 template <int K, bool inner, class At>
-HWY_INLINE void backward_column(const ConvRows& a, const TapRows& w, const ConvSums& sums, int64_t first,
-                                At at, int64_t base, int64_t l0, int64_t l1, int64_t l, int64_t stop) {
+HWY_INLINE void backward_column(const ConvRows& a, const TapRows& w, const ConvSums& sums, int64_t first, At at,
+                                int64_t base, int64_t l0, int64_t l1, int64_t l, int64_t stop) {
     const Tag d;
     const int taps = K > 0 ? K : a.taps;
     constexpr int room = K > 0 ? K : max_taps;
-    const auto load = [&](Rows from, int64_t row) HWY_ATTR {
-        return at.load(d, Rows{from[base + row] + first, 0});
-    };
+    const auto load = [&](Rows from, int64_t row) HWY_ATTR { return at.load(d, Rows{from[base + row] + first, 0}); };
     V tap[room], x[room], slope[room], dtap[room];
     for (int k = 0; k < taps; ++k) {
         tap[k] = hn::Load(d, w.tap[k] + at.column);
@@ -173,8 +170,7 @@ void backward_tile(const ConvRows& a, ConvSums sums, int64_t first, int64_t n, i
     sums.rows.data += first;
     for (int64_t begun = begin; begun < end;) {
         const int64_t l0 = begun % a.length, base = begun - l0, l1 = std::min(a.length, l0 + end - begun);
-        for (int k = 1; k < taps; ++k)
-            std::memset(sums.slope(k).data, 0, static_cast<size_t>(n) * sizeof(float));
+        for (int k = 1; k < taps; ++k) std::memset(sums.slope(k).data, 0, static_cast<size_t>(n) * sizeof(float));
         const int64_t stop = l1 + taps - 1;
         int64_t next = 0;
         for (int64_t l = l0; l < stop; l = next) {
@@ -203,8 +199,7 @@ void forward_rows(const ConvRows& a, int64_t begin, int64_t end) {
 void backward_rows(const ConvRows& a, ConvSums sums, int64_t begin, int64_t end) {
     for (int64_t first = 0; first < a.columns; first += tile) {
         const int64_t n = std::min(tile, a.columns - first);
-        a.taps == 4 ? backward_tile<4>(a, sums, first, n, begin, end)
-                    : backward_tile<0>(a, sums, first, n, begin, end);
+        a.taps == 4 ? backward_tile<4>(a, sums, first, n, begin, end) : backward_tile<0>(a, sums, first, n, begin, end);
     }
 }
 
@@ -227,8 +222,8 @@ const T* input_row(const View& x, const View& state, int taps, int64_t b, int64_
     return state ? state.row<T>(b * (taps - 1) + taps - 1 + l) : nullptr;
 }
 
-double pre_activation(const View& x, const View& state, const View& weight, const View& bias, int64_t b,
-                      int64_t l, int64_t c) {
+double pre_activation(const View& x, const View& state, const View& weight, const View& bias, int64_t b, int64_t l,
+                      int64_t c) {
     const auto taps = static_cast<int>(weight[1]);
     double p = bias ? bias.as<double>()[c] : 0;
     for (int k = 0; k < taps; ++k)
@@ -255,8 +250,7 @@ void plain_backward(const CausalConv1dBackward& op) {
             for (int64_t c = 0; c < op.x[2]; ++c) {
                 double slope = op.dy.row<double>(b * length + l)[c];
                 if (op.silu) {
-                    const double p = pre_activation(op.x, {}, op.weight, op.bias, b, l, c),
-                                 s = 1 / (1 + std::exp(-p));
+                    const double p = pre_activation(op.x, {}, op.weight, op.bias, b, l, c), s = 1 / (1 + std::exp(-p));
                     slope *= s * (1 + p * (1 - s));
                 }
                 for (int k = 0; k < taps; ++k) {
@@ -279,17 +273,14 @@ void advance(const View& x, const View& state, int taps, int64_t b) {
 }
 
 void check(const char* name, const View& x, const View& weight, const View& bias, const View& y) {
-    require(x.shape.rank() == 3 && y.shape == x.shape && y.dtype == x.dtype, name,
-            "x (B, L, D) and its like");
+    require(x.shape.rank() == 3 && y.shape == x.shape && y.dtype == x.dtype, name, "x (B, L, D) and its like");
     require(weight.shape.rank() == 2 && weight[0] == x[2] && weight[1] >= 1 && weight[1] <= max_taps &&
                 weight.dtype == x.dtype,
             name, "weight (D, K) with 1 <= K <= 8");
     if (bias) require(bias.size() == x[2] && bias.contiguous() && bias.dtype == x.dtype, name, "bias (D)");
 }
 
-Rows rows_of(const View& v) {
-    return {v.as<float>(), v.row_stride};
-}
+Rows rows_of(const View& v) { return {v.as<float>(), v.row_stride}; }
 
 ConvRows rows_of(const View& x, const View& weight, const View& bias, bool silu) {
     ConvRows a;
@@ -336,8 +327,8 @@ void CpuBackend::causal_conv1d_backward(const CausalConv1dBackward& op) {
     constexpr const char* name = "causal_conv1d_backward";
     check(name, op.x, op.weight, op.bias, op.dy);
     check(name, op.dx, op.dweight, op.dbias, op.dx);
-    require(op.dx.shape == op.x.shape && op.dx.dtype == op.x.dtype && op.dweight.shape == op.weight.shape,
-            name, "gradients shaped like their values");
+    require(op.dx.shape == op.x.shape && op.dx.dtype == op.x.dtype && op.dweight.shape == op.weight.shape, name,
+            "gradients shaped like their values");
     require(op.dx.data != op.dy.data || op.dx.size() == 0, name, "dx beside dy");
     if (op.x.dtype == DType::f64) {
         plain_backward(op);

@@ -14,9 +14,14 @@ namespace nigiri::cpu {
 template <class F>
 void dispatch(DType dtype, F&& f) {
     switch (dtype) {
-        case DType::f32: f(float{}); return;
-        case DType::f64: f(double{}); return;
-        default: throw Error(std::string("no operation on elements of type ") + name_of(dtype));
+        case DType::f32:
+            f(float{});
+            return;
+        case DType::f64:
+            f(double{});
+            return;
+        default:
+            throw Error(std::string("no operation on elements of type ") + name_of(dtype));
     }
 }
 

@@ -41,8 +41,8 @@ float row_loss(const float* logits, float* gradient, int64_t columns, int32_t ta
     }
     if (c < whole) maximum = hn::Max(maximum, hn::LoadU(d, logits + c));
     if (rest > 0)
-        second = hn::Max(
-            second, hn::IfThenElse(hn::FirstN(d, rest), simd::load_first(d, logits + whole, rest), lowest));
+        second =
+            hn::Max(second, hn::IfThenElse(hn::FirstN(d, rest), simd::load_first(d, logits + whole, rest), lowest));
     maximum = hn::MaxOfLanes(d, hn::Max(maximum, second));
 
     V total = hn::Zero(d);
@@ -60,11 +60,9 @@ float row_loss(const float* logits, float* gradient, int64_t columns, int32_t ta
 
     if (gradient != nullptr) {
         const auto factor = hn::Set(d, scale / sum);
-        for (c = 0; c < whole; c += lanes)
-            hn::StoreU(hn::Mul(hn::LoadU(d, gradient + c), factor), d, gradient + c);
+        for (c = 0; c < whole; c += lanes) hn::StoreU(hn::Mul(hn::LoadU(d, gradient + c), factor), d, gradient + c);
         if (rest > 0)
-            simd::store_first(hn::Mul(simd::load_first(d, gradient + whole, rest), factor), d,
-                              gradient + whole, rest);
+            simd::store_first(hn::Mul(simd::load_first(d, gradient + whole, rest), factor), d, gradient + whole, rest);
         gradient[target] -= scale;
     }
     return std::log(sum) + (hn::GetLane(maximum) - at_target);
@@ -73,8 +71,7 @@ float row_loss(const float* logits, float* gradient, int64_t columns, int32_t ta
 void row_losses(Rows logits, Elements<const int32_t> targets, float* losses, Rows gradient, int64_t columns,
                 float scale, int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
-        losses[r] =
-            row_loss(logits[r], gradient.data != nullptr ? gradient[r] : nullptr, columns, targets[r], scale);
+        losses[r] = row_loss(logits[r], gradient.data != nullptr ? gradient[r] : nullptr, columns, targets[r], scale);
 }
 
 }  // namespace

@@ -15,9 +15,8 @@ namespace nigiri::cpu::HWY_NAMESPACE {
 namespace {
 
 void add_block(Rows x1, Rows x2, Rows y, int64_t rows, int64_t columns) {
-    simd::map(rows, columns, [=](auto d, auto at) HWY_ATTR {
-        at.store(simd::hn::Add(at.load(d, x1), at.load(d, x2)), d, y);
-    });
+    simd::map(rows, columns,
+              [=](auto d, auto at) HWY_ATTR { at.store(simd::hn::Add(at.load(d, x1), at.load(d, x2)), d, y); });
 }
 
 }  // namespace
@@ -34,8 +33,7 @@ HWY_EXPORT(add_block);
 template <class T>
 void copy_block(const View& x, const View& y, const Block& b) {
     for (int64_t r = b.row; r < b.row + b.rows; ++r)
-        std::memcpy(y.row<T>(r) + b.column, x.row<T>(r) + b.column,
-                    static_cast<size_t>(b.columns) * sizeof(T));
+        std::memcpy(y.row<T>(r) + b.column, x.row<T>(r) + b.column, static_cast<size_t>(b.columns) * sizeof(T));
 }
 
 template <class T>
@@ -98,9 +96,8 @@ void CpuBackend::add(const Add& op) {
             };
             parallel_blocks(threads(), 1, f, op.y, op.x1, op.x2);
         } else {
-            for_each_element(op.y, [&](int64_t r, int64_t c) {
-                op.y.row<T>(r)[c] = op.x1.row<T>(r)[c] + op.x2.row<T>(r)[c];
-            });
+            for_each_element(
+                op.y, [&](int64_t r, int64_t c) { op.y.row<T>(r)[c] = op.x1.row<T>(r)[c] + op.x2.row<T>(r)[c]; });
         }
     });
 }
@@ -134,12 +131,8 @@ void shift_any(const View& x, const View& y, int64_t step, int threads, const ch
 
 }  // namespace
 
-void CpuBackend::shift_forward(const ShiftForward& op) {
-    shift_any(op.x, op.y, 1, threads(), "shift_forward");
-}
-void CpuBackend::shift_backward(const ShiftBackward& op) {
-    shift_any(op.dy, op.dx, -1, threads(), "shift_backward");
-}
+void CpuBackend::shift_forward(const ShiftForward& op) { shift_any(op.x, op.y, 1, threads(), "shift_forward"); }
+void CpuBackend::shift_backward(const ShiftBackward& op) { shift_any(op.dy, op.dx, -1, threads(), "shift_backward"); }
 
 }  // namespace nigiri
 #endif

@@ -43,16 +43,15 @@ void CpuBackend::embedding_forward(const EmbeddingForward& op) {
         using T = decltype(zero);
         parallel_ranges(threads(), op.y.rows(), 1, op.y.size(), [&](int64_t begin, int64_t end) {
             for (int64_t i = begin; i < end; ++i)
-                std::memcpy(op.y.row<T>(i), op.table.row<T>(token[i]),
-                            static_cast<size_t>(columns) * sizeof(T));
+                std::memcpy(op.y.row<T>(i), op.table.row<T>(token[i]), static_cast<size_t>(columns) * sizeof(T));
         });
     });
 }
 
 void CpuBackend::embedding_backward(const EmbeddingBackward& op) {
-    require(op.dy.columns() == op.dtable.columns() && op.dy.rows() == op.tokens.size() &&
-                op.dy.dtype == op.dtable.dtype,
-            "embedding_backward", "tokens (B, L), dy (B, L, D), dtable (V, D)");
+    require(
+        op.dy.columns() == op.dtable.columns() && op.dy.rows() == op.tokens.size() && op.dy.dtype == op.dtable.dtype,
+        "embedding_backward", "tokens (B, L), dy (B, L, D), dtable (V, D)");
     check_tokens(op.tokens, op.dtable.rows());
     // Threads own columns (whole cache lines of them), so every sum runs over the positions in order. Tokens
     // would be shared out badly: most samples of audio lie near the middle of the scale.

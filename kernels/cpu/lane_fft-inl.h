@@ -254,10 +254,17 @@ void levels_from(const LaneFftPlan& plan, size_t first, const Spectra& s) {
             for (size_t i = first; i < last; ++i) go(i);
         const int64_t blocks = size / plan.levels[last].size;
         switch (plan.levels[last].radix) {
-            case 3: last_level<Task, 3>(s, blocks); break;
-            case 4: last_level<Task, 4>(s, blocks); break;
-            case 5: last_level<Task, 5>(s, blocks); break;
-            default: last_level<Task, 8>(s, blocks);
+            case 3:
+                last_level<Task, 3>(s, blocks);
+                break;
+            case 4:
+                last_level<Task, 4>(s, blocks);
+                break;
+            case 5:
+                last_level<Task, 5>(s, blocks);
+                break;
+            default:
+                last_level<Task, 8>(s, blocks);
         }
         if constexpr (back)
             for (size_t i = last; i-- > first;) pass<true>(plan.levels[i], s.x, size / plan.levels[i].size);

@@ -20,9 +20,10 @@
 namespace nigiri::cpu {
 
 struct LaneFftLevel {
-    int radix;        // the first level: 4; then 4 or 8; the last, which needs no twiddles: 3, 4, 5 or 8
-    int64_t size;     // points of the blocks this level divides
-    std::vector<float> twiddles;  // for each j < size / radix: (re, im) for the outputs 1 .. radix - 1 (first level: from 0)
+    int radix;     // the first level: 4; then 4 or 8; the last, which needs no twiddles: 3, 4, 5 or 8
+    int64_t size;  // points of the blocks this level divides
+    std::vector<float>
+        twiddles;  // for each j < size / radix: (re, im) for the outputs 1 .. radix - 1 (first level: from 0)
 };
 
 struct LaneFftPlan {

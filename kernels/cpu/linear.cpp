@@ -53,19 +53,13 @@ struct Sums {
         const Tag d;
         const hn::RepartitionToWide<Tag> pairs;
         // Within every block of four lanes: first the sums of two lanes of each, then all four.
-        const auto ab =
-            hn::BitCast(pairs, hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b)));
-        const auto ce =
-            hn::BitCast(pairs, hn::Add(hn::InterleaveLower(d, c, e), hn::InterleaveUpper(d, c, e)));
+        const auto ab = hn::BitCast(pairs, hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b)));
+        const auto ce = hn::BitCast(pairs, hn::Add(hn::InterleaveLower(d, c, e), hn::InterleaveUpper(d, c, e)));
         v = fold(d, hn::Add(hn::BitCast(d, hn::InterleaveLower(pairs, ab, ce)),
                             hn::BitCast(d, hn::InterleaveUpper(pairs, ab, ce))));
     }
-    HWY_INLINE void add(const float* p) {
-        v = hn::Add(v, hn::LoadU(Four(), p));
-    }
-    HWY_INLINE void store(float* p) const {
-        hn::StoreU(v, Four(), p);
-    }
+    HWY_INLINE void add(const float* p) { v = hn::Add(v, hn::LoadU(Four(), p)); }
+    HWY_INLINE void store(float* p) const { hn::StoreU(v, Four(), p); }
 
     template <class D>
     static HWY_INLINE hn::Vec<Four> fold(D d, hn::Vec<D> u) {
@@ -99,8 +93,7 @@ HWY_INLINE void four_outputs(const FewRows& p, int64_t n) {
         }
     };
     int64_t k = 0;
-    for (; k + lanes <= p.columns; k += lanes)
-        step([&](const float* from) HWY_ATTR { return hn::LoadU(d, from); }, k);
+    for (; k + lanes <= p.columns; k += lanes) step([&](const float* from) HWY_ATTR { return hn::LoadU(d, from); }, k);
     if (k < p.columns) {
         const auto rest = static_cast<size_t>(p.columns - k);
         step([&](const float* from) HWY_ATTR { return simd::load_first(d, from, rest); }, k);
@@ -205,21 +198,17 @@ class ThreadCount {
 };
 
 // c = beta c + op(a) op(b), all row-major; op(a) is m x k.
-void product(char transpose_a, char transpose_b, int64_t m, int64_t n, int64_t k, Rows a, Rows b, float beta,
-             Rows c) {
+void product(char transpose_a, char transpose_b, int64_t m, int64_t n, int64_t k, Rows a, Rows b, float beta, Rows c) {
     const auto stride = [](Rows r, int64_t columns) {
         return std::max(r.stride, columns);
     };  // one row may say anything
     const auto status =
-        dnnl_sgemm(transpose_a, transpose_b, m, n, k, 1.0f, a.data, stride(a, transpose_a == 'T' ? m : k),
-                   b.data, stride(b, transpose_b == 'T' ? k : n), beta, c.data, stride(c, n));
-    if (status != dnnl_success)
-        throw Error("matrix product failed (oneDNN status " + std::to_string(status) + ")");
+        dnnl_sgemm(transpose_a, transpose_b, m, n, k, 1.0f, a.data, stride(a, transpose_a == 'T' ? m : k), b.data,
+                   stride(b, transpose_b == 'T' ? k : n), beta, c.data, stride(c, n));
+    if (status != dnnl_success) throw Error("matrix product failed (oneDNN status " + std::to_string(status) + ")");
 }
 
-Rows rows_of(const View& v) {
-    return {v.as<float>(), v.row_stride};
-}
+Rows rows_of(const View& v) { return {v.as<float>(), v.row_stride}; }
 
 void forward(const LinearForward& op, int threads) {
     const int64_t m = op.x.rows(), k = op.x.columns(), n = op.y.columns();
@@ -289,8 +278,8 @@ using namespace cpu;
 
 void CpuBackend::linear_forward(const LinearForward& op) {
     constexpr const char* name = "linear_forward";
-    require(op.weight.shape.rank() == 2 && op.weight[1] == op.x.columns() && op.weight[0] == op.y.columns(),
-            name, "x (..., K), weight (N, K), y (..., N)");
+    require(op.weight.shape.rank() == 2 && op.weight[1] == op.x.columns() && op.weight[0] == op.y.columns(), name,
+            "x (..., K), weight (N, K), y (..., N)");
     require(op.x.rows() == op.y.rows(), name, "x and y of equally many rows");
     require(op.x.dtype == op.y.dtype && op.weight.dtype == op.y.dtype, name, "equal element types");
     if (op.bias) require(op.bias.size() == op.y.columns() && op.bias.contiguous(), name, "bias (N)");
@@ -317,8 +306,7 @@ void CpuBackend::linear_backward(const LinearBackward& op) {
                     op.x.rows() == m && op.dweight.dtype == op.dy.dtype && op.x.dtype == op.dy.dtype,
                 name, "dy (..., N), x (..., K), dweight (N, K)");
     if (op.dbias)
-        require(op.dbias.size() == n && op.dbias.contiguous() && op.dbias.dtype == op.dy.dtype, name,
-                "dbias (N)");
+        require(op.dbias.size() == n && op.dbias.contiguous() && op.dbias.dtype == op.dy.dtype, name, "dbias (N)");
     if (m == 0) return;
     if (op.dy.dtype == DType::f64) {
         plain_backward(op);

@@ -23,10 +23,10 @@ namespace {
 
 struct ConvTask {
     const LaneFftPlan* plan;
-    int64_t channel, count;        // the lanes' channels
-    int64_t first_row, last_row;   // of the batch
-    float *kernel, *x, *u, *sum;   // room for one spectrum each; the last two only backward
-    double* dskip;                 // (B, D) sums of dy u over the length; null: not wanted
+    int64_t channel, count;       // the lanes' channels
+    int64_t first_row, last_row;  // of the batch
+    float *kernel, *x, *u, *sum;  // room for one spectrum each; the last two only backward
+    double* dskip;                // (B, D) sums of dy u over the length; null: not wanted
 };
 
 }  // namespace
@@ -72,7 +72,8 @@ HWY_INLINE void transpose_square(const float* from, int64_t from_stride, float* 
 #endif
 
 // to[j * to_stride + i] = scale from[i * from_stride + j], i < rows, j < columns.
-void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to, int64_t to_stride, float scale) {
+void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to, int64_t to_stride,
+               float scale) {
     for (int64_t i = 0; i < rows; i += 4)
         for (int64_t j = 0; j < columns; j += 4) {
             if (i + 4 <= rows && j + 4 <= columns) {
@@ -89,14 +90,14 @@ void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t col
 void rows_to_lanes(const View& rows, int64_t channel, int64_t count, int64_t length, float scale, float* out) {
     if (count < lanes) std::fill_n(out, length * lanes, 0.0f);
     for (int64_t t = 0; t < length; t += strip)
-        transpose(rows.row<float>(channel) + t, rows.row_stride, count, std::min(strip, length - t), out + t * lanes, lanes,
-                  scale);
+        transpose(rows.row<float>(channel) + t, rows.row_stride, count, std::min(strip, length - t), out + t * lanes,
+                  lanes, scale);
 }
 
 void lanes_to_rows(const float* in, int64_t channel, int64_t count, int64_t length, float scale, const View& rows) {
     for (int64_t t = 0; t < length; t += strip)
-        transpose(in + t * lanes, lanes, std::min(strip, length - t), count, rows.row<float>(channel) + t, rows.row_stride,
-                  scale);
+        transpose(in + t * lanes, lanes, std::min(strip, length - t), count, rows.row<float>(channel) + t,
+                  rows.row_stride, scale);
 }
 
 RealLanes lanes_of(const View& x, const ConvTask& task, int64_t row) {
@@ -139,7 +140,8 @@ void dot(const RealLanes& a, const RealLanes& b, double* out) {
     double sum[lanes] = {};
     for (int64_t t = 0; t < a.length;) {
         V some = hn::Zero(Lanes());
-        for (const int64_t end = std::min(a.length, t + 64); t < end; ++t) some = hn::MulAdd(a.load(t), b.load(t), some);
+        for (const int64_t end = std::min(a.length, t + 64); t < end; ++t)
+            some = hn::MulAdd(a.load(t), b.load(t), some);
         HWY_ALIGN float values[lanes];
         hn::Store(some, Lanes(), values);
         for (int64_t c = 0; c < lanes; ++c) sum[c] += static_cast<double>(values[c]);

@@ -130,7 +130,8 @@ void for_each_block(CpuBackend& backend, const View& u, int64_t taps, const Run&
     const int64_t channels = u[2], blocks = (channels + block - 1) / block;
     const int64_t size = fft_size(u[1] + std::min(u[1], taps) - 1);
     const auto fft = RealFft::of_size(size);
-    const int team = u.size() > parallel_threshold / 8 ? static_cast<int>(std::min<int64_t>(backend.threads(), blocks)) : 1;
+    const int team =
+        u.size() > parallel_threshold / 8 ? static_cast<int>(std::min<int64_t>(backend.threads(), blocks)) : 1;
     const Tensor room = backend.allocate({team, Task::room(size)}, DType::f32);
 #pragma omp parallel for num_threads(team) schedule(static)
     for (int64_t i = 0; i < blocks; ++i) {
@@ -157,7 +158,8 @@ void long_conv_backward_f32(CpuBackend& backend, const LongConvBackward& op) {
         task.kernel_gradient(op);
     });
     if (!op.dskip) return;
-    for (int64_t d = 0; d < op.u[2]; ++d) op.dskip.row<float>(0)[d] += static_cast<float>(dskip[static_cast<size_t>(d)]);
+    for (int64_t d = 0; d < op.u[2]; ++d)
+        op.dskip.row<float>(0)[d] += static_cast<float>(dskip[static_cast<size_t>(d)]);
 }
 
 }  // namespace nigiri::cpu

@@ -48,12 +48,8 @@ HWY_INLINE void along_row(int64_t columns, F f) {
 }
 
 // Zeros where a place is behind the end of the row, for sums of values that are not zero there by themselves.
-HWY_INLINE V inside(simd::Whole<Tag>, V v) {
-    return v;
-}
-HWY_INLINE V inside(simd::Part<Tag> at, V v) {
-    return hn::IfThenElseZero(hn::FirstN(Tag(), at.n), v);
-}
+HWY_INLINE V inside(simd::Whole<Tag>, V v) { return v; }
+HWY_INLINE V inside(simd::Part<Tag> at, V v) { return hn::IfThenElseZero(hn::FirstN(Tag(), at.n), v); }
 
 template <NormKind kind>
 void forward_rows(const NormRows& a, int64_t begin, int64_t end) {
@@ -78,9 +74,8 @@ void forward_rows(const NormRows& a, int64_t begin, int64_t end) {
         if constexpr (kind == NormKind::scalar) {
             const auto scale = hn::Mul(rstd, hn::Set(d, a.weight[0]));
             const auto shift = hn::Sub(mean, hn::Set(d, a.bias[0]));
-            along_row(a.columns, [&](auto at) HWY_ATTR {
-                at.store(hn::Mul(scale, hn::Sub(at.load(d, x), shift)), d, y);
-            });
+            along_row(a.columns,
+                      [&](auto at) HWY_ATTR { at.store(hn::Mul(scale, hn::Sub(at.load(d, x), shift)), d, y); });
         } else {
             along_row(a.columns, [&](auto at) HWY_ATTR {
                 const auto v = hn::Mul(hn::Mul(hn::Sub(at.load(d, x), mean), rstd), at.load(d, weight));
@@ -141,8 +136,7 @@ void backward_rows(const NormRows& a, int64_t begin, int64_t end) {
             return hn::Mul(rstd, hn::NegMulAdd(n, mean_gn, hn::Sub(g, mean_g)));
         };
         if (a.accumulate)
-            along_row(a.columns,
-                      [&](auto at) HWY_ATTR { at.store(hn::Add(at.load(d, dx), slope(at)), d, dx); });
+            along_row(a.columns, [&](auto at) HWY_ATTR { at.store(hn::Add(at.load(d, dx), slope(at)), d, dx); });
         else
             along_row(a.columns, [&](auto at) HWY_ATTR { at.store(slope(at), d, dx); });
     }
@@ -192,8 +186,7 @@ void check_parameters(const char* name, NormKind kind, const View& x, const View
     const int64_t wanted = kind == NormKind::scalar ? 1 : x.columns();
     require(weight.size() == wanted && weight.contiguous() && weight.dtype == x.dtype, name,
             "weight (D), or (1) for scalar norms");
-    require(kind == NormKind::rms ? bias.empty()
-                                  : bias.size() == wanted && bias.contiguous() && bias.dtype == x.dtype,
+    require(kind == NormKind::rms ? bias.empty() : bias.size() == wanted && bias.contiguous() && bias.dtype == x.dtype,
             name, "bias (D), or (1) for scalar norms, none for rms norms");
 }
 
@@ -253,9 +246,7 @@ void plain_backward(const NormBackward& op) {
     }
 }
 
-Rows rows_of(const View& v) {
-    return {v.as<float>(), v.row_stride};
-}
+Rows rows_of(const View& v) { return {v.as<float>(), v.row_stride}; }
 
 }  // namespace
 }  // namespace cpu

@@ -23,15 +23,12 @@ void parallel_ranges(int threads, int64_t n, int64_t grain, int64_t work, const 
     }
     const auto parts = static_cast<int>(std::min<int64_t>(threads, units));
 #pragma omp parallel for schedule(static) num_threads(parts)
-    for (int t = 0; t < parts; ++t)
-        f(units * t / parts * grain, std::min(n, units * (t + 1) / parts * grain));
+    for (int t = 0; t < parts; ++t) f(units * t / parts * grain, std::min(n, units * (t + 1) / parts * grain));
 }
 
 // Sums over rows go through this many partial sums, added in order: enough for many threads, few enough to
 // add up.
-inline int64_t slices_of(int64_t rows) {
-    return std::clamp<int64_t>(rows / 256, 1, 64);
-}
+inline int64_t slices_of(int64_t rows) { return std::clamp<int64_t>(rows / 256, 1, 64); }
 
 // Calls f(slice, begin, end) for every slice of [0, rows).
 template <class F>
@@ -78,9 +75,7 @@ class Elements {
         : data_(v.as<std::remove_const_t<T>>()),
           columns_(v.contiguous() ? v.size() : v.columns()),
           stride_(v.row_stride) {}
-    T& operator[](int64_t i) const {
-        return i < columns_ ? data_[i] : data_[i / columns_ * stride_ + i % columns_];
-    }
+    T& operator[](int64_t i) const { return i < columns_ ? data_[i] : data_[i / columns_ * stride_ + i % columns_]; }
 
   private:
     T* data_;

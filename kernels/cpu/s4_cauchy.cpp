@@ -39,8 +39,7 @@ HWY_INLINE Pair reciprocals(V sine2, V cosine, double pole_re, double pole_im) {
     const V im = hn::NegMulAdd(cosine, hn::Set(d, pole_im), sine2);
     const V conjugate_im = hn::MulAdd(cosine, hn::Set(d, pole_im), sine2);
     const V square = hn::Mul(re, re);
-    const V norm = hn::MulAdd(im, im, square),
-            conjugate_norm = hn::MulAdd(conjugate_im, conjugate_im, square);
+    const V norm = hn::MulAdd(im, im, square), conjugate_norm = hn::MulAdd(conjugate_im, conjugate_im, square);
     const V inverse = hn::Div(hn::Set(d, 1.0), hn::Mul(norm, conjugate_norm));
     const V a = hn::Mul(inverse, conjugate_norm), b = hn::Mul(inverse, norm);
     return {{hn::Mul(re, a), hn::Neg(hn::Mul(im, a))}, {hn::Mul(re, b), hn::Neg(hn::Mul(conjugate_im, b))}};
@@ -75,8 +74,7 @@ void forward(const CauchyPoles& poles, const CauchyNodes& nodes, double* re, dou
         sum_poles(poles, hn::Add(sine, sine), cosine, s);
         const Complex divisor = {hn::MulAdd(cosine, s[3].re, hn::Set(d, 1.0)), hn::Mul(cosine, s[3].im)};
         const Complex correction = scaled(cosine, over(times(s[1], s[2]), divisor));
-        const Complex y =
-            times({cosine, sine}, {hn::Sub(s[0].re, correction.re), hn::Sub(s[0].im, correction.im)});
+        const Complex y = times({cosine, sine}, {hn::Sub(s[0].re, correction.re), hn::Sub(s[0].im, correction.im)});
         hn::StoreU(y.re, d, re + k);
         hn::StoreU(y.im, d, im + k);
     }
@@ -103,8 +101,7 @@ void sum_gradients(const CauchyPoles& poles, const CauchyNodes& nodes, int64_t b
     }
 }
 
-void backward(const CauchyPoles& poles, const CauchyNodes& nodes, const double* re, const double* im,
-              double* sums) {
+void backward(const CauchyPoles& poles, const CauchyNodes& nodes, const double* re, const double* im, double* sums) {
     const D d;
     const int64_t count = poles.count;
     HWY_ALIGN double gradients[8 * cauchy_block];
@@ -115,13 +112,10 @@ void backward(const CauchyPoles& poles, const CauchyNodes& nodes, const double* 
             V total[10];
             for (V& t : total) t = hn::Zero(d);
             for (int64_t k = 0; k < cauchy_block; k += static_cast<int64_t>(hn::Lanes(d))) {
-                const V sine = hn::LoadU(d, nodes.sine + begin + k),
-                        cosine = hn::LoadU(d, nodes.cosine + begin + k);
-                const Pair pair =
-                    reciprocals(hn::Add(sine, sine), cosine, poles.pole[n], poles.pole[count + n]);
+                const V sine = hn::LoadU(d, nodes.sine + begin + k), cosine = hn::LoadU(d, nodes.cosine + begin + k);
+                const Pair pair = reciprocals(hn::Add(sine, sine), cosine, poles.pole[n], poles.pole[count + n]);
                 const V sum_re = hn::Add(pair.q.re, pair.r.re), sum_im = hn::Add(pair.q.im, pair.r.im);
-                const V difference_re = hn::Sub(pair.q.re, pair.r.re),
-                        difference_im = hn::Sub(pair.q.im, pair.r.im);
+                const V difference_re = hn::Sub(pair.q.re, pair.r.re), difference_im = hn::Sub(pair.q.im, pair.r.im);
                 // With a the gradient of a sum and v its weight: total += a q + (a r)*, and for the pole
                 // cos(phi) (sum a v) q^2 + (cos(phi) (sum a v*) r^2)*.
                 V rr = hn::Zero(d), ii = rr, ri = rr, ir = rr;

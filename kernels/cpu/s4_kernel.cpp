@@ -55,8 +55,7 @@ struct Scratch {
 
 std::vector<Scratch> scratch_for(const Grid& grid, int64_t count, int64_t channels, int threads) {
     std::vector<Scratch> all;
-    for (int64_t i = 0; i < std::min<int64_t>((channels + 1) / 2, threads); ++i)
-        all.emplace_back(grid, count);
+    for (int64_t i = 0; i < std::min<int64_t>((channels + 1) / 2, threads); ++i) all.emplace_back(grid, count);
     return all;
 }
 
@@ -130,8 +129,7 @@ struct ChannelGradient {
 
 // The gradient of channel d's parameters for the spectrum's gradient in s.re and s.im.
 template <class T>
-void backward_channel(const S4KernelBackward& op, int64_t d, const Grid& grid, Scratch& s,
-                      ChannelGradient out) {
+void backward_channel(const S4KernelBackward& op, int64_t d, const Grid& grid, Scratch& s, ChannelGradient out) {
     const S4Channel<T> channel(op, d);
     const CauchyPoles poles = load_poles(channel, s);
     cauchy_backward(poles, grid.nodes(), s.re.data(), s.im.data(), s.sums.data());
@@ -151,8 +149,7 @@ void backward_channel(const S4KernelBackward& op, int64_t d, const Grid& grid, S
         out.c(n) = dt * std::conj(cb * b + cp * p);
         out.b(n) = dt * std::conj(cb * c + pb * std::conj(p));
         out.p(n) = dt * (std::conj(cp * c + pp * std::conj(p)) + pb * b + pp * p);
-        dlog_dt +=
-            dt * (pole * lambda + cb * c * b + cp * c * p + pb * std::conj(p) * b + pp * std::norm(p)).real();
+        dlog_dt += dt * (pole * lambda + cb * c * b + cp * c * p + pb * std::conj(p) * b + pp * std::norm(p)).real();
     }
     out.inv_dt() = dlog_dt;
 }
@@ -160,14 +157,12 @@ void backward_channel(const S4KernelBackward& op, int64_t d, const Grid& grid, S
 // Two channels at a time, as in the forward pass. The spectrum's gradient at node k is m / length conj(F_k), F the
 // transform of dkernel and m = 2 where the node stands for its conjugate as well.
 template <class T>
-void backward_pair(const S4KernelBackward& op, int64_t first, const Grid& grid, Scratch& s,
-                   ChannelGradient out) {
+void backward_pair(const S4KernelBackward& op, int64_t first, const Grid& grid, Scratch& s, ChannelGradient out) {
     const int64_t channels = std::min<int64_t>(2, op.c[0] - first);
     std::fill_n(s.signal.begin(), grid.length, Complex());
     for (int64_t l = 0; l < op.dkernel[1]; ++l)
-        s.signal[static_cast<size_t>(l)] = {
-            static_cast<double>(op.dkernel.row<T>(first)[l]),
-            channels == 2 ? static_cast<double>(op.dkernel.row<T>(first + 1)[l]) : 0.0};
+        s.signal[static_cast<size_t>(l)] = {static_cast<double>(op.dkernel.row<T>(first)[l]),
+                                            channels == 2 ? static_cast<double>(op.dkernel.row<T>(first + 1)[l]) : 0.0};
     grid.fft.forward(s.signal.data());
     for (int64_t i = 0; i < channels; ++i) {
         std::fill(s.re.begin(), s.re.end(), 0.0);
@@ -180,8 +175,7 @@ void backward_pair(const S4KernelBackward& op, int64_t first, const Grid& grid, 
             s.re[static_cast<size_t>(k)] = m * f.real();
             s.im[static_cast<size_t>(k)] = -m * f.imag();
         }
-        backward_channel<T>(op, first + i, grid, s,
-                            {out.values + i * ChannelGradient::size(out.count), out.count});
+        backward_channel<T>(op, first + i, grid, s, {out.values + i * ChannelGradient::size(out.count), out.count});
     }
 }
 
@@ -224,8 +218,7 @@ void CpuBackend::s4_kernel_forward(const S4KernelForward& op) {
     std::vector<Scratch> scratch = scratch_for(grid, count, width, threads());
     const auto workers = static_cast<int>(scratch.size());
     dispatch(op.c.dtype, [&]<class T>(T) {
-#pragma omp parallel for schedule(static) \
-    num_threads(workers) if (width * count * grid.length > parallel_threshold)
+#pragma omp parallel for schedule(static) num_threads(workers) if (width * count * grid.length > parallel_threshold)
         for (int64_t d = 0; d < width; d += 2)
             forward_pair<T>(op, d, grid, scratch[static_cast<size_t>(omp_get_thread_num())]);
     });
@@ -235,8 +228,8 @@ void CpuBackend::s4_kernel_backward(const S4KernelBackward& op) {
     const char* name = "s4_kernel_backward";
     const Grid grid = make_grid(op, op.dkernel, name);
     const auto like = [&](const View& gradient, const View& parameter) {
-        require(gradient.empty() || (gradient.shape == parameter.shape && gradient.dtype == parameter.dtype),
-                name, "gradients of their parameters' shapes and element type");
+        require(gradient.empty() || (gradient.shape == parameter.shape && gradient.dtype == parameter.dtype), name,
+                "gradients of their parameters' shapes and element type");
     };
     like(op.dinv_dt, op.inv_dt);
     like(op.da_real, op.a_real);
@@ -249,8 +242,7 @@ void CpuBackend::s4_kernel_backward(const S4KernelBackward& op) {
     const auto workers = static_cast<int>(scratch.size());
     std::vector<double> gradients(static_cast<size_t>(width * size));
     dispatch(op.c.dtype, [&]<class T>(T) {
-#pragma omp parallel for schedule(static) \
-    num_threads(workers) if (width * count * grid.length > parallel_threshold)
+#pragma omp parallel for schedule(static) num_threads(workers) if (width * count * grid.length > parallel_threshold)
         for (int64_t d = 0; d < width; d += 2)
             backward_pair<T>(op, d, grid, scratch[static_cast<size_t>(omp_get_thread_num())],
                              {gradients.data() + d * size, count});

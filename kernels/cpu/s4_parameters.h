@@ -16,9 +16,8 @@ inline bool is_shape(const View& v, const Shape& shape) { return v.data != nullp
 inline void check_s4(const S4Parameters& op, const char* name) {
     require(op.c.shape.rank() == 3 && op.c[2] == 2 && op.c.size() > 0, name, "c (D, N, 2)");
     const int64_t width = op.c[0], count = op.c[1];
-    require(
-        op.a_real.shape.rank() == 2 && op.a_real[0] > 0 && width % op.a_real[0] == 0 && op.a_real[1] == count,
-        name, "a_real (S, N), S a divisor of D");
+    require(op.a_real.shape.rank() == 2 && op.a_real[0] > 0 && width % op.a_real[0] == 0 && op.a_real[1] == count, name,
+            "a_real (S, N), S a divisor of D");
     const int64_t copies = op.a_real[0];
     require(is_shape(op.inv_dt, {width}), name, "inv_dt (D)");
     require(is_shape(op.a_imag, {copies, count}), name, "a_imag (S, N)");

@@ -33,13 +33,11 @@ void run(const double* HWY_RESTRICT factors, int64_t count, double skip, const T
     const hn::ScalableTag<double> d;
     const auto lanes = static_cast<int64_t>(hn::Lanes(d));
     const int64_t plane = 2 * count, whole = lanes >= 2 ? plane / lanes * lanes : 0;
-    const double *a1 = factors, *a2 = a1 + plane, *f = a2 + plane, *g = f + plane, *b = g + plane,
-                 *c = b + plane;
+    const double *a1 = factors, *a2 = a1 + plane, *f = a2 + plane, *g = f + plane, *b = g + plane, *c = b + plane;
     for (int64_t l = 0; l < length; ++l) {
         const auto input = static_cast<double>(u[l * u_stride]);
         auto sum = hn::Zero(d);
-        for (int64_t i = 0; i < whole; i += lanes)
-            sum = hn::MulAdd(hn::LoadU(d, f + i), hn::LoadU(d, h + i), sum);
+        for (int64_t i = 0; i < whole; i += lanes) sum = hn::MulAdd(hn::LoadU(d, f + i), hn::LoadU(d, h + i), sum);
         double s = hn::GetLane(hn::SumOfLanes(d, sum));
         for (int64_t i = whole; i < plane; ++i) s += f[i] * h[i];
         sum = hn::Zero(d);
@@ -92,8 +90,8 @@ void run_channel(const double* factors, int64_t count, double skip, const float*
     HWY_DYNAMIC_DISPATCH(run_float)(factors, count, skip, u, y, length, u_stride, y_stride, h);
 }
 
-void run_channel(const double* factors, int64_t count, double skip, const double* u, double* y,
-                 int64_t length, int64_t u_stride, int64_t y_stride, double* h) {
+void run_channel(const double* factors, int64_t count, double skip, const double* u, double* y, int64_t length,
+                 int64_t u_stride, int64_t y_stride, double* h) {
     HWY_DYNAMIC_DISPATCH(run_double)(factors, count, skip, u, y, length, u_stride, y_stride, h);
 }
 
@@ -135,8 +133,8 @@ void recur(const S4Recurrence& op, int threads) {
     const auto one = [&](int64_t i) {
         const int64_t b = i / width, d = i % width;
         run_channel(factors + 12 * d * count, count, skip ? static_cast<double>(skip[d]) : 0.0,
-                    op.u.row<T>(b * length) + d, op.y.row<T>(b * length) + d, length, op.u.row_stride,
-                    op.y.row_stride, state + 2 * i * count);
+                    op.u.row<T>(b * length) + d, op.y.row<T>(b * length) + d, length, op.u.row_stride, op.y.row_stride,
+                    state + 2 * i * count);
     };
     // Without a parallel region where it would not pay: even one of one thread costs as much as a channel's step.
     if (threads == 1 || batch * width * count * length <= parallel_threshold) {
@@ -154,8 +152,7 @@ void CpuBackend::s4_discretize(const S4Discretize& op) {
     using namespace cpu;
     check_s4(op, "s4_discretize");
     const int64_t width = op.c[0], count = op.c[1];
-    require(is_shape(op.factors, {width, 6 * count, 2}) && op.factors.dtype == DType::f64 &&
-                op.factors.contiguous(),
+    require(is_shape(op.factors, {width, 6 * count, 2}) && op.factors.dtype == DType::f64 && op.factors.contiguous(),
             "s4_discretize", "contiguous float64 factors (D, 6 N, 2)");
     dispatch(op.c.dtype, [&]<class T>(T) {
         // An exception must not leave a parallel region; the first one is thrown again after it.
@@ -174,14 +171,11 @@ void CpuBackend::s4_discretize(const S4Discretize& op) {
 void CpuBackend::s4_recurrence(const S4Recurrence& op) {
     using cpu::require;
     const char* name = "s4_recurrence";
-    require(op.u.shape.rank() == 3 && op.y.shape == op.u.shape && op.y.dtype == op.u.dtype, name,
-            "u and y (B, L, D)");
-    require(
-        op.state.shape.rank() == 4 && op.state[0] == op.u[0] && op.state[1] == op.u[2] && op.state[3] == 2,
-        name, "a state (B, D, N, 2)");
+    require(op.u.shape.rank() == 3 && op.y.shape == op.u.shape && op.y.dtype == op.u.dtype, name, "u and y (B, L, D)");
+    require(op.state.shape.rank() == 4 && op.state[0] == op.u[0] && op.state[1] == op.u[2] && op.state[3] == 2, name,
+            "a state (B, D, N, 2)");
     require(op.factors.shape == Shape({op.u[2], 6 * op.state[2], 2}), name, "factors (D, 6 N, 2)");
-    require(op.state.contiguous() && op.factors.contiguous(), name,
-            "a contiguous state and contiguous factors");
+    require(op.state.contiguous() && op.factors.contiguous(), name, "a contiguous state and contiguous factors");
     require(op.skip.empty() || op.skip.size() == op.u[2], name, "a skip (D)");
     cpu::dispatch(op.u.dtype, [&]<class T>(T) { cpu::recur<T>(op, threads()); });
 }

@@ -33,9 +33,7 @@ void add_state_gradients(const S4dConvBackward& op, const S4dKernelBackward& par
                     power *= m.abar;
                     q += g * power;
                 }
-                const auto part = [&](const View& v, int64_t p) {
-                    return v.row<T>(b * parts + p) + n * channels + d;
-                };
+                const auto part = [&](const View& v, int64_t p) { return v.row<T>(b * parts + p) + n * channels + d; };
                 if (op.state) {
                     const Complex h(*part(op.state, 0), parts == 2 ? *part(op.state, 1) : T{});
                     sum += q * h;

@@ -27,7 +27,8 @@ class ChannelScratch {
         channel_.length = length;
         channel_.modes = (n + cpu::s4d_mode_padding - 1) / cpu::s4d_mode_padding * cpu::s4d_mode_padding;
         doubles_ = 8 * channel_.modes;
-        memory_ = backend.allocate({threads, 2 * doubles_ + (cpu::s4d_scratch_size(channel_) + 15) / 16 * 16}, DType::f32);
+        memory_ =
+            backend.allocate({threads, 2 * doubles_ + (cpu::s4d_scratch_size(channel_) + 15) / 16 * 16}, DType::f32);
     }
 
     struct Thread {
@@ -48,7 +49,7 @@ class ChannelScratch {
         double* d = reinterpret_cast<double*>(base);
         std::fill_n(d, doubles_, 0.0);  // the padding, above all
         const int64_t n = channel_.modes;
-        Thread thread = {channel_, d,         d + n,     d + 2 * n, d + 3 * n,
+        Thread thread = {channel_,  d,         d + n,     d + 2 * n, d + 3 * n,
                          d + 4 * n, d + 5 * n, d + 6 * n, d + 7 * n, base + 2 * doubles_};
         thread.channel.pole_re = thread.pole_re, thread.channel.pole_im = thread.pole_im;
         thread.channel.weight_re = thread.weight_re, thread.channel.weight_im = thread.weight_im;
@@ -224,7 +225,8 @@ void CpuBackend::s4d_discretize(const S4dDiscretize& op) {
     cpu::check_s4d(op, op.abar.dtype, name);
     const int64_t channels = op.inv_dt.size(), modes = op.a_real[1];
     const Shape planar = {op.is_complex ? 2 : 1, modes, channels};
-    require(op.abar.shape == planar && op.cbar.shape == planar, name, "abar and cbar (2, N, D), or (1, N, D) where real");
+    require(op.abar.shape == planar && op.cbar.shape == planar, name,
+            "abar and cbar (2, N, D), or (1, N, D) where real");
     cpu::dispatch(op.abar.dtype, [&](auto zero) {
         using T = decltype(zero);
         op.cbar.as<T>();

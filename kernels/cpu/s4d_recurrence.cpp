@@ -33,7 +33,7 @@ struct RecurrenceSlice {
     float* packed;  // 6 (or 3) vectors a mode, for sequences
 };
 
-constexpr int64_t packed_from = 8;        // samples; below that the state is worked on where it is
+constexpr int64_t packed_from = 8;  // samples; below that the state is worked on where it is
 constexpr int64_t max_float_lanes = 16;
 
 }  // namespace
@@ -102,9 +102,8 @@ HWY_INLINE void one_sample(const RecurrenceSlice& s, int64_t d, int64_t count, i
     const auto load = [&](const float* from, int v) HWY_ATTR {
         return Vectors == 1 ? load_some(from, count) : hn::LoadU(Tag(), from + v * lanes);
     };
-    const auto store = [&](V x, float* to, int v) HWY_ATTR {
-        Vectors == 1 ? store_some(x, to, count) : hn::StoreU(x, Tag(), to + v * lanes);
-    };
+    const auto store = [&](V x, float* to, int v)
+                           HWY_ATTR { Vectors == 1 ? store_some(x, to, count) : hn::StoreU(x, Tag(), to + v * lanes); };
     V in[Vectors];
     Output<IsComplex> out[Vectors];
     for (int v = 0; v < Vectors; ++v) {
@@ -131,8 +130,7 @@ HWY_INLINE void one_sample(const RecurrenceSlice& s, int64_t d, int64_t count, i
     int64_t n = 0;
     for (; n + 2 <= s.modes; n += 2) mode(n, 0), mode(n + 1, 1);
     if (n < s.modes) mode(n, 0);
-    for (int v = 0; v < Vectors; ++v)
-        store(out[v].value(s.skip ? load(s.skip + d, v) : hn::Zero(Tag()), in[v]), y, v);
+    for (int v = 0; v < Vectors; ++v) store(out[v].value(s.skip ? load(s.skip + d, v) : hn::Zero(Tag()), in[v]), y, v);
 }
 
 // `Steps` samples of one vector of channels whose factors and states lie packed, mode by mode: a, c, h.
@@ -258,11 +256,12 @@ void CpuBackend::s4d_recurrence(const S4dRecurrence& op) {
     const int64_t parts = op.is_complex ? 2 : 1;
     cpu::require(op.u.shape.rank() == 3 && op.y.shape == op.u.shape, name, "u and y (B, L, D)");
     const int64_t batch = op.u[0], length = op.u[1], channels = op.u[2];
-    cpu::require(op.abar.shape.rank() == 3 && op.abar[0] == parts && op.abar[2] == channels &&
-                     op.cbar.shape == op.abar.shape,
-                 name, "abar and cbar (2, N, D), or (1, N, D) where real");
+    cpu::require(
+        op.abar.shape.rank() == 3 && op.abar[0] == parts && op.abar[2] == channels && op.cbar.shape == op.abar.shape,
+        name, "abar and cbar (2, N, D), or (1, N, D) where real");
     const int64_t modes = op.abar[1];
-    cpu::require(op.state.shape == (Shape{batch, parts, modes * channels}), name, "state (B, 2, N * D), or (B, 1, N * D)");
+    cpu::require(op.state.shape == (Shape{batch, parts, modes * channels}), name,
+                 "state (B, 2, N * D), or (B, 1, N * D)");
     cpu::require(!op.skip || op.skip.size() == channels, name, "skip (D)");
     for (const View* v : {&op.abar, &op.cbar, &op.y, &op.state, op.skip ? &op.skip : &op.u})
         cpu::require(v->dtype == op.u.dtype, name, "operands of one element type");

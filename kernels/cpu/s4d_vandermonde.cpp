@@ -15,7 +15,7 @@
 namespace nigiri::cpu {
 namespace {
 
-constexpr int64_t chunk = 64;       // rows of the matrix products at a time: their operands stay in the cache
+constexpr int64_t chunk = 64;         // rows of the matrix products at a time: their operands stay in the cache
 constexpr double negligible = 1e-30;  // powers below are zero: no denormal number ever enters a product
 
 // Near the square root of the length, so that computing the powers costs little beside the products.
@@ -116,8 +116,8 @@ void powers_along_rows(const S4dChannel& c, int64_t tile, float* out) {
 
 // The left factor: row i holds Re and -Im of w_n a_n^(T i). Goes on from `power` and leaves the next power there.
 template <bool IsComplex>
-void weighted_powers(const S4dChannel& c, const double* step_re, const double* step_im, double* power_re, double* power_im,
-                     int64_t rows, float* out) {
+void weighted_powers(const S4dChannel& c, const double* step_re, const double* step_im, double* power_re,
+                     double* power_im, int64_t rows, float* out) {
     const int64_t columns = (IsComplex ? 2 : 1) * c.modes;
     for (int64_t n = 0; n < c.modes; n += static_cast<int64_t>(hn::Lanes(Tag()))) {
         const auto step = Number<IsComplex>::load(step_re + n, step_im + n);
@@ -184,9 +184,9 @@ void powers_along_columns(const S4dChannel& c, int64_t tile, float* out) {
 
 // Adds rows first, first + 1, ... of the product, each times a_n^(T i), to the sums.
 template <bool IsComplex>
-void reduce_rows(const S4dChannel& c, int64_t tile, const float* product, int64_t first, int64_t rows, const double* step_re,
-                 const double* step_im, double* power_re, double* power_im, double* sum_re, double* sum_im,
-                 double* moment_re, double* moment_im) {
+void reduce_rows(const S4dChannel& c, int64_t tile, const float* product, int64_t first, int64_t rows,
+                 const double* step_re, const double* step_im, double* power_re, double* power_im, double* sum_re,
+                 double* sum_im, double* moment_re, double* moment_im) {
     const Tag tag;
     const int64_t half = (IsComplex ? 2 : 1) * c.modes;
     const auto read = [&](const float* row) HWY_ATTR -> Number<IsComplex> {
@@ -215,8 +215,8 @@ void reduce_rows(const S4dChannel& c, int64_t tile, const float* product, int64_
 }
 
 template <bool IsComplex>
-void backward(const S4dChannel& c, float* scratch, const float* dkernel, double* sum_re, double* sum_im, double* moment_re,
-              double* moment_im) {
+void backward(const S4dChannel& c, float* scratch, const float* dkernel, double* sum_re, double* sum_im,
+              double* moment_re, double* moment_im) {
     const int64_t tile = tile_of(c.length), columns = (IsComplex ? 4 : 2) * c.modes;
     double* step_re = reinterpret_cast<double*>(scratch);
     double* step_im = step_re + c.modes;

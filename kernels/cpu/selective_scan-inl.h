@@ -322,8 +322,8 @@ struct Rule {
             // dt^2 times the derivative of (e^x - 1) / x at x = dt A: the closed form (dt Abar - gamma) / A where it
             // does not cancel, else the series of (k + 1) / (k + 2)! x^k.
             const N x = scale(a, dt);
-            constexpr float series[] = {8.0f / 362880, 7.0f / 40320, 6.0f / 5040, 5.0f / 720, 4.0f / 120,
-                                        3.0f / 24,     2.0f / 6,     1.0f / 2};
+            constexpr float series[] = {8.0f / 362880, 7.0f / 40320, 6.0f / 5040, 5.0f / 720,
+                                        4.0f / 120,    3.0f / 24,    2.0f / 6,    1.0f / 2};
             N p = zero<kComplex>();
             for (const float c : series) p = add_real(mul(p, x), c);
             N difference = scale(abar, dt);

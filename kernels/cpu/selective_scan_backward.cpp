@@ -58,13 +58,13 @@ struct Backward {
 
     // Arrays over (step, channel of the group).
     struct Arrays {
-        float *dt, *u, *x;     // x is the input's share: dt u for euler, else u
-        float *dy;             // gradient of Re(C h): with the gate, doubled for complex numbers
-        float *y;              // += sum of Re(C h)
-        float *by_input;       // += sum of Re(conj(Bbar / dt) dh) for euler, of Re(conj(Bbar) dh) else
-        float *by_dt;          // += the rest of the gradient of dt
-        float *softplus_slope; // d dt / d (delta + bias)
-        float *gate_slope;     // dy silu'(z)
+        float *dt, *u, *x;      // x is the input's share: dt u for euler, else u
+        float* dy;              // gradient of Re(C h): with the gate, doubled for complex numbers
+        float* y;               // += sum of Re(C h)
+        float* by_input;        // += sum of Re(conj(Bbar / dt) dh) for euler, of Re(conj(Bbar) dh) else
+        float* by_dt;           // += the rest of the gradient of dt
+        float* softplus_slope;  // d dt / d (delta + bias)
+        float* gate_slope;      // dy silu'(z)
         explicit Arrays(float* p) {
             for (float** array : {&dt, &u, &x, &dy, &y, &by_input, &by_dt, &softplus_slope, &gate_slope}) {
                 *array = p;
@@ -137,7 +137,8 @@ struct Backward {
         }
     }
 
-    // What a tile's backward run adds to: planes (offset to the tile) and this unit's shares (nullptr where not needed).
+    // What a tile's backward run adds to: planes (offset to the tile) and this unit's shares (nullptr where not
+    // needed).
     struct Gradients {
         float *dstate, *da, *db, *dc;
         float* shares;
@@ -207,7 +208,8 @@ struct Backward {
             float* share = nullptr;  // there is none where B and C are constant
             if constexpr (kSelectiveB || kSelectiveC) share = out.shares + t * out.share_stride;
             if constexpr (kComplex) {
-                if constexpr (kSelectiveB) store_sums(share_b[0].re, share_b[0].im, share_b[1].re, share_b[1].im, share);
+                if constexpr (kSelectiveB)
+                    store_sums(share_b[0].re, share_b[0].im, share_b[1].re, share_b[1].im, share);
                 if constexpr (kSelectiveC)
                     store_sums(share_c[0].re, share_c[0].im, share_c[1].re, share_c[1].im, share + 4);
             } else if constexpr (kSelectiveB || kSelectiveC) {
@@ -249,14 +251,16 @@ struct Backward {
             if constexpr (kSelectiveC) rows_c = SelectiveRows::of_chunk(op.c, planes, row, steps, padded_c);
             for (int64_t g = first_group; g < last_group; ++g) {
                 const int64_t unit = batch * planes.groups() + g;
-                rows_to_plane(planes, g, StateMatrix::of_pairs(op.checkpoints, planes), (chunk * op.u[0] + batch) * channels,
-                         start);
+                rows_to_plane(planes, g, StateMatrix::of_pairs(op.checkpoints, planes),
+                              (chunk * op.u[0] + batch) * channels, start);
                 prepare(op, row, steps, g * width, arrays);
                 for (int64_t n = 0; n < planes.padded_states(); n += tile_states) {
                     const int64_t of_group = g * size + n * plane_step, of_unit = unit * size + n * plane_step;
                     const float* a = work.parameters.a + of_group;
-                    const Operand b{kSelectiveB ? rows_b.data + n * parts : work.parameters.b + of_group, rows_b.stride};
-                    const Operand c{kSelectiveC ? rows_c.data + n * parts : work.parameters.c + of_group, rows_c.stride};
+                    const Operand b{kSelectiveB ? rows_b.data + n * parts : work.parameters.b + of_group,
+                                    rows_b.stride};
+                    const Operand c{kSelectiveC ? rows_c.data + n * parts : work.parameters.c + of_group,
+                                    rows_c.stride};
                     Gradients out{work.dstate + of_unit, work.da + of_unit, nullptr, nullptr, nullptr, share_stride};
                     if constexpr (!kSelectiveB) out.db = work.db + of_unit;
                     if constexpr (!kSelectiveC) out.dc = work.dc + of_unit;
@@ -272,7 +276,8 @@ struct Backward {
         }
     }
 
-    static void prepare(const SelectiveScanBackward& op, int64_t row, int64_t steps, int64_t first, const Arrays& arrays) {
+    static void prepare(const SelectiveScanBackward& op, int64_t row, int64_t steps, int64_t first,
+                        const Arrays& arrays) {
         for (int v = 0; v < vectors; ++v) {
             const int64_t d = first + v * lane_count, count = std::max<int64_t>(0, op.u[2] - d);
             const V bias = op.delta_bias ? load_channels(op.delta_bias.as<float>() + d, count) : hn::Zero(tag);
@@ -349,9 +354,12 @@ void backward_rule(const SelectiveScanBackward& op, const BackwardWork& work, in
                    int64_t c0, int64_t c1) {
     constexpr auto euler = Discretization::euler, zoh = Discretization::zoh, bilinear = Discretization::bilinear;
     switch (op.discretization) {
-        case euler: return backward_variant<kComplex, euler>(op, work, b, g0, g1, c0, c1);
-        case zoh: return backward_variant<kComplex, zoh>(op, work, b, g0, g1, c0, c1);
-        case bilinear: return backward_variant<kComplex, bilinear>(op, work, b, g0, g1, c0, c1);
+        case euler:
+            return backward_variant<kComplex, euler>(op, work, b, g0, g1, c0, c1);
+        case zoh:
+            return backward_variant<kComplex, zoh>(op, work, b, g0, g1, c0, c1);
+        case bilinear:
+            return backward_variant<kComplex, bilinear>(op, work, b, g0, g1, c0, c1);
     }
 }
 
@@ -382,7 +390,8 @@ HWY_EXPORT(backward_vectors);
 namespace {
 
 // Adds up the groups' shares of one (batch row, time step) and writes them to dB and dC.
-void merge_shares(const SelectiveScanBackward& op, const BackwardWork& work, int64_t batch, int64_t t, int64_t pass_step) {
+void merge_shares(const SelectiveScanBackward& op, const BackwardWork& work, int64_t batch, int64_t t,
+                  int64_t pass_step) {
     const Planes& planes = work.planes;
     const int64_t size = BackwardWork::share_size(planes), group_stride = work.chunks_per_pass * chunk_steps * size;
     float* sum = work.shares + batch * planes.groups() * group_stride + pass_step * size;
@@ -420,7 +429,8 @@ void add_channels(const SelectiveScanBackward& op, const Planes& planes, const f
 }  // namespace
 
 void backward_f32(const SelectiveScanBackward& op, CpuBackend& backend) {
-    const Planes planes(op, HWY_DYNAMIC_DISPATCH(backward_lanes)(), HWY_DYNAMIC_DISPATCH(backward_vectors)(op.is_complex));
+    const Planes planes(op, HWY_DYNAMIC_DISPATCH(backward_lanes)(),
+                        HWY_DYNAMIC_DISPATCH(backward_vectors)(op.is_complex));
     const int64_t units = op.u[0] * planes.groups(), length = op.u[1], chunks = chunks_of(length);
     const int64_t threads = op.u.size() * planes.states > parallel_threshold ? backend.threads() : 1;
     const int64_t scan_threads = std::min(threads, units);
@@ -432,7 +442,8 @@ void backward_f32(const SelectiveScanBackward& op, CpuBackend& backend) {
 
     const int64_t parameters_size = ParameterPlanes::size(op, planes), own = BackwardWork::scratch_size(planes);
     const int64_t sums = units * (planes.size() * (2 + !op.selective_b + !op.selective_c) + 2 * planes.width());
-    const Tensor memory = backend.allocate({parameters_size + sums + pass * share_size + scan_threads * own}, DType::f32);
+    const Tensor memory =
+        backend.allocate({parameters_size + sums + pass * share_size + scan_threads * own}, DType::f32);
     float* at = memory.as<float>();
     const auto take = [&](int64_t n) { return std::exchange(at, at + n); };
     const ParameterPlanes parameters(op, planes, take(parameters_size));
@@ -449,7 +460,7 @@ void backward_f32(const SelectiveScanBackward& op, CpuBackend& backend) {
 
     for (int64_t end = chunks; end > 0; end -= pass) {
         const int64_t begin = std::max<int64_t>(0, end - pass);
-#pragma omp parallel for num_threads(static_cast<int>(scan_threads)) if (scan_threads > 1) schedule(static)
+#pragma omp parallel for num_threads(static_cast <int>(scan_threads)) if (scan_threads > 1) schedule(static)
         for (int64_t i = 0; i < scan_threads; ++i) {
             BackwardWork part = work;
             part.scratch += i * own;
@@ -460,9 +471,8 @@ void backward_f32(const SelectiveScanBackward& op, CpuBackend& backend) {
         }
         if (!shared) continue;
         const int64_t first = begin * chunk_steps, steps = std::min(length, end * chunk_steps) - first;
-#pragma omp parallel for num_threads(static_cast<int>(threads)) if (threads > 1) schedule(static)
-        for (int64_t i = 0; i < op.u[0] * steps; ++i)
-            merge_shares(op, work, i / steps, first + i % steps, i % steps);
+#pragma omp parallel for num_threads(static_cast <int>(threads)) if (threads > 1) schedule(static)
+        for (int64_t i = 0; i < op.u[0] * steps; ++i) merge_shares(op, work, i / steps, first + i % steps, i % steps);
     }
     add_planes(op, planes, work.da, op.da);
     if (!op.selective_b) add_planes(op, planes, work.db, op.db);

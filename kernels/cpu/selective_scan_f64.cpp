@@ -190,7 +190,8 @@ void backward(const SelectiveScanBackward& op) {
                     double dy = channel.at(op.dy, t);
                     if (op.z) {
                         const double z = channel.at(op.z, t), s = sigmoid(z);
-                        channel.set(op.dz, t, dy * (y[static_cast<size_t>(t - begin)] + skip * u) * s * (1 + z * (1 - s)));
+                        channel.set(op.dz, t,
+                                    dy * (y[static_cast<size_t>(t - begin)] + skip * u) * s * (1 + z * (1 - s)));
                         dy *= z * s;
                     }
                     double du = skip * dy, ddt = 0;
@@ -205,10 +206,8 @@ void backward(const SelectiveScanBackward& op) {
                         du += real(conj(s.gamma * bn) * dh[n]);
                         ddt += real(conj(s.abar_dt) * dabar + conj(s.gamma_dt) * dgamma);
                         channel.add_state(op.da, d, n, conj(s.abar_a) * dabar + conj(s.gamma_a) * dgamma);
-                        op.selective_b ? add(op.db, channel.row(t), n, db)
-                                       : channel.add_state(op.db, d, n, db);
-                        op.selective_c ? add(op.dc, channel.row(t), n, dc)
-                                       : channel.add_state(op.dc, d, n, dc);
+                        op.selective_b ? add(op.db, channel.row(t), n, db) : channel.add_state(op.db, d, n, db);
+                        op.selective_c ? add(op.dc, channel.row(t), n, dc) : channel.add_state(op.dc, d, n, dc);
                         dh[n] *= conj(s.abar);
                     }
                     if (op.softplus) ddt *= sigmoid(channel.raw(t));

@@ -101,7 +101,7 @@ struct Forward {
                 float* state = states + g * size;
                 if (op.checkpoints)
                     plane_to_rows(planes, g, state, StateMatrix::of_pairs(op.checkpoints, planes),
-                               (chunk * op.u[0] + batch) * channels);
+                                  (chunk * op.u[0] + batch) * channels);
                 const int64_t d = g * lane_count, count = channels - d;
                 prepare(op, row, steps, d, count, arrays, u_array);
                 for (int64_t n = 0; n < planes.padded_states(); n += tile_states) {
@@ -164,8 +164,10 @@ void forward_variant(const SelectiveScanForward& op, const ForwardWork& work, in
 template <bool kComplex>
 void forward_rule(const SelectiveScanForward& op, const ForwardWork& work, int64_t b, int64_t g0, int64_t g1) {
     switch (op.discretization) {
-        case Discretization::euler: return forward_variant<kComplex, Discretization::euler>(op, work, b, g0, g1);
-        case Discretization::zoh: return forward_variant<kComplex, Discretization::zoh>(op, work, b, g0, g1);
+        case Discretization::euler:
+            return forward_variant<kComplex, Discretization::euler>(op, work, b, g0, g1);
+        case Discretization::zoh:
+            return forward_variant<kComplex, Discretization::zoh>(op, work, b, g0, g1);
         case Discretization::bilinear:
             return forward_variant<kComplex, Discretization::bilinear>(op, work, b, g0, g1);
     }
@@ -195,7 +197,7 @@ void forward_f32(const SelectiveScanForward& op, CpuBackend& backend) {
     const int64_t shared = ParameterPlanes::size(op, planes), own = ForwardWork::scratch_size(planes);
     const Tensor memory = backend.allocate({shared + threads * own}, DType::f32);
     const ParameterPlanes parameters(op, planes, memory.as<float>());
-#pragma omp parallel for num_threads(static_cast<int>(threads)) if (threads > 1) schedule(static)
+#pragma omp parallel for num_threads(static_cast <int>(threads)) if (threads > 1) schedule(static)
     for (int64_t i = 0; i < threads; ++i) {
         const ForwardWork part{planes, parameters, memory.as<float>() + shared + i * own};
         for_each_run(units * i / threads, units * (i + 1) / threads, planes.groups(),

@@ -24,8 +24,8 @@ struct Planes {
     int64_t padded_states() const { return (states + tile_states - 1) / tile_states * tile_states; }
     int64_t width() const { return lanes * vectors; }  // channels of a group
     int64_t groups() const { return (channels + width() - 1) / width(); }
-    int64_t state_size() const { return width() * parts; }             // of one state of a group
-    int64_t size() const { return padded_states() * state_size(); }    // of one plane
+    int64_t state_size() const { return width() * parts; }           // of one state of a group
+    int64_t size() const { return padded_states() * state_size(); }  // of one plane
 };
 
 // Where the numbers of a matrix over (row, state) lie, whatever its view's shape.
@@ -106,8 +106,7 @@ struct ParameterPlanes {
 
   private:
     static void fill(const View& v, const Planes& p, float* planes) {
-        for (int64_t g = 0; g < p.groups(); ++g)
-            to_plane(p, g, StateMatrix::of_states(v, p), 0, planes + g * p.size());
+        for (int64_t g = 0; g < p.groups(); ++g) to_plane(p, g, StateMatrix::of_states(v, p), 0, planes + g * p.size());
     }
 };
 

@@ -63,7 +63,8 @@ struct Step {
         hn::Store(kRule == Discretization::euler ? hn::Mul(dt, u) : u, tag, x_array);
         const int64_t used = std::min<int64_t>(lane_count, count);
         for (int64_t i = 0; i < used; i += 4)
-            up_to_four(op, batch, d + i, std::min<int64_t>(4, used - i), states, dt_array + i, x_array + i, y_array + i);
+            up_to_four(op, batch, d + i, std::min<int64_t>(4, used - i), states, dt_array + i, x_array + i,
+                       y_array + i);
         V y = hn::Load(tag, y_array);
         if constexpr (kComplex) y = hn::Add(y, y);
         if (op.skip) y = hn::MulAdd(load_channels(op.skip.as<float>() + d, count), u, y);
@@ -83,9 +84,8 @@ struct Step {
             HWY_UNROLL(4)
             for (int64_t i = 0; i < 4; ++i) {
                 if (i >= count) break;
-                const auto part = [&](const View& v, int64_t row) HWY_ATTR {
-                    return row_of<kComplex>(v, row + d + i, states) + n * parts;
-                };
+                const auto part = [&](const View& v, int64_t row)
+                                      HWY_ATTR { return row_of<kComplex>(v, row + d + i, states) + n * parts; };
                 if constexpr (!kSelectiveB) bn = load_numbers<kComplex>(part(op.b, 0), left);
                 if constexpr (!kSelectiveC) cn = load_numbers<kComplex>(part(op.c, 0), left);
                 const Rule<kComplex, kRule> rule(load_numbers<kComplex>(part(op.a, 0), left));
@@ -120,9 +120,12 @@ void step_variant(const SelectiveScanForward& op, int64_t begin, int64_t end) {
 template <bool kComplex>
 void step_rule(const SelectiveScanForward& op, int64_t begin, int64_t end) {
     switch (op.discretization) {
-        case Discretization::euler: return step_variant<kComplex, Discretization::euler>(op, begin, end);
-        case Discretization::zoh: return step_variant<kComplex, Discretization::zoh>(op, begin, end);
-        case Discretization::bilinear: return step_variant<kComplex, Discretization::bilinear>(op, begin, end);
+        case Discretization::euler:
+            return step_variant<kComplex, Discretization::euler>(op, begin, end);
+        case Discretization::zoh:
+            return step_variant<kComplex, Discretization::zoh>(op, begin, end);
+        case Discretization::bilinear:
+            return step_variant<kComplex, Discretization::bilinear>(op, begin, end);
     }
 }
 

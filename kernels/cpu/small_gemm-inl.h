@@ -47,8 +47,8 @@ HWY_INLINE void small_gemm_panel(const float* a, int64_t lda, const float* b, in
 }
 
 // a (rows, depth), b (depth, columns), c (rows, columns); columns is a multiple of the vector width.
-HWY_INLINE void small_gemm(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t rows,
-                           int64_t columns, int64_t depth) {
+HWY_INLINE void small_gemm(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc,
+                           int64_t rows, int64_t columns, int64_t depth) {
     constexpr int64_t width = hn::MaxLanes(hn::ScalableTag<float>());
     int64_t j = 0;
     for (; j + 2 * width <= columns; j += 2 * width) small_gemm_panel<2>(a, lda, b + j, ldb, c + j, ldc, rows, depth);

@@ -12,8 +12,8 @@ namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // Tiles of four rows by two vectors stay in registers over the whole inner dimension.
-void multiply(const double* HWY_RESTRICT x, const double* HWY_RESTRICT y, double* HWY_RESTRICT result,
-              int64_t size, int64_t used) {
+void multiply(const double* HWY_RESTRICT x, const double* HWY_RESTRICT y, double* HWY_RESTRICT result, int64_t size,
+              int64_t used) {
     const hn::CappedTag<double, static_cast<size_t>(square_tile / 2)> d;
     const auto lanes = static_cast<int64_t>(hn::Lanes(d));
     for (int64_t j = 0; j < size; j += 2 * lanes)
@@ -21,8 +21,7 @@ void multiply(const double* HWY_RESTRICT x, const double* HWY_RESTRICT y, double
             auto a0 = hn::Zero(d), a1 = a0, b0 = a0, b1 = a0, c0 = a0, c1 = a0, d0 = a0, d1 = a0;
             const double* row = x + i * size;
             for (int64_t k = 0; k < used; ++k) {
-                const auto left = hn::LoadU(d, y + k * size + j),
-                           right = hn::LoadU(d, y + k * size + j + lanes);
+                const auto left = hn::LoadU(d, y + k * size + j), right = hn::LoadU(d, y + k * size + j + lanes);
                 const auto f0 = hn::Set(d, row[k]), f1 = hn::Set(d, row[size + k]);
                 const auto f2 = hn::Set(d, row[2 * size + k]), f3 = hn::Set(d, row[3 * size + k]);
                 a0 = hn::MulAdd(f0, left, a0), a1 = hn::MulAdd(f0, right, a1);

@@ -156,8 +156,7 @@ struct NegativeExpSlope {
 
 template <class... Views>
 void require_like(const char* name, const View& first, const Views&... others) {
-    require(((others.shape == first.shape && others.dtype == first.dtype) && ...), name,
-            "equal shapes and types");
+    require(((others.shape == first.shape && others.dtype == first.dtype) && ...), name, "equal shapes and types");
 }
 
 }  // namespace
@@ -175,8 +174,7 @@ void CudaBackend::gelu_backward(const GeluBackward& op) {
     dispatch(op.x.dtype, [&](auto zero) {
         using T = decltype(zero);
         map<map_lanes<T>>(stream_, "gelu_backward",
-                          GeluSlope<T>{Rows<const T>(op.x), Rows<const T>(op.dy), Rows<T>(op.dx)}, op.x,
-                          op.dy, op.dx);
+                          GeluSlope<T>{Rows<const T>(op.x), Rows<const T>(op.dy), Rows<T>(op.dx)}, op.x, op.dy, op.dx);
     });
 }
 
@@ -187,15 +185,14 @@ void CudaBackend::glu_forward(const GluForward& op) {
     require_like("glu_forward", op.y, a, b);
     dispatch(op.y.dtype, [&](auto zero) {
         using T = decltype(zero);
-        map<map_lanes<T>>(stream_, "glu_forward", Glu<T>{Rows<const T>(a), Rows<const T>(b), Rows<T>(op.y)},
-                          op.y, a, b);
+        map<map_lanes<T>>(stream_, "glu_forward", Glu<T>{Rows<const T>(a), Rows<const T>(b), Rows<T>(op.y)}, op.y, a,
+                          b);
     });
 }
 
 void CudaBackend::glu_backward(const GluBackward& op) {
     const int64_t h = op.dy.columns();
-    require(op.x.columns() == 2 * h && op.dx.columns() == 2 * h, "glu_backward",
-            "x and dx of twice the columns of dy");
+    require(op.x.columns() == 2 * h && op.dx.columns() == 2 * h, "glu_backward", "x and dx of twice the columns of dy");
     const View a = op.x.columns(0, h), b = op.x.columns(h, h);
     const View da = op.dx.columns(0, h), db = op.dx.columns(h, h);
     require_like("glu_backward", a, b, da, db);
@@ -206,10 +203,10 @@ void CudaBackend::glu_backward(const GluBackward& op) {
             using T = decltype(x);
             using G = decltype(g);
             if constexpr (sizeof(G) >= sizeof(T))
-                map<map_lanes<T, G>>(stream_, "glu_backward",
-                                     GluSlope<T, G>{Rows<const T>(a), Rows<const T>(b), Rows<const G>(op.dy),
-                                                    Rows<T>(da), Rows<T>(db)},
-                                     op.dy, a, b, da, db);
+                map<map_lanes<T, G>>(
+                    stream_, "glu_backward",
+                    GluSlope<T, G>{Rows<const T>(a), Rows<const T>(b), Rows<const G>(op.dy), Rows<T>(da), Rows<T>(db)},
+                    op.dy, a, b, da, db);
         });
     });
 }
@@ -218,8 +215,8 @@ void CudaBackend::gate_forward(const GateForward& op) {
     require_like("gate_forward", op.x, op.z, op.y);
     dispatch(op.x.dtype, [&](auto zero) {
         using T = decltype(zero);
-        map<map_lanes<T>>(stream_, "gate_forward",
-                          Gate<T>{Rows<const T>(op.x), Rows<const T>(op.z), Rows<T>(op.y)}, op.x, op.z, op.y);
+        map<map_lanes<T>>(stream_, "gate_forward", Gate<T>{Rows<const T>(op.x), Rows<const T>(op.z), Rows<T>(op.y)},
+                          op.x, op.z, op.y);
     });
 }
 
@@ -228,8 +225,8 @@ void CudaBackend::gate_backward(const GateBackward& op) {
     dispatch(op.x.dtype, [&](auto zero) {
         using T = decltype(zero);
         map<map_lanes<T>>(stream_, "gate_backward",
-                          GateSlope<T>{Rows<const T>(op.x), Rows<const T>(op.z), Rows<const T>(op.dy),
-                                       Rows<T>(op.dx), Rows<T>(op.dz)},
+                          GateSlope<T>{Rows<const T>(op.x), Rows<const T>(op.z), Rows<const T>(op.dy), Rows<T>(op.dx),
+                                       Rows<T>(op.dz)},
                           op.x, op.z, op.dy, op.dx, op.dz);
     });
 }
@@ -238,16 +235,14 @@ void CudaBackend::gate_backward(const GateBackward& op) {
 void CudaBackend::negative_exp_forward(const NegativeExpForward& op) {
     require_like("negative_exp_forward", op.x, op.y);
     require(op.x.dtype == DType::f32, "negative_exp_forward", "float32");
-    map<1>(stream_, "negative_exp_forward", NegativeExp{Rows<const float>(op.x), Rows<float>(op.y)}, op.x,
-           op.y);
+    map<1>(stream_, "negative_exp_forward", NegativeExp{Rows<const float>(op.x), Rows<float>(op.y)}, op.x, op.y);
 }
 
 void CudaBackend::negative_exp_backward(const NegativeExpBackward& op) {
     require_like("negative_exp_backward", op.y, op.dy, op.dx);
     require(op.y.dtype == DType::f32, "negative_exp_backward", "float32");
     map<1>(stream_, "negative_exp_backward",
-           NegativeExpSlope{Rows<const float>(op.y), Rows<const float>(op.dy), Rows<float>(op.dx)}, op.y,
-           op.dy, op.dx);
+           NegativeExpSlope{Rows<const float>(op.y), Rows<const float>(op.dy), Rows<float>(op.dx)}, op.y, op.dy, op.dx);
 }
 
 }  // namespace nigiri

@@ -40,8 +40,7 @@ struct StepState {
 
 StepValues values_of(double factor, double beta1, double beta2, double eps, double clip, int64_t step) {
     const auto n = static_cast<double>(step);
-    return {factor, beta1, beta2, eps, 1 / (1 - std::pow(beta1, n)), 1 / std::sqrt(1 - std::pow(beta2, n)),
-            clip};
+    return {factor, beta1, beta2, eps, 1 / (1 - std::pow(beta1, n)), 1 / std::sqrt(1 - std::pow(beta2, n)), clip};
 }
 
 // Derived in double and rounded once, as on the CPU.
@@ -107,8 +106,7 @@ __global__ void __launch_bounds__(threads) update_kernel(const Piece* pieces, co
 
 // One tensor of any size; `whole` describes all of it.
 __global__ void __launch_bounds__(threads)
-    single_kernel(Piece whole, int64_t size, double lr, double weight_decay, double scale,
-                  StepValues values) {
+    single_kernel(Piece whole, int64_t size, double lr, double weight_decay, double scale, StepValues values) {
     const int64_t begin = static_cast<int64_t>(blockIdx.x) * piece_size;
     whole.weight += begin, whole.grad += begin, whole.m += begin, whole.v += begin;
     whole.count = static_cast<int>(min(piece_size, size - begin));
@@ -155,13 +153,10 @@ __global__ void __launch_bounds__(1024) norm_kernel(const double* partial, int c
 }
 
 // A launch of its own, so that a graph of the others can be replayed behind it.
-__global__ void set_kernel(StepState* state, StepValues values) {
-    state->values = values;
-}
+__global__ void set_kernel(StepState* state, StepValues values) { state->values = values; }
 
 template <class T, bool square>
-__global__ void __launch_bounds__(threads)
-    sum_kernel(Rows<const T> x, int64_t columns, int64_t size, double* partial) {
+__global__ void __launch_bounds__(threads) sum_kernel(Rows<const T> x, int64_t columns, int64_t size, double* partial) {
     const int64_t step = static_cast<int64_t>(gridDim.x) * threads;
     double sum = 0;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x; i < size; i += step) {
@@ -186,15 +181,9 @@ struct Prepared {
     Tensor list, partial, state;
 };
 
-const Piece* list_of(const Prepared& p) {
-    return static_cast<const Piece*>(p.list.view().data);
-}
-double* partial_of(const Prepared& p) {
-    return static_cast<double*>(p.partial.view().data);
-}
-StepState* state_of(const Prepared& p) {
-    return static_cast<StepState*>(p.state.view().data);
-}
+const Piece* list_of(const Prepared& p) { return static_cast<const Piece*>(p.list.view().data); }
+double* partial_of(const Prepared& p) { return static_cast<double*>(p.partial.view().data); }
+StepState* state_of(const Prepared& p) { return static_cast<StepState*>(p.state.view().data); }
 
 Tensor allocate_bytes(Backend& backend, size_t bytes) {
     return backend.allocate({static_cast<int64_t>(bytes + 3) / 4}, DType::i32);
@@ -215,9 +204,8 @@ const Prepared& prepare(CudaBackend& backend, const AdamWSet& set) {
                                   item.rounded.dtype == DType::bf16),
                 "adamw_step", "the rounded weight in bfloat16, like the weight");
         for (int64_t at = 0; at < item.weight.size(); at += piece_size)
-            pieces.push_back({item.weight.as<float>() + at, item.grad.as<float>() + at,
-                              item.m.as<float>() + at, item.v.as<float>() + at,
-                              item.rounded ? pointer<bf16>(item.rounded) + at : nullptr,
+            pieces.push_back({item.weight.as<float>() + at, item.grad.as<float>() + at, item.m.as<float>() + at,
+                              item.v.as<float>() + at, item.rounded ? pointer<bf16>(item.rounded) + at : nullptr,
                               static_cast<int>(std::min(piece_size, item.weight.size() - at)),
                               static_cast<float>(item.lr), static_cast<float>(item.weight_decay)});
     }
@@ -226,8 +214,8 @@ const Prepared& prepare(CudaBackend& backend, const AdamWSet& set) {
     made->list = allocate_bytes(backend, std::max<size_t>(1, pieces.size()) * sizeof(Piece));
     made->partial = allocate_bytes(backend, std::max<size_t>(1, pieces.size()) * sizeof(double));
     made->state = allocate_bytes(backend, sizeof(StepState));
-    check(cudaMemcpyAsync(made->list.view().data, pieces.data(), pieces.size() * sizeof(Piece),
-                          cudaMemcpyHostToDevice, backend.stream()),
+    check(cudaMemcpyAsync(made->list.view().data, pieces.data(), pieces.size() * sizeof(Piece), cudaMemcpyHostToDevice,
+                          backend.stream()),
           "listing the parameters");
     backend.synchronize();  // `pieces` ends here
     set.prepared = made;
@@ -236,8 +224,7 @@ const Prepared& prepare(CudaBackend& backend, const AdamWSet& set) {
 
 double download_double(const CudaBackend& backend, const double* from) {
     double value = 0;
-    check(cudaMemcpyAsync(&value, from, sizeof(double), cudaMemcpyDeviceToHost, backend.stream()),
-          "reading a sum");
+    check(cudaMemcpyAsync(&value, from, sizeof(double), cudaMemcpyDeviceToHost, backend.stream()), "reading a sum");
     check(cudaStreamSynchronize(backend.stream()), "reading a sum");
     return value;
 }
@@ -264,8 +251,7 @@ void CudaBackend::adamw(const AdamW& op) {
     check_item(op.weight, op.grad, op.m, op.v);
     require(op.step >= 1, "adamw", "steps that count from 1");
     if (op.weight.size() == 0) return;
-    const Piece whole{
-        op.weight.as<float>(), op.grad.as<float>(), op.m.as<float>(), op.v.as<float>(), nullptr, 0, 0, 0};
+    const Piece whole{op.weight.as<float>(), op.grad.as<float>(), op.m.as<float>(), op.v.as<float>(), nullptr, 0, 0, 0};
     single_kernel<<<static_cast<unsigned>(ceil_div(op.weight.size(), piece_size)), threads, 0, stream_>>>(
         whole, op.weight.size(), op.lr, op.weight_decay, op.gradient_scale,
         values_of(1, op.beta1, op.beta2, op.eps, 0, op.step));
@@ -277,8 +263,7 @@ void CudaBackend::adamw_step(const AdamWStep& op) {
     const Prepared& p = prepare(*this, op.set);
     if (p.pieces == 0) return;
     const auto blocks = static_cast<unsigned>(p.pieces);
-    set_kernel<<<1, 1, 0, stream_>>>(state_of(p),
-                                     values_of(op.factor, op.beta1, op.beta2, op.eps, op.clip, op.step));
+    set_kernel<<<1, 1, 0, stream_>>>(state_of(p), values_of(op.factor, op.beta1, op.beta2, op.eps, op.clip, op.step));
     piece_squares_kernel<<<blocks, threads, 0, stream_>>>(list_of(p), partial_of(p));
     norm_kernel<<<1, 1024, 0, stream_>>>(partial_of(p), p.pieces, state_of(p));
     update_kernel<<<blocks, threads, 0, stream_>>>(list_of(p), state_of(p));
@@ -290,11 +275,7 @@ double CudaBackend::gradient_norm(const AdamWSet& set) {
     return p.pieces == 0 ? 0 : download_double(*this, &state_of(p)->norm);
 }
 
-double CudaBackend::sum(const View& x) {
-    return sum_of<false>(*this, x);
-}
-double CudaBackend::sum_of_squares(const View& x) {
-    return sum_of<true>(*this, x);
-}
+double CudaBackend::sum(const View& x) { return sum_of<false>(*this, x); }
+double CudaBackend::sum_of_squares(const View& x) { return sum_of<true>(*this, x); }
 
 }  // namespace nigiri

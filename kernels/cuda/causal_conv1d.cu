@@ -97,8 +97,7 @@ __global__ void __launch_bounds__(threads)
         if (row >= 0) {
             if (k >= K - p.taps) load_vector<C>(p.x.at(at.base + row, at.channel), x[k + 1]);
         } else if (state.data != nullptr && row >= -(p.taps - 1)) {
-            load_vector<C>(state.at(at.base / p.length * (p.taps - 1) + (p.taps - 1) + row, at.channel),
-                           x[k + 1]);
+            load_vector<C>(state.at(at.base / p.length * (p.taps - 1) + (p.taps - 1) + row, at.channel), x[k + 1]);
         }
     }
     const auto take = [&](const Packed<T, C>& packed, int row) {
@@ -143,8 +142,8 @@ __global__ void __launch_bounds__(threads)
 // The state becomes the last taps - 1 inputs, some of them older than this call where it is short. A kernel
 // of its own: the runs above still read the state before.
 template <class T>
-__global__ void __launch_bounds__(threads) state_kernel(Rows<const T> x, Rows<float> state, int64_t batch,
-                                                        int64_t length, int64_t channels, int kept) {
+__global__ void __launch_bounds__(threads)
+    state_kernel(Rows<const T> x, Rows<float> state, int64_t batch, int64_t length, int64_t channels, int kept) {
     const int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x, b = i / channels,
                   channel = i % channels;
     if (b >= batch) return;
@@ -188,8 +187,7 @@ __global__ void __launch_bounds__(threads)
         }
         // Takes in a row, which counts in the sums where it is the run's own, and gives dx of the row K - 1
         // before.
-        const auto take = [&](const Packed<T, C>& packed_x, const Packed<T, C>& packed_dy, int row,
-                              bool own) {
+        const auto take = [&](const Packed<T, C>& packed_x, const Packed<T, C>& packed_dy, int row, bool own) {
 #pragma unroll
             for (int k = 0; k < K - 1; ++k)
 #pragma unroll
@@ -272,8 +270,7 @@ struct Layout {
     int columns;
     dim3 grid;
 
-    Layout(const View& x, const View& weight, const View& bias, bool silu, int channels_each,
-           int multiprocessors) {
+    Layout(const View& x, const View& weight, const View& bias, bool silu, int channels_each, int multiprocessors) {
         const int64_t width = ceil_div(x[2], channels_each);
         columns = 1;
         while (columns < 32 && columns < width) columns *= 2;
@@ -291,14 +288,11 @@ struct Layout {
 };
 
 void check(const char* name, const View& x, const View& weight, const View& bias, const View& y) {
-    require(x.shape.rank() == 3 && y.shape == x.shape && y.dtype == x.dtype, name,
-            "x (B, L, D) and its like");
-    require(weight.shape.rank() == 2 && weight[0] == x[2] && weight[1] >= 1 && weight[1] <= 8 &&
-                weight.dtype == DType::f32,
-            name, "float32 weight (D, K) with 1 <= K <= 8");
-    if (bias)
-        require(bias.size() == x[2] && bias.contiguous() && bias.dtype == DType::f32, name,
-                "float32 bias (D)");
+    require(x.shape.rank() == 3 && y.shape == x.shape && y.dtype == x.dtype, name, "x (B, L, D) and its like");
+    require(
+        weight.shape.rank() == 2 && weight[0] == x[2] && weight[1] >= 1 && weight[1] <= 8 && weight.dtype == DType::f32,
+        name, "float32 weight (D, K) with 1 <= K <= 8");
+    if (bias) require(bias.size() == x[2] && bias.contiguous() && bias.dtype == DType::f32, name, "float32 bias (D)");
 }
 
 template <class... Views>
@@ -333,14 +327,14 @@ void CudaBackend::causal_conv1d_forward(const CausalConv1dForward& op) {
         using T = decltype(zero);
         dispatch_taps(taps <= 4 && op.silu && fast(op.x, op.y, state), [&](auto k, auto c) {
             const Layout<T> layout(op.x, op.weight, op.bias, op.silu, c(), multiprocessors_);
-            forward_kernel<T, k(), c()><<<layout.grid, threads, 0, stream_>>>(
-                layout.p, layout.columns, Rows<T>(op.y), Rows<const float>(state));
+            forward_kernel<T, k(), c()><<<layout.grid, threads, 0, stream_>>>(layout.p, layout.columns, Rows<T>(op.y),
+                                                                              Rows<const float>(state));
         });
         check_launch(name);
         if (!state) return;
         const auto blocks = static_cast<unsigned>(ceil_div(op.x[0] * op.x[2], threads));
-        state_kernel<T><<<blocks, threads, 0, stream_>>>(Rows<const T>(op.x), Rows<float>(state), op.x[0],
-                                                         op.x[1], op.x[2], static_cast<int>(taps - 1));
+        state_kernel<T><<<blocks, threads, 0, stream_>>>(Rows<const T>(op.x), Rows<float>(state), op.x[0], op.x[1],
+                                                         op.x[2], static_cast<int>(taps - 1));
         check_launch(name);
     });
 }
@@ -349,8 +343,8 @@ void CudaBackend::causal_conv1d_backward(const CausalConv1dBackward& op) {
     constexpr const char* name = "causal_conv1d_backward";
     check(name, op.x, op.weight, op.bias, op.dy);
     check(name, op.dx, op.dweight, op.dbias, op.dx);
-    require(op.dx.shape == op.x.shape && op.dx.dtype == op.x.dtype && op.dweight.shape == op.weight.shape,
-            name, "gradients shaped like their values");
+    require(op.dx.shape == op.x.shape && op.dx.dtype == op.x.dtype && op.dweight.shape == op.weight.shape, name,
+            "gradients shaped like their values");
     require(op.dx.data != op.dy.data || op.dx.size() == 0, name, "dx beside dy");
     if (op.x.size() == 0) return;
     const int64_t taps = op.weight[1];

@@ -36,8 +36,8 @@ void add_column_sums(cudaStream_t stream, const View& partial, const Target& fir
     const int64_t columns = partial.columns();
     if (columns == 0) return;
     const auto blocks = static_cast<unsigned>(ceil_div(columns, lanes));
-    sum_kernel<<<blocks, dim3(lanes, groups), 0, stream>>>(static_cast<const float*>(partial.data),
-                                                           partial.rows(), columns, first, second);
+    sum_kernel<<<blocks, dim3(lanes, groups), 0, stream>>>(static_cast<const float*>(partial.data), partial.rows(),
+                                                           columns, first, second);
     check_launch("adding partial sums");
 }
 

@@ -26,7 +26,6 @@ struct Target {
 
 // targets += the sums over the rows of `partial` (rows, columns), float32. The first targets[0].size columns
 // go to the first target, the next to the second. A target without data is skipped over.
-void add_column_sums(cudaStream_t stream, const View& partial, const Target& first,
-                     const Target& second = {});
+void add_column_sums(cudaStream_t stream, const View& partial, const Target& first, const Target& second = {});
 
 }  // namespace nigiri::cuda

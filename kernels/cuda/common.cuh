@@ -18,9 +18,14 @@ using cpu::require;
 template <class F>
 void dispatch(DType dtype, F&& f) {
     switch (dtype) {
-        case DType::f32: f(float{}); return;
-        case DType::bf16: f(bf16{}); return;
-        default: throw Error(std::string("no CUDA operation on elements of type ") + name_of(dtype));
+        case DType::f32:
+            f(float{});
+            return;
+        case DType::bf16:
+            f(bf16{});
+            return;
+        default:
+            throw Error(std::string("no CUDA operation on elements of type ") + name_of(dtype));
     }
 }
 

@@ -9,27 +9,15 @@ struct Complex {
     double re, im;
 };
 
-__device__ inline Complex operator+(Complex a, Complex b) {
-    return {a.re + b.re, a.im + b.im};
-}
-__device__ inline Complex operator-(Complex a, Complex b) {
-    return {a.re - b.re, a.im - b.im};
-}
+__device__ inline Complex operator+(Complex a, Complex b) { return {a.re + b.re, a.im + b.im}; }
+__device__ inline Complex operator-(Complex a, Complex b) { return {a.re - b.re, a.im - b.im}; }
 __device__ inline Complex operator*(Complex a, Complex b) {
     return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }
-__device__ inline Complex operator*(double s, Complex a) {
-    return {s * a.re, s * a.im};
-}
-__device__ inline Complex conj(Complex a) {
-    return {a.re, -a.im};
-}
-__device__ inline double norm(Complex a) {
-    return a.re * a.re + a.im * a.im;
-}
-__device__ inline Complex operator/(Complex a, Complex b) {
-    return (1 / norm(b)) * (a * conj(b));
-}
+__device__ inline Complex operator*(double s, Complex a) { return {s * a.re, s * a.im}; }
+__device__ inline Complex conj(Complex a) { return {a.re, -a.im}; }
+__device__ inline double norm(Complex a) { return a.re * a.re + a.im * a.im; }
+__device__ inline Complex operator/(Complex a, Complex b) { return (1 / norm(b)) * (a * conj(b)); }
 
 __device__ inline Complex exp_of(Complex z) {
     double sine, cosine;

@@ -16,7 +16,7 @@ namespace nigiri {
 namespace cuda {
 class FftPlans;
 class MatrixProducts;
-}
+}  // namespace cuda
 
 class CudaBackend final : public Backend {
   public:

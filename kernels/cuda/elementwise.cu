@@ -49,8 +49,7 @@ struct ShiftWords {
     template <int>
     __device__ void apply(int64_t row, int64_t column) const {
         const int64_t l =
-            (row <= UINT32_MAX ? static_cast<uint32_t>(row) % static_cast<uint32_t>(length) : row % length) -
-            step;
+            (row <= UINT32_MAX ? static_cast<uint32_t>(row) % static_cast<uint32_t>(length) : row % length) - step;
         Word word{};
         if (l >= 0 && l < length) word = x.at(row - step, column);
         y.at(row, column) = word;
@@ -132,8 +131,7 @@ void shift(cudaStream_t stream, const View& x, const View& y, int64_t step, cons
     with_words(
         [&](auto word, int64_t rows, int64_t columns) {
             using Word = decltype(word);
-            launch_map<1>(stream, name, rows, columns,
-                          ShiftWords<Word>{Bytes<Word>(x), Bytes<Word>(y), y[1], step});
+            launch_map<1>(stream, name, rows, columns, ShiftWords<Word>{Bytes<Word>(x), Bytes<Word>(y), y[1], step});
         },
         /*keep_rows=*/true, y, x);
 }
@@ -156,15 +154,13 @@ void CudaBackend::copy(const Copy& op) {
         with_words(
             [&](auto word, int64_t rows, int64_t columns) {
                 using Word = decltype(word);
-                launch_map<1>(stream_, "copy", rows, columns,
-                              MoveWords<Word>{Bytes<Word>(op.x), Bytes<Word>(op.y)});
+                launch_map<1>(stream_, "copy", rows, columns, MoveWords<Word>{Bytes<Word>(op.x), Bytes<Word>(op.y)});
             },
             /*keep_rows=*/false, op.y, op.x);
     } else if (op.x.dtype == DType::f32 && op.y.dtype == DType::bf16) {
         map<8>(stream_, "copy", Convert<float, bf16>{Rows<const float>(op.x), Rows<bf16>(op.y)}, op.y, op.x);
     } else {
-        require(op.x.dtype == DType::bf16 && op.y.dtype == DType::f32, "copy",
-                "equal types, or float32 and bfloat16");
+        require(op.x.dtype == DType::bf16 && op.y.dtype == DType::f32, "copy", "equal types, or float32 and bfloat16");
         map<8>(stream_, "copy", Convert<bf16, float>{Rows<const bf16>(op.x), Rows<float>(op.y)}, op.y, op.x);
     }
 }
@@ -181,20 +177,15 @@ void CudaBackend::add(const Add& op) {
                 using B = decltype(b);
                 using Y = decltype(y);
                 if constexpr (sizeof(A) >= sizeof(B))
-                    map<map_lanes<A, B, Y>>(
-                        stream_, "add",
-                        Sum<A, B, Y>{Rows<const A>(first), Rows<const B>(second), Rows<Y>(op.y)}, op.y, first,
-                        second);
+                    map<map_lanes<A, B, Y>>(stream_, "add",
+                                            Sum<A, B, Y>{Rows<const A>(first), Rows<const B>(second), Rows<Y>(op.y)},
+                                            op.y, first, second);
             });
         });
     });
 }
 
-void CudaBackend::shift_forward(const ShiftForward& op) {
-    shift(stream_, op.x, op.y, 1, "shift_forward");
-}
-void CudaBackend::shift_backward(const ShiftBackward& op) {
-    shift(stream_, op.dy, op.dx, -1, "shift_backward");
-}
+void CudaBackend::shift_forward(const ShiftForward& op) { shift(stream_, op.x, op.y, 1, "shift_forward"); }
+void CudaBackend::shift_backward(const ShiftBackward& op) { shift(stream_, op.dy, op.dx, -1, "shift_backward"); }
 
 }  // namespace nigiri

@@ -37,8 +37,8 @@ constexpr int block_columns = 64, ahead = 32;
 // one slab adds to dtable itself.
 template <class T>
 __global__ void __launch_bounds__(block_columns)
-    backward_kernel(Integers tokens, int64_t rows, int64_t slab, int vocabulary, int64_t columns,
-                    Rows<const T> dy, float* partial, Rows<float> direct) {
+    backward_kernel(Integers tokens, int64_t rows, int64_t slab, int vocabulary, int64_t columns, Rows<const T> dy,
+                    float* partial, Rows<float> direct) {
     extern __shared__ float shared[];
     const int64_t column = static_cast<int64_t>(blockIdx.y) * block_columns + threadIdx.x;
     const int64_t begin = blockIdx.x * slab, end = min(begin + slab, rows);
@@ -48,8 +48,7 @@ __global__ void __launch_bounds__(block_columns)
     __shared__ int32_t codes[ahead];
     for (int64_t row = begin; row < end; row += ahead) {
         __syncthreads();
-        if (threadIdx.x < ahead)
-            codes[threadIdx.x] = row + threadIdx.x < end ? tokens[row + threadIdx.x] : -1;
+        if (threadIdx.x < ahead) codes[threadIdx.x] = row + threadIdx.x < end ? tokens[row + threadIdx.x] : -1;
         __syncthreads();
         float v[ahead];
 #pragma unroll
@@ -75,13 +74,12 @@ __global__ void __launch_bounds__(block_columns)
 void CudaBackend::embedding_forward(const EmbeddingForward& op) {
     constexpr const char* name = "embedding_forward";
     const int64_t columns = op.table.columns();
-    require(op.y.columns() == columns && op.y.rows() == op.tokens.size() && op.table.dtype == DType::f32,
-            name, "tokens (B, L), float32 table (V, D), y (B, L, D)");
+    require(op.y.columns() == columns && op.y.rows() == op.tokens.size() && op.table.dtype == DType::f32, name,
+            "tokens (B, L), float32 table (V, D), y (B, L, D)");
     if (op.y.size() == 0) return;
     dispatch(op.y.dtype, [&](auto zero) {
         using Y = decltype(zero);
-        const Lookup<Y> lookup{Integers(op.tokens), op.table.rows(), Rows<const float>(op.table),
-                               Rows<Y>(op.y)};
+        const Lookup<Y> lookup{Integers(op.tokens), op.table.rows(), Rows<const float>(op.table), Rows<Y>(op.y)};
         if (whole_vectors(4, op.table, op.y))
             launch_map<4>(stream_, name, op.y.rows(), columns / 4, lookup);
         else
@@ -101,8 +99,7 @@ void CudaBackend::embedding_backward(const EmbeddingBackward& op) {
         std::max<int64_t>(1, (220 << 10) / std::max<int64_t>(bytes, 16 << 10));  // blocks a multiprocessor
     // Slabs are long enough that their sums, written and read once more, are little beside the rows.
     const int64_t most = in_shared ? resident * multiprocessors_ : 1;
-    const int64_t slab =
-        ceil_div(rows, std::clamp<int64_t>(rows / std::max<int64_t>(4 * vocabulary, 64), 1, most));
+    const int64_t slab = ceil_div(rows, std::clamp<int64_t>(rows / std::max<int64_t>(4 * vocabulary, 64), 1, most));
     const int64_t slabs = ceil_div(rows, slab);
     const dim3 grid(static_cast<unsigned>(slabs), static_cast<unsigned>(ceil_div(columns, block_columns)));
     dispatch(op.dy.dtype, [&](auto zero) {
@@ -114,14 +111,14 @@ void CudaBackend::embedding_backward(const EmbeddingBackward& op) {
                                        static_cast<int>(bytes)),
                   name);
             backward_kernel<T><<<grid, block_columns, static_cast<size_t>(bytes), stream_>>>(
-                Integers(op.tokens), rows, slab, static_cast<int>(vocabulary), columns, dy,
-                partial.as<float>(), Rows<float>());
+                Integers(op.tokens), rows, slab, static_cast<int>(vocabulary), columns, dy, partial.as<float>(),
+                Rows<float>());
             check_launch(name);
             add_column_sums(stream_, partial, Target(op.dtable));
         } else {
             backward_kernel<T><<<grid, block_columns, 0, stream_>>>(Integers(op.tokens), rows, slab,
-                                                                    static_cast<int>(vocabulary), columns, dy,
-                                                                    nullptr, Rows<float>(op.dtable));
+                                                                    static_cast<int>(vocabulary), columns, dy, nullptr,
+                                                                    Rows<float>(op.dtable));
             check_launch(name);
         }
     });

@@ -18,26 +18,20 @@ FftPlans::~FftPlans() {
 }
 
 const FftPlans::Plan& FftPlans::find(cudaStream_t stream, Transform kind, int64_t n, int64_t rows) {
-    if (kind == Transform::complex_inverse_f32)
-        kind = Transform::complex_f32;  // one plan has both directions
+    if (kind == Transform::complex_inverse_f32) kind = Transform::complex_f32;  // one plan has both directions
     const auto [it, is_new] = plans_.try_emplace({kind, n, rows});
     Plan& plan = it->second;
     if (!is_new) return plan;
     try {
         const bool is_complex = kind == Transform::complex_f32, forward = kind == Transform::real_f64;
         long long length = n, halves = n / 2 + 1, reals = 2 * halves;  // NOLINT: cuFFT's own type
-        long long from = is_complex ? n
-                         : forward  ? reals
-                                    : halves,
-                  to = is_complex ? n
-                       : forward  ? halves
-                                  : reals;
+        long long from = is_complex ? n : forward ? reals : halves, to = is_complex ? n : forward ? halves : reals;
         const cufftType type = is_complex ? CUFFT_C2C : forward ? CUFFT_D2Z : CUFFT_Z2D;
         check_fft(cufftCreate(&plan.handle), "making a plan");
         check_fft(cufftSetAutoAllocation(plan.handle, 0), "making a plan");
-        check_fft(cufftMakePlanMany64(plan.handle, 1, &length, &from, 1, from, &to, 1, to, type, rows,
-                                      &plan.work_bytes),
-                  "making a plan");
+        check_fft(
+            cufftMakePlanMany64(plan.handle, 1, &length, &from, 1, from, &to, 1, to, type, rows, &plan.work_bytes),
+            "making a plan");
         check_fft(cufftSetStream(plan.handle, stream), "choosing a plan's stream");
     } catch (...) {
         if (plan.handle != 0) cufftDestroy(plan.handle);
@@ -47,8 +41,7 @@ const FftPlans::Plan& FftPlans::find(cudaStream_t stream, Transform kind, int64_
     return plan;
 }
 
-void FftPlans::run(Backend& backend, cudaStream_t stream, Transform kind, int64_t n, int64_t rows,
-                   void* data) {
+void FftPlans::run(Backend& backend, cudaStream_t stream, Transform kind, int64_t n, int64_t rows, void* data) {
     const std::lock_guard lock(mutex_);
     const Plan& plan = find(stream, kind, n, rows);
     Tensor work;

@@ -24,8 +24,7 @@ constexpr int threads = 256;
 constexpr int tile = 16;
 
 template <class A>
-__device__ inline float element(const Matrix& x, int64_t i, int64_t j, int64_t rows, int64_t columns,
-                                int64_t batch) {
+__device__ inline float element(const Matrix& x, int64_t i, int64_t j, int64_t rows, int64_t columns, int64_t batch) {
     if (i >= rows || j >= columns) return 0;
     return load(static_cast<const A*>(x.data) + batch * x.batch_stride +
                 (x.transposed ? j * x.stride + i : i * x.stride + j));
@@ -35,8 +34,8 @@ template <class A, class D>
 __global__ void __launch_bounds__(tile* tile) plain_product_kernel(const MatrixProduct p) {
     __shared__ float a[tile][tile + 1], b[tile][tile + 1];
     const int tx = threadIdx.x % tile, ty = threadIdx.x / tile;
-    const int64_t i = static_cast<int64_t>(blockIdx.x) * tile + ty,
-                  j = static_cast<int64_t>(blockIdx.y) * tile + tx, batch = blockIdx.z;
+    const int64_t i = static_cast<int64_t>(blockIdx.x) * tile + ty, j = static_cast<int64_t>(blockIdx.y) * tile + tx,
+                  batch = blockIdx.z;
     float sum = 0;
     for (int64_t k = 0; k < p.k; k += tile) {
         a[ty][tx] = element<A>(p.a, i, k + tx, p.m, p.k, batch);
@@ -56,9 +55,8 @@ void plain_product(const MatrixProduct& p, cudaStream_t stream) {
     const dim3 grid(static_cast<unsigned>(ceil_div(p.m, tile)), static_cast<unsigned>(ceil_div(p.n, tile)),
                     static_cast<unsigned>(p.batch));
     dispatch(p.a.dtype, [&](auto a) {
-        dispatch(p.d.dtype, [&](auto d) {
-            plain_product_kernel<decltype(a), decltype(d)><<<grid, tile * tile, 0, stream>>>(p);
-        });
+        dispatch(p.d.dtype,
+                 [&](auto d) { plain_product_kernel<decltype(a), decltype(d)><<<grid, tile * tile, 0, stream>>>(p); });
     });
     check_launch("multiplying matrices");
 }
@@ -102,17 +100,14 @@ __global__ void __launch_bounds__(threads)
 }
 
 template <class T, int C, bool convert>
-void launch_column_sums(cudaStream_t stream, const SumLayout& s, dim3 grid, const View& dy,
-                        const View& rounded, float* partial) {
-    column_sum_kernel<T, C, convert>
-        <<<grid, threads, 0, stream>>>(s, Rows<const T>(dy), Rows<bf16>(rounded), partial);
+void launch_column_sums(cudaStream_t stream, const SumLayout& s, dim3 grid, const View& dy, const View& rounded,
+                        float* partial) {
+    column_sum_kernel<T, C, convert><<<grid, threads, 0, stream>>>(s, Rows<const T>(dy), Rows<bf16>(rounded), partial);
     check_launch("linear_backward");
 }
 
 // Rows of a matrix start on 16 bytes where the stride is a multiple of this many elements.
-int64_t padded(int64_t columns) {
-    return ceil_div(columns, 8) * 8;
-}
+int64_t padded(int64_t columns) { return ceil_div(columns, 8) * 8; }
 
 }  // namespace
 
@@ -147,9 +142,8 @@ struct CudaBackend::Products {
         const int64_t width = whole ? s.columns / 4 : s.columns;
         while (s.wide < 32 && s.wide < width) s.wide *= 2;
         const int64_t across = ceil_div(width, s.wide);
-        const int64_t slabs =
-            std::clamp<int64_t>(ceil_div(s.rows, 4 * (threads / s.wide)), 1,
-                                std::max<int64_t>(1, 8 * backend.multiprocessors_ / across));
+        const int64_t slabs = std::clamp<int64_t>(ceil_div(s.rows, 4 * (threads / s.wide)), 1,
+                                                  std::max<int64_t>(1, 8 * backend.multiprocessors_ / across));
         s.slab = ceil_div(s.rows, slabs);
         const dim3 grid(static_cast<unsigned>(ceil_div(s.rows, s.slab)), static_cast<unsigned>(across));
         const Tensor partial = backend.allocate(Shape{int64_t{grid.x}, s.columns}, DType::f32);
@@ -157,8 +151,7 @@ struct CudaBackend::Products {
         const auto launch = [&](auto zero, auto lanes) {
             using T = decltype(zero);
             if constexpr (sizeof(T) == 4) {
-                if (rounded)
-                    return launch_column_sums<T, lanes(), true>(backend.stream_, s, grid, dy, rounded, sums);
+                if (rounded) return launch_column_sums<T, lanes(), true>(backend.stream_, s, grid, dy, rounded, sums);
             }
             launch_column_sums<T, lanes(), false>(backend.stream_, s, grid, dy, {}, sums);
         };
@@ -213,8 +206,8 @@ struct CudaBackend::Products {
 
 void CudaBackend::linear_forward(const LinearForward& op) {
     constexpr const char* name = "linear_forward";
-    require(op.weight.shape.rank() == 2 && op.weight[1] == op.x.columns() && op.weight[0] == op.y.columns(),
-            name, "x (..., K), weight (N, K), y (..., N)");
+    require(op.weight.shape.rank() == 2 && op.weight[1] == op.x.columns() && op.weight[0] == op.y.columns(), name,
+            "x (..., K), weight (N, K), y (..., N)");
     require(op.x.rows() == op.y.rows(), name, "x and y of equally many rows");
     require((op.weight.dtype == DType::f32 || op.weight.dtype == op.x.dtype) &&
                 (op.x.dtype == DType::bf16 || op.y.dtype == DType::f32),
@@ -252,8 +245,7 @@ void CudaBackend::linear_backward(const LinearBackward& op) {
                 name, "dy (..., N), weight (N, K) in float32 or dx's type, dx (..., K)");
     if (op.dweight)
         require(op.dweight.shape.rank() == 2 && op.dweight[0] == n && op.dweight[1] == op.x.columns() &&
-                    op.x.rows() == m && op.dweight.dtype == DType::f32 &&
-                    (!op.dx || op.dx.dtype == op.x.dtype),
+                    op.x.rows() == m && op.dweight.dtype == DType::f32 && (!op.dx || op.dx.dtype == op.x.dtype),
                 name, "dy (..., N), x (..., K), float32 dweight (N, K), dx of x's type");
     if (op.dbias)
         require(op.dbias.size() == n && op.dbias.contiguous() && op.dbias.dtype == DType::f32, name,

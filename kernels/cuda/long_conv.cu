@@ -86,8 +86,8 @@ __global__ void __launch_bounds__(threads) gather(Group g, const T* u, int64_t s
 
 // y = rows + skip v, v like y or absent.
 template <class T, int Wide>
-__global__ void __launch_bounds__(threads) scatter(Group g, const float2* rows, T* y, int64_t stride,
-                                                   const T* v, int64_t v_stride, const float* skip) {
+__global__ void __launch_bounds__(threads)
+    scatter(Group g, const float2* rows, T* y, int64_t stride, const T* v, int64_t v_stride, const float* skip) {
     __shared__ Tile<Wide> tile;
     each_number<Wide>(g, [&](int64_t at, int l, int item) {
         const float2 pair = rows[at];
@@ -115,30 +115,21 @@ __global__ void pad_kernels(Group g, const float* kernel, int64_t stride, int64_
     rows[blockIdx.y * g.n + l] = {tap(c), tap(c + 1)};
 }
 
-__device__ float2 product(float2 a, float2 b) {
-    return {fmaf(a.x, b.x, -a.y * b.y), fmaf(a.x, b.y, a.y * b.x)};
-}
+__device__ float2 product(float2 a, float2 b) { return {fmaf(a.x, b.x, -a.y * b.y), fmaf(a.x, b.y, a.y * b.x)}; }
 __device__ float2 conjugate_product(float2 a, float2 b) {  // a* b
     return {fmaf(a.x, b.x, a.y * b.y), fmaf(a.x, b.y, -a.y * b.x)};
 }
-__device__ float2 sum(float2 a, float2 b) {
-    return {a.x + b.x, a.y + b.y};
-}
+__device__ float2 sum(float2 a, float2 b) { return {a.x + b.x, a.y + b.y}; }
 
 // The spectra of two real sequences at k, from that of first + i second at k and n - k, and back.
 struct Pair {
     float2 first, second;
 };
 __device__ Pair unpacked(float2 z, float2 mirror) {
-    return {{0.5f * (z.x + mirror.x), 0.5f * (z.y - mirror.y)},
-            {0.5f * (z.y + mirror.y), 0.5f * (mirror.x - z.x)}};
+    return {{0.5f * (z.x + mirror.x), 0.5f * (z.y - mirror.y)}, {0.5f * (z.y + mirror.y), 0.5f * (mirror.x - z.x)}};
 }
-__device__ float2 packed(const Pair& p) {
-    return {p.first.x - p.second.y, p.first.y + p.second.x};
-}
-__device__ float2 packed_mirror(const Pair& p) {
-    return {p.first.x + p.second.y, p.second.x - p.first.y};
-}
+__device__ float2 packed(const Pair& p) { return {p.first.x - p.second.y, p.first.y + p.second.x}; }
+__device__ float2 packed_mirror(const Pair& p) { return {p.first.x + p.second.y, p.second.x - p.first.y}; }
 
 // A row of spectra, read and written at k and n - k together.
 struct Spectrum {
@@ -170,13 +161,12 @@ __global__ void multiply(Group g, float2* x, float2* kernels) {
     const Pair kernel = kernels_of(g, Spectrum(kernels, g.by_channels ? c : c / 2, g.n, k), c);
     const Spectrum at(x, static_cast<int64_t>(c) * g.pairs + blockIdx.z, g.n, k);
     const Pair in = at.get(), first = {product(kernel.first, in.first), product(kernel.second, in.second)};
-    at.set(
-        {{scale * first.first.x, scale * first.first.y}, {scale * first.second.x, scale * first.second.y}});
+    at.set({{scale * first.first.x, scale * first.first.y}, {scale * first.second.x, scale * first.second.y}});
 }
 
 // dk += u* dy, or = where `first`; dy *= k*. All over n. A thread has one frequency of two channels.
-__global__ void multiply_back(Group g, float2* u, float2* dy, float2* kernels, float2* dkernels,
-                              int used_pairs, bool first) {
+__global__ void multiply_back(Group g, float2* u, float2* dy, float2* kernels, float2* dkernels, int used_pairs,
+                              bool first) {
     const int64_t k = blockIdx.x * static_cast<int64_t>(threads) + threadIdx.x, p = blockIdx.y;
     if (k > g.n / 2) return;
     const float scale = 1.0f / static_cast<float>(g.n);
@@ -195,14 +185,11 @@ __global__ void multiply_back(Group g, float2* u, float2* dy, float2* kernels, f
                 total = {sum(total.first, a), sum(total.second, b)};
             else
                 (i == 0 ? total.first : total.second) = sum(i == 0 ? total.first : total.second, sum(a, b));
-            const Pair back = {conjugate_product(own.first, d.first),
-                               conjugate_product(own.second, d.second)};
-            at.set({{scale * back.first.x, scale * back.first.y},
-                    {scale * back.second.x, scale * back.second.y}});
+            const Pair back = {conjugate_product(own.first, d.first), conjugate_product(own.second, d.second)};
+            at.set({{scale * back.first.x, scale * back.first.y}, {scale * back.second.x, scale * back.second.y}});
         }
     }
-    total = {{scale * total.first.x, scale * total.first.y},
-             {scale * total.second.x, scale * total.second.y}};
+    total = {{scale * total.first.x, scale * total.first.y}, {scale * total.second.x, scale * total.second.y}};
     if (!first) {
         const Pair before = dkernel.get();
         total = {sum(before.first, total.first), sum(before.second, total.second)};
@@ -211,8 +198,8 @@ __global__ void multiply_back(Group g, float2* u, float2* dy, float2* kernels, f
 }
 
 // The gradient's rows back into (D, Lk); lag 0 is the skip's gradient as well.
-__global__ void unpad_kernels(Group g, const float2* rows, float* dkernel, int64_t stride, int64_t taps,
-                              int64_t reach, float* dskip) {
+__global__ void unpad_kernels(Group g, const float2* rows, float* dkernel, int64_t stride, int64_t taps, int64_t reach,
+                              float* dskip) {
     const int64_t l = blockIdx.x * static_cast<int64_t>(threads) + threadIdx.x;
     if (l >= taps) return;
     const float2 pair = l < reach ? rows[blockIdx.y * g.n + l] : float2{0, 0};
@@ -227,11 +214,9 @@ __global__ void unpad_kernels(Group g, const float2* rows, float* dkernel, int64
 
 void check(const View& u, const View& kernel, const View& skip, const char* name) {
     require(u.shape.rank() == 3, name, "u (B, L, D)");
-    require(kernel.shape.rank() == 2 && kernel[0] == u[2] && kernel[1] >= 1, name,
-            "kernel (D, Lk), Lk at least 1");
+    require(kernel.shape.rank() == 2 && kernel[0] == u[2] && kernel[1] >= 1, name, "kernel (D, Lk), Lk at least 1");
     require(!skip || skip.size() == u[2], name, "skip (D)");
-    require(kernel.dtype == DType::f32 && (!skip || skip.dtype == DType::f32), name,
-            "a float32 kernel and skip");
+    require(kernel.dtype == DType::f32 && (!skip || skip.dtype == DType::f32), name, "a float32 kernel and skip");
 }
 
 void check_like(const View& v, const View& like, const char* name, const char* rule) {
@@ -254,17 +239,14 @@ class Cut {
         int64_t wide = 32;
         while (wide > 8 && wide * row > (group_.by_channels ? 2 : 1) * room) wide /= 2;
         channels = static_cast<int>(std::min(wide, (u[2] + 1) / 2 * 2));
-        const int64_t pairs = ceil_div(batch, 2),
-                      fit = std::clamp<int64_t>(room / (channels * row), 1, pairs);
+        const int64_t pairs = ceil_div(batch, 2), fit = std::clamp<int64_t>(room / (channels * row), 1, pairs);
         group_.pairs = static_cast<int>(ceil_div(pairs, ceil_div(pairs, fit)));
     }
     int channels;  // of a group, even
     int64_t batch_rows() const { return group_.by_channels ? 1 : 2 * group_.pairs; }
     int64_t data_rows() const { return group_.by_channels ? channels / 2 : int64_t{channels} * group_.pairs; }
     int64_t kernel_rows() const { return channels / 2; }
-    Tensor memory(Backend& backend, int64_t rows) const {
-        return backend.allocate({rows, 2 * group_.n}, DType::f32);
-    }
+    Tensor memory(Backend& backend, int64_t rows) const { return backend.allocate({rows, 2 * group_.n}, DType::f32); }
 
     Group at(const View& u, int64_t d0, int64_t b0) const {
         Group g = group_;
@@ -276,27 +258,24 @@ class Cut {
     static int used_pairs(const Group& g) { return g.by_channels ? 1 : (g.used + 1) / 2; }
     static dim3 frequencies(const Group& g, int64_t y, int64_t z) { return blocks(g.n / 2 + 1, y, z); }
     static dim3 blocks(int64_t items, int64_t y, int64_t z = 1) {
-        return {static_cast<unsigned>(ceil_div(items, threads)), static_cast<unsigned>(y),
-                static_cast<unsigned>(z)};
+        return {static_cast<unsigned>(ceil_div(items, threads)), static_cast<unsigned>(y), static_cast<unsigned>(z)};
     }
 
     template <class T>
     void turn_in(const Group& g, const View& u, float2* rows) const {
         if (g.channels > 8)
-            gather<T, 32>
-                <<<tiles<32>(g, g.n), threads, 0, stream_>>>(g, pointer<const T>(u), u.row_stride, rows);
+            gather<T, 32><<<tiles<32>(g, g.n), threads, 0, stream_>>>(g, pointer<const T>(u), u.row_stride, rows);
         else
-            gather<T, 8>
-                <<<tiles<8>(g, g.n), threads, 0, stream_>>>(g, pointer<const T>(u), u.row_stride, rows);
+            gather<T, 8><<<tiles<8>(g, g.n), threads, 0, stream_>>>(g, pointer<const T>(u), u.row_stride, rows);
     }
     template <class T>
     void turn_out(const Group& g, const float2* rows, const View& y, const View& v, const float* skip) const {
         if (g.channels > 8)
-            scatter<T, 32><<<tiles<32>(g, g.length), threads, 0, stream_>>>(
-                g, rows, pointer<T>(y), y.row_stride, pointer<const T>(v), v.row_stride, skip);
+            scatter<T, 32><<<tiles<32>(g, g.length), threads, 0, stream_>>>(g, rows, pointer<T>(y), y.row_stride,
+                                                                            pointer<const T>(v), v.row_stride, skip);
         else
-            scatter<T, 8><<<tiles<8>(g, g.length), threads, 0, stream_>>>(
-                g, rows, pointer<T>(y), y.row_stride, pointer<const T>(v), v.row_stride, skip);
+            scatter<T, 8><<<tiles<8>(g, g.length), threads, 0, stream_>>>(g, rows, pointer<T>(y), y.row_stride,
+                                                                          pointer<const T>(v), v.row_stride, skip);
     }
 
   private:
@@ -335,8 +314,8 @@ void CudaBackend::long_conv_forward(const LongConvForward& op) {
             dispatch(op.u.dtype, [&]<class T>(T) {
                 cut.turn_in<T>(g, op.u, x);
                 fft_->run(*this, stream_, Transform::complex_f32, g.n, cut.data_rows(), x);
-                multiply<<<Cut::frequencies(g, g.rows_of_channels(), Cut::used_pairs(g)), threads, 0,
-                           stream_>>>(g, x, k);
+                multiply<<<Cut::frequencies(g, g.rows_of_channels(), Cut::used_pairs(g)), threads, 0, stream_>>>(g, x,
+                                                                                                                 k);
                 fft_->run(*this, stream_, Transform::complex_inverse_f32, g.n, cut.data_rows(), x);
                 cut.turn_out<T>(g, x, op.y, op.u, op.skip.as<float>());
             });
@@ -365,8 +344,8 @@ void CudaBackend::long_conv_backward(const LongConvBackward& op) {
             const Group g = cut.at(op.u, d0, b0);
             const int64_t kernels = ceil_div(g.channels, 2);
             if (b0 == 0) {
-                pad_kernels<<<Cut::blocks(g.n, kernels), threads, 0, stream_>>>(
-                    g, op.kernel.as<float>(), op.kernel.row_stride, cut.reach, k);
+                pad_kernels<<<Cut::blocks(g.n, kernels), threads, 0, stream_>>>(g, op.kernel.as<float>(),
+                                                                                op.kernel.row_stride, cut.reach, k);
                 fft_->run(*this, stream_, Transform::complex_f32, g.n, cut.kernel_rows(), k);
             }
             dispatch(op.u.dtype, [&]<class T>(T) {
@@ -374,8 +353,8 @@ void CudaBackend::long_conv_backward(const LongConvBackward& op) {
                 cut.turn_in<T>(g, op.dy, dx);
                 fft_->run(*this, stream_, Transform::complex_f32, g.n, cut.data_rows(), x);
                 fft_->run(*this, stream_, Transform::complex_f32, g.n, cut.data_rows(), dx);
-                multiply_back<<<Cut::frequencies(g, kernels, 1), threads, 0, stream_>>>(
-                    g, x, dx, k, dk, Cut::used_pairs(g), b0 == 0);
+                multiply_back<<<Cut::frequencies(g, kernels, 1), threads, 0, stream_>>>(g, x, dx, k, dk,
+                                                                                        Cut::used_pairs(g), b0 == 0);
                 fft_->run(*this, stream_, Transform::complex_inverse_f32, g.n, cut.data_rows(), dx);
                 cut.turn_out<T>(g, dx, op.du, op.dy, op.skip.as<float>());
             });

@@ -17,9 +17,7 @@ void check_blas(cublasStatus_t status, const char* what) {
         throw Error(std::string("cuBLAS failed while ") + what + ": " + cublasLtGetStatusString(status));
 }
 
-cudaDataType_t type_of(DType dtype) {
-    return dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
-}
+cudaDataType_t type_of(DType dtype) { return dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
 
 // The largest power of two up to 16 that divides the address.
 uint32_t alignment_of(const void* data) {
@@ -30,17 +28,14 @@ uint32_t alignment_of(const void* data) {
 
 template <class T>
 void set(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute, const T& value) {
-    check_blas(cublasLtMatmulDescSetAttribute(desc, attribute, &value, sizeof(value)),
-               "describing a product");
+    check_blas(cublasLtMatmulDescSetAttribute(desc, attribute, &value, sizeof(value)), "describing a product");
 }
 template <class T>
 void set(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute, const T& value) {
-    check_blas(cublasLtMatrixLayoutSetAttribute(layout, attribute, &value, sizeof(value)),
-               "describing a matrix");
+    check_blas(cublasLtMatrixLayoutSetAttribute(layout, attribute, &value, sizeof(value)), "describing a matrix");
 }
 template <class T>
-void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute,
-         const T& value) {
+void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute, const T& value) {
     check_blas(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)),
                "describing a product");
 }
@@ -100,14 +95,13 @@ MatrixProducts::Plan MatrixProducts::make_plan(const MatrixProduct& p) const {
         static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
     set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(p.b.data));
     set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(p.a.data));
-    set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
-        alignment_of(p.c.data ? p.c.data : p.d.data));
+    set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(p.c.data ? p.c.data : p.d.data));
     set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(p.d.data));
     cublasLtMatmulHeuristicResult_t best{};
     int found = 0;
     const cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(static_cast<cublasLtHandle_t>(handle_), &plan.desc, &plan.a, &plan.b,
-                                       &plan.c, &plan.d, &preference, 1, &best, &found);
+        cublasLtMatmulAlgoGetHeuristic(static_cast<cublasLtHandle_t>(handle_), &plan.desc, &plan.a, &plan.b, &plan.c,
+                                       &plan.d, &preference, 1, &best, &found);
     plan.found = status == CUBLAS_STATUS_SUCCESS && found > 0 && best.state == CUBLAS_STATUS_SUCCESS;
     plan.algorithm = best.algo;
     return plan;
@@ -140,9 +134,9 @@ bool MatrixProducts::run(const MatrixProduct& p, cudaStream_t stream) {
     if (!plan->found) return false;
     if (p.bias) set(&plan->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
     const float one = 1, beta = p.c.data ? 1.0f : 0.0f;
-    check_blas(cublasLtMatmul(static_cast<cublasLtHandle_t>(handle_), &plan->desc, &one, p.b.data, &plan->a,
-                              p.a.data, &plan->b, &beta, p.c.data ? p.c.data : p.d.data, &plan->c, p.d.data,
-                              &plan->d, &plan->algorithm, workspace_, workspace_bytes, stream),
+    check_blas(cublasLtMatmul(static_cast<cublasLtHandle_t>(handle_), &plan->desc, &one, p.b.data, &plan->a, p.a.data,
+                              &plan->b, &beta, p.c.data ? p.c.data : p.d.data, &plan->c, p.d.data, &plan->d,
+                              &plan->algorithm, workspace_, workspace_bytes, stream),
                "multiplying matrices");
     return true;
 }

@@ -21,10 +21,7 @@ struct Matrix {
 
     Matrix() = default;
     explicit Matrix(const View& v, bool is_transposed = false)
-        : data(v.data),
-          dtype(v.dtype),
-          stride(std::max(v.row_stride, v.columns())),
-          transposed(is_transposed) {}
+        : data(v.data), dtype(v.dtype), stride(std::max(v.row_stride, v.columns())), transposed(is_transposed) {}
 };
 
 // d (m, n) = a (m, k) b (k, n) [+ c] [+ bias]. a and b are of one type; c, d and bias (n) of one type.

@@ -55,25 +55,18 @@ __device__ inline void copy_async(uint32_t to, const void* from, bool there) {
 
 // 16 bytes at once; left to itself the compiler writes four words one by one.
 __device__ inline void store_vector(void* to, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(a), "r"(b), "r"(c), "r"(d)
-                 : "memory");
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
 }
 
 // Copies come in groups: `commit` ends one, `wait<n>` returns when all but the last n groups of this thread
 // are there.
-__device__ inline void commit_copies() {
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int Pending>
 __device__ inline void wait_copies() {
     asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
-__device__ inline float lower(uint32_t pair) {
-    return __uint_as_float(pair << 16);
-}
-__device__ inline float upper(uint32_t pair) {
-    return __uint_as_float(pair & 0xffff0000u);
-}
+__device__ inline float lower(uint32_t pair) { return __uint_as_float(pair << 16); }
+__device__ inline float upper(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
 
 }  // namespace nigiri::cuda

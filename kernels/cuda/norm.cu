@@ -16,8 +16,7 @@ using namespace cuda;
 namespace {
 
 constexpr int threads = 256, warps = threads / 32;
-constexpr int64_t widest =
-    512;  // columns that a group holds in registers; wider rows are read again from the caches
+constexpr int64_t widest = 512;  // columns that a group holds in registers; wider rows are read again from the caches
 
 template <class T>
 struct Problem {
@@ -144,8 +143,8 @@ template <class T, class Y, int U, bool whole>
 __global__ void __launch_bounds__(threads, U == 2  ? 3
                                            : whole ? 2
                                                    : 1)
-    backward_kernel(const Problem<T> p, int lanes, const float* mean, const float* rstd, Rows<const Y> dy,
-                    Rows<T> dx, bool accumulate, float* partial) {
+    backward_kernel(const Problem<T> p, int lanes, const float* mean, const float* rstd, Rows<const Y> dy, Rows<T> dx,
+                    bool accumulate, float* partial) {
     const Place<U, whole> place{static_cast<int>(threadIdx.x) % lanes, lanes, p.columns};
     const int step = static_cast<int>(gridDim.x) * (threads / lanes);
     const bool scalar = p.kind == NormKind::scalar, rms = p.kind == NormKind::rms;
@@ -270,8 +269,8 @@ __global__ void __launch_bounds__(threads)
 
 template <class T, class Y>
 __global__ void __launch_bounds__(threads)
-    wide_backward_kernel(const Problem<T> p, const float* mean, const float* rstd, Rows<const Y> dy,
-                         Rows<T> dx, bool accumulate) {
+    wide_backward_kernel(const Problem<T> p, const float* mean, const float* rstd, Rows<const Y> dy, Rows<T> dx,
+                         bool accumulate) {
     const int lane = threadIdx.x % 32;
     const int row = static_cast<int>(blockIdx.x * warps + threadIdx.x / 32);
     if (row >= p.rows) return;
@@ -296,15 +295,13 @@ __global__ void __launch_bounds__(threads)
 // One thread a column and slab of rows; scalar norms sum their columns up in a second block of partial sums.
 template <class T, class Y>
 __global__ void __launch_bounds__(threads)
-    wide_parameters_kernel(const Problem<T> p, const float* mean, const float* rstd, Rows<const Y> dy,
-                           float* partial) {
+    wide_parameters_kernel(const Problem<T> p, const float* mean, const float* rstd, Rows<const Y> dy, float* partial) {
     const int column = static_cast<int>(blockIdx.x * threads + threadIdx.x);
     if (column >= p.columns) return;
     const bool scalar = p.kind == NormKind::scalar;
     float dweight = 0, dbias = 0;
     for (int row = static_cast<int>(blockIdx.y); row < p.rows; row += static_cast<int>(gridDim.y)) {
-        const float r = rstd[row], m = p.kind == NormKind::rms ? 0.0f : mean[row],
-                    t = load(dy.at(row, column));
+        const float r = rstd[row], m = p.kind == NormKind::rms ? 0.0f : mean[row], t = load(dy.at(row, column));
         const float n = (load(p.x.at(row, column)) - m) * r;
         dweight = fmaf(t, n + (scalar ? p.bias[0] * r : 0.0f), dweight);
         dbias = fmaf(t, scalar ? p.weight[0] * r : 1.0f, dbias);
@@ -320,14 +317,11 @@ __global__ void __launch_bounds__(threads)
 struct Group {
     int lanes, units;
     explicit Group(int64_t columns) {
-        lanes = static_cast<int>(
-            std::min<int64_t>(32, std::bit_ceil(static_cast<uint64_t>(ceil_div(columns, 8)))));
+        lanes = static_cast<int>(std::min<int64_t>(32, std::bit_ceil(static_cast<uint64_t>(ceil_div(columns, 8)))));
         units = lanes * 8 >= columns ? 2 : 4;
     }
     // Blocks walk over the rows together; more than are resident at a time would only wait.
-    int64_t blocks(int64_t rows, int64_t resident) const {
-        return std::min(ceil_div(rows, threads / lanes), resident);
-    }
+    int64_t blocks(int64_t rows, int64_t resident) const { return std::min(ceil_div(rows, threads / lanes), resident); }
 };
 
 // Calls f(x's type, y's type): y may be narrower than x, as behind a float32 residual stream.
@@ -358,9 +352,7 @@ void dispatch_group(const Group& group, bool whole, F&& f) {
 
 void check_parameters(const char* name, NormKind kind, const View& x, const View& weight, const View& bias) {
     const int64_t wanted = kind == NormKind::scalar ? 1 : x.columns();
-    const auto fits = [&](const View& v) {
-        return v.size() == wanted && v.contiguous() && v.dtype == DType::f32;
-    };
+    const auto fits = [&](const View& v) { return v.size() == wanted && v.contiguous() && v.dtype == DType::f32; };
     require(fits(weight), name, "float32 weight (D), or (1) for scalar norms");
     require(kind == NormKind::rms ? bias.empty() : fits(bias), name,
             "float32 bias (D), or (1) for scalar norms, none for rms norms");
@@ -394,8 +386,8 @@ void CudaBackend::norm_forward(const NormForward& op) {
                            op.bias.as<float>(),
                            Rows<const T>(op.x)};
         if (columns > widest) {
-            wide_forward_kernel<<<static_cast<unsigned>(ceil_div(rows, warps)), threads, 0, stream_>>>(
-                p, Rows<Y>(op.y), mean, rstd);
+            wide_forward_kernel<<<static_cast<unsigned>(ceil_div(rows, warps)), threads, 0, stream_>>>(p, Rows<Y>(op.y),
+                                                                                                       mean, rstd);
         } else {
             const Group group(columns);
             const auto blocks =
@@ -446,9 +438,8 @@ void CudaBackend::norm_backward(const NormBackward& op) {
             const int64_t blocks = group.blocks(rows, (group.units == 2 ? 3 : 2) * multiprocessors_);
             partial = allocate({blocks, scalar ? 2 : 2 * columns}, DType::f32);
             dispatch_group(group, whole_vectors(4, op.x, op.dy, op.dx), [&](auto units, auto whole) {
-                backward_kernel<T, Y, units(), whole()>
-                    <<<static_cast<unsigned>(blocks), threads, 0, stream_>>>(
-                        p, group.lanes, mean, rstd, dy, Rows<T>(op.dx), op.accumulate, partial.as<float>());
+                backward_kernel<T, Y, units(), whole()><<<static_cast<unsigned>(blocks), threads, 0, stream_>>>(
+                    p, group.lanes, mean, rstd, dy, Rows<T>(op.dx), op.accumulate, partial.as<float>());
             });
         }
         check_launch(name);

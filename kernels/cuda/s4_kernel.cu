@@ -30,9 +30,7 @@ __global__ void find_poles(S4Modes m, int64_t d0, int64_t channels, Pole* poles)
     const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
     if (i >= channels * m.modes) return;
     const S4Mode s = s4_mode(m, d0 + i / m.modes, i % m.modes);
-    poles[i] = {s.dt * s.lambda,
-                {s.dt * (s.c * s.b), s.dt * (s.c * s.p), s.dt * (conj(s.p) * s.b)},
-                s.dt * norm(s.p)};
+    poles[i] = {s.dt * s.lambda, {s.dt * (s.c * s.b), s.dt * (s.c * s.p), s.dt * (conj(s.p) * s.b)}, s.dt * norm(s.p)};
 }
 
 struct Node {
@@ -86,8 +84,7 @@ __device__ void load_poles(const Pole* from, int64_t modes, Pole* to) {
     __syncthreads();
 }
 
-__global__ void __launch_bounds__(threads)
-    spectra(const Pole* all, int64_t modes, int64_t length, Complex* out) {
+__global__ void __launch_bounds__(threads) spectra(const Pole* all, int64_t modes, int64_t length, Complex* out) {
     extern __shared__ __align__(16) unsigned char memory[];
     Pole* poles = reinterpret_cast<Pole*>(memory);
     const int64_t channel = blockIdx.y, nodes = length / 2 + 1;
@@ -132,8 +129,8 @@ constexpr int totals = 10;  // of a mode: four complex weights' and the pole's
 
 // The gradients of a channel's poles: a block takes every gridDim.x-th tile of 256 nodes. First every thread
 // finds the gradients of its node's four sums, then every warp adds up its modes' shares over the tile.
-__global__ void __launch_bounds__(threads) pole_gradients(const Pole* all, int64_t modes, int64_t length,
-                                                          const Complex* transformed, double* partial) {
+__global__ void __launch_bounds__(threads)
+    pole_gradients(const Pole* all, int64_t modes, int64_t length, const Complex* transformed, double* partial) {
     extern __shared__ __align__(16) unsigned char memory[];
     NodeGradient* gradients = reinterpret_cast<NodeGradient*>(memory);
     Node* nodes = reinterpret_cast<Node*>(gradients + threads);
@@ -143,8 +140,7 @@ __global__ void __launch_bounds__(threads) pole_gradients(const Pole* all, int64
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     for (int64_t i = threadIdx.x; i < totals * modes; i += threads) sums[i] = 0;
     load_poles(all + channel * modes, modes, poles);
-    for (int64_t k0 = static_cast<int64_t>(blockIdx.x) * threads; k0 < used;
-         k0 += gridDim.x * int64_t{threads}) {
+    for (int64_t k0 = static_cast<int64_t>(blockIdx.x) * threads; k0 < used; k0 += gridDim.x * int64_t{threads}) {
         const int64_t k = k0 + threadIdx.x;
         Node node = {2, 0, {0, 1}};  // beyond the last: no gradient
         NodeGradient g = {};
@@ -209,8 +205,7 @@ __global__ void finish_modes(S4Modes m, int64_t d0, int64_t channels, const doub
     const int64_t channel = i / m.modes, n = i % m.modes;
     double sum[totals] = {};
     for (int block = 0; block < blocks; ++block)
-        for (int j = 0; j < totals; ++j)
-            sum[j] += partial[((channel * blocks + block) * m.modes + n) * totals + j];
+        for (int j = 0; j < totals; ++j) sum[j] += partial[((channel * blocks + block) * m.modes + n) * totals + j];
     const S4Mode s = s4_mode(m, d0 + channel, n);
     const Complex cb = {sum[0], sum[1]}, cp = {sum[2], sum[3]}, pb = {sum[4], sum[5]}, pp = {sum[6], sum[7]};
     const Complex pole = {sum[8], sum[9]};
@@ -221,14 +216,11 @@ __global__ void finish_modes(S4Modes m, int64_t d0, int64_t channels, const doub
     g.c = s.dt * conj(cb * s.b + cp * s.p);
     g.b = s.dt * conj(cb * s.c + pb * conj(s.p));
     g.p = s.dt * (conj(cp * s.c + pp * conj(s.p)) + pb * s.b + pp * s.p);
-    g.inv_dt =
-        s.dt * (pole * s.lambda + cb * s.c * s.b + cp * s.c * s.p + pb * conj(s.p) * s.b + norm(s.p) * pp).re;
+    g.inv_dt = s.dt * (pole * s.lambda + cb * s.c * s.b + cp * s.c * s.p + pb * conj(s.p) * s.b + norm(s.p) * pp).re;
     gradients[(d0 + channel) * m.modes + n] = g;
 }
 
-unsigned blocks_for(int64_t wanted, int64_t size) {
-    return static_cast<unsigned>(ceil_div(wanted, size));
-}
+unsigned blocks_for(int64_t wanted, int64_t size) { return static_cast<unsigned>(ceil_div(wanted, size)); }
 
 int64_t checked_length(const S4Parameters& op, const View& kernel, const char* name) {
     cpu::check_s4(op, name);
@@ -242,8 +234,7 @@ int64_t checked_length(const S4Parameters& op, const View& kernel, const char* n
 // More shared memory than every kernel gets must be asked for.
 void allow_shared(const void* kernel, size_t bytes) {
     if (bytes > 48 * 1024)
-        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   static_cast<int>(bytes)),
+        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
               "asking for shared memory (fewer modes need less)");
 }
 
@@ -266,11 +257,9 @@ void CudaBackend::s4_kernel_forward(const S4KernelForward& op) {
         const int64_t channels = std::min(group, m.channels - d0);
         const auto y = static_cast<unsigned>(channels);
         find_poles<<<blocks_for(channels * m.modes, 128), 128, 0, stream_>>>(m, d0, channels, pole);
-        spectra<<<dim3(blocks_for(nodes, threads), y), threads, shared, stream_>>>(pole, m.modes, length,
-                                                                                   row);
+        spectra<<<dim3(blocks_for(nodes, threads), y), threads, shared, stream_>>>(pole, m.modes, length, row);
         fft_->run(*this, stream_, Transform::real_inverse_f64, length, group, row);
-        to_kernel<<<dim3(blocks_for(taps, threads), y), threads, 0, stream_>>>(row, length, op.kernel, taps,
-                                                                               d0);
+        to_kernel<<<dim3(blocks_for(taps, threads), y), threads, 0, stream_>>>(row, length, op.kernel, taps, d0);
     }
     check_launch(name);
 }
@@ -280,8 +269,8 @@ void CudaBackend::s4_kernel_backward(const S4KernelBackward& op) {
     const char* name = "s4_kernel_backward";
     const int64_t length = checked_length(op, op.dkernel, name), nodes = length / 2 + 1, taps = op.dkernel[1];
     const auto like = [&](const View& gradient, const View& parameter) {
-        require(gradient.empty() || (gradient.shape == parameter.shape && gradient.dtype == parameter.dtype),
-                name, "gradients like their parameters");
+        require(gradient.empty() || (gradient.shape == parameter.shape && gradient.dtype == parameter.dtype), name,
+                "gradients like their parameters");
     };
     like(op.dinv_dt, op.inv_dt), like(op.da_real, op.a_real), like(op.da_imag, op.a_imag);
     like(op.dp, op.p), like(op.db, op.b), like(op.dc, op.c);
@@ -302,14 +291,13 @@ void CudaBackend::s4_kernel_backward(const S4KernelBackward& op) {
     for (int64_t d0 = 0; d0 < m.channels; d0 += group) {
         const int64_t channels = std::min(group, m.channels - d0);
         const auto y = static_cast<unsigned>(channels);
-        from_kernel<<<dim3(blocks_for(length, threads), y), threads, 0, stream_>>>(op.dkernel, taps, d0, row,
-                                                                                   length);
+        from_kernel<<<dim3(blocks_for(length, threads), y), threads, 0, stream_>>>(op.dkernel, taps, d0, row, length);
         fft_->run(*this, stream_, Transform::real_f64, length, group, row);
         find_poles<<<blocks_for(channels * m.modes, 128), 128, 0, stream_>>>(m, d0, channels, pole);
-        pole_gradients<<<dim3(static_cast<unsigned>(blocks), y), threads, shared, stream_>>>(
-            pole, m.modes, length, row, partial);
-        finish_modes<<<blocks_for(channels * m.modes, 128), 128, 0, stream_>>>(m, d0, channels, partial,
-                                                                               blocks, gradient);
+        pole_gradients<<<dim3(static_cast<unsigned>(blocks), y), threads, shared, stream_>>>(pole, m.modes, length, row,
+                                                                                             partial);
+        finish_modes<<<blocks_for(channels * m.modes, 128), 128, 0, stream_>>>(m, d0, channels, partial, blocks,
+                                                                               gradient);
     }
     check_launch(name);
     add_mode_gradients(stream_, gradient, m.channels, m.copies, m.modes, true,

@@ -89,9 +89,7 @@ __device__ void solve(double* m, double* x, int64_t size) {
     }
 }
 
-int64_t scratch_doubles(int64_t modes) {
-    return 3 * (2 * modes) * (2 * modes) + 12 * modes;
-}
+int64_t scratch_doubles(int64_t modes) { return 3 * (2 * modes) * (2 * modes) + 12 * modes; }
 
 __global__ void __launch_bounds__(threads) discretize(Discretize op) {
     __shared__ double shared_rho, shared_pb;
@@ -192,9 +190,7 @@ __device__ float2 step_of(float2 a, float2 h, float2 g, float s, float2 b, float
             fmaf(a.x, h.y, fmaf(a.y, h.x, fmaf(b.y, u, -g.y * s)))};
 }
 
-__device__ float real_product(float2 a, float2 b, float sum) {
-    return fmaf(a.x, b.x, fmaf(-a.y, b.y, sum));
-}
+__device__ float real_product(float2 a, float2 b, float sum) { return fmaf(a.x, b.x, fmaf(-a.y, b.y, sum)); }
 
 // Kept > 0: each lane's factors and states stay in registers (at most 8 Kept modes); Kept = 0: in memory.
 template <class T, int Kept>
@@ -214,10 +210,8 @@ __global__ void __launch_bounds__(threads) recurrence(Recurrence<T> r) {
             const int64_t n = lane + i * share;
             const bool there = used && n < r.modes;
             const float2 zero = {0, 0};
-            h[i] = there ? state[n] : zero, a[i] = there ? factor(0, n) : zero,
-            f[i] = there ? factor(1, n) : zero;
-            g[i] = there ? factor(2, n) : zero, in[i] = there ? factor(3, n) : zero,
-            c[i] = there ? factor(4, n) : zero;
+            h[i] = there ? state[n] : zero, a[i] = there ? factor(0, n) : zero, f[i] = there ? factor(1, n) : zero;
+            g[i] = there ? factor(2, n) : zero, in[i] = there ? factor(3, n) : zero, c[i] = there ? factor(4, n) : zero;
         }
     }
     for (int64_t l = 0; l < r.length; ++l) {
@@ -242,8 +236,7 @@ __global__ void __launch_bounds__(threads) recurrence(Recurrence<T> r) {
             }
         }
         y = share_sum(y);
-        if (used && lane == 0)
-            store(r.y + (b * r.length + l) * r.y_stride + d, r.skip ? fmaf(r.skip[d], u, y) : y);
+        if (used && lane == 0) store(r.y + (b * r.length + l) * r.y_stride + d, r.skip ? fmaf(r.skip[d], u, y) : y);
     }
     if constexpr (Kept > 0) {
 #pragma unroll
@@ -261,14 +254,14 @@ void CudaBackend::s4_discretize(const S4Discretize& op) {
     cpu::check_s4(op, name);
     require(op.c.dtype == DType::f32, name, "float32 parameters");
     const int64_t width = op.c[0], count = op.c[1];
-    require(cpu::is_shape(op.factors, {width, 6 * count, 2}) && op.factors.dtype == DType::f32 &&
-                op.factors.contiguous(),
-            name, "contiguous float32 factors (D, 6 N, 2)");
+    require(
+        cpu::is_shape(op.factors, {width, 6 * count, 2}) && op.factors.dtype == DType::f32 && op.factors.contiguous(),
+        name, "contiguous float32 factors (D, 6 N, 2)");
     const int64_t group = std::min<int64_t>(width, 128);
     const Tensor scratch = allocate({group, 2 * scratch_doubles(count)}, DType::f32);
     for (int64_t d0 = 0; d0 < width; d0 += group) {
-        const Discretize d = {S4Modes(op), s4_length_at_rate(op.length, op.rate), d0,
-                              pointer<double>(scratch), op.factors};
+        const Discretize d = {S4Modes(op), s4_length_at_rate(op.length, op.rate), d0, pointer<double>(scratch),
+                              op.factors};
         discretize<<<static_cast<unsigned>(std::min(group, width - d0)), threads, 0, stream_>>>(d);
     }
     check_launch(name);
@@ -277,17 +270,14 @@ void CudaBackend::s4_discretize(const S4Discretize& op) {
 void CudaBackend::s4_recurrence(const S4Recurrence& op) {
     using namespace cuda;
     const char* name = "s4_recurrence";
-    require(op.u.shape.rank() == 3 && op.y.shape == op.u.shape && op.y.dtype == op.u.dtype, name,
-            "u and y (B, L, D)");
-    require(
-        op.state.shape.rank() == 4 && op.state[0] == op.u[0] && op.state[1] == op.u[2] && op.state[3] == 2,
-        name, "a state (B, D, N, 2)");
+    require(op.u.shape.rank() == 3 && op.y.shape == op.u.shape && op.y.dtype == op.u.dtype, name, "u and y (B, L, D)");
+    require(op.state.shape.rank() == 4 && op.state[0] == op.u[0] && op.state[1] == op.u[2] && op.state[3] == 2, name,
+            "a state (B, D, N, 2)");
     require(op.factors.shape == Shape({op.u[2], 6 * op.state[2], 2}), name, "factors (D, 6 N, 2)");
     require(op.state.contiguous() && op.factors.contiguous() && op.state.dtype == DType::f32 &&
                 op.factors.dtype == DType::f32,
             name, "a contiguous float32 state and contiguous float32 factors");
-    require(op.skip.empty() || (op.skip.size() == op.u[2] && op.skip.dtype == DType::f32), name,
-            "a skip (D)");
+    require(op.skip.empty() || (op.skip.size() == op.u[2] && op.skip.dtype == DType::f32), name, "a skip (D)");
     if (op.u.size() == 0) return;
     dispatch(op.u.dtype, [&]<class T>(T) {
         const Recurrence<T> r = {pointer<const float2>(op.factors),

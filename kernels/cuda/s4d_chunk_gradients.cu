@@ -29,30 +29,24 @@ constexpr int slice_modes = 32;  // more modes are work for another block
 
 template <class T, int Modes>
 struct Layout {
-    static constexpr int plain_pieces = ChunkPieces<T>::state_powers,
-                         weighted_pieces = ChunkPieces<T>::weighted_powers;
+    static constexpr int plain_pieces = ChunkPieces<T>::state_powers, weighted_pieces = ChunkPieces<T>::weighted_powers;
     using BlockSlab = Slab<T, block_channels, block_columns>;
     using BlockCarrier = Carrier<T, block_channels, block_columns, threads>;
     static constexpr int piece = chunk_piece_bytes(Modes);
     static constexpr int weighted = block_channels * plain_pieces * piece;
-    static constexpr int slabs =
-        weighted + block_channels * weighted_pieces * piece;  // of u, of dy; sets of them
+    static constexpr int slabs = weighted + block_channels * weighted_pieces * piece;  // of u, of dy; sets of them
     static constexpr int slots = slabs + 2 * sets<T> * BlockSlab::bytes;
     static constexpr int bytes = slots + 2 * stages<T> * BlockCarrier::stage_bytes;
     static_assert(2 * BlockCarrier::stage_bytes >= block_channels * 512 * 4);  // the lags' sums, at the end
     static_assert(bytes <= 227 * 1024);
 };
 
-__device__ inline float2 times(float2 a, float2 b) {
-    return {fmaf(a.x, b.x, -a.y * b.y), fmaf(a.x, b.y, a.y * b.x)};
-}
+__device__ inline float2 times(float2 a, float2 b) { return {fmaf(a.x, b.x, -a.y * b.y), fmaf(a.x, b.y, a.y * b.x)}; }
 __device__ inline float2 times_add(float2 a, float2 b, float2 c) {
     return {fmaf(a.x, b.x, fmaf(-a.y, b.y, c.x)), fmaf(a.x, b.y, fmaf(a.y, b.x, c.y))};
 }
 // a + s b
-__device__ inline float2 add_scaled(float2 a, float s, float2 b) {
-    return {fmaf(s, b.x, a.x), fmaf(s, b.y, a.y)};
-}
+__device__ inline float2 add_scaled(float2 a, float s, float2 b) { return {fmaf(s, b.x, a.x), fmaf(s, b.y, a.y)}; }
 __device__ inline float2 shuffled(float2 a, int from) {
     return {__shfl_sync(0xffffffffu, a.x, from), __shfl_sync(0xffffffffu, a.y, from)};
 }
@@ -74,8 +68,7 @@ struct Warp {
         const int lane = threadIdx.x % 32;
         slab_operand = BlockSlab::operand(channel);
         u_lags = BlockSlab::row(channel, lane % 16) ^ static_cast<uint32_t>(16 * (lane / 16));
-        dy_lags =
-            BlockSlab::row(channel, lane % 8 + lane / 16 * 8) ^ static_cast<uint32_t>(16 * (lane / 8 % 2));
+        dy_lags = BlockSlab::row(channel, lane % 8 + lane / 16 * 8) ^ static_cast<uint32_t>(16 * (lane / 8 % 2));
         const auto row = static_cast<uint32_t>(chunk_image_offset(Modes, 0, lane, 0));
         powers = static_cast<uint32_t>(channel * L::plain_pieces * L::piece) + row;
         weighted_powers = static_cast<uint32_t>(L::weighted + channel * L::weighted_pieces * L::piece) + row;
@@ -126,8 +119,8 @@ struct Warp {
         add_lags(u_slab, dy_slab);
     }
 
-    __device__ static void accumulate(float (&c)[4], const uint32_t (&a)[activation][2][4],
-                                      const uint32_t (&b)[4], bool first_piece) {
+    __device__ static void accumulate(float (&c)[4], const uint32_t (&a)[activation][2][4], const uint32_t (&b)[4],
+                                      bool first_piece) {
 #pragma unroll
         for (int k = 0; k < 2; ++k) {
             multiply_add(c, a[0][k], b[2 * k], b[2 * k + 1]);
@@ -174,8 +167,7 @@ struct Warp {
         for (int r = 0; r < 4; ++r)
             for (int row = 0; row < 16; ++row) {
                 const int column = lane + 31 - 16 - 8 * r - row;
-                if (column >= 0 && column < 8)
-                    sum += shared_at<float>(room + 4 * (r * 128 + row * 8 + column));
+                if (column >= 0 && column < 8) sum += shared_at<float>(room + 4 * (r * 128 + row * 8 + column));
             }
         return sum;
     }
@@ -185,20 +177,18 @@ template <class T, int Modes>
 __global__ void __launch_bounds__(threads, 1) chunk_gradients(ChunkGradients<T> p) {
     using L = Layout<T, Modes>;
     using BlockCarrier = typename L::BlockCarrier;
-    const int64_t width = p.segments.channels,
-                  first_channel = static_cast<int64_t>(blockIdx.x) * block_channels;
+    const int64_t width = p.segments.channels, first_channel = static_cast<int64_t>(blockIdx.x) * block_channels;
     const int64_t first_column = static_cast<int64_t>(blockIdx.y) * block_columns;
     const int slice = static_cast<int>(blockIdx.z), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int64_t channel = first_channel + warp, images = slice * width + first_channel;
     load_images<Modes, L::plain_pieces, block_channels, threads>(p.tables.powers, images, 0);
     load_images<Modes, L::weighted_pieces, block_channels, threads>(p.tables.weighted, images, L::weighted);
     const auto carrier_of = [&](const T* in, int64_t stride, int slots, bool backwards) {
-        return BlockCarrier(p.segments, in, nullptr, stride, 0, first_column, p.segments.columns(),
-                            first_channel, static_cast<uint32_t>(slots), backwards);
+        return BlockCarrier(p.segments, in, nullptr, stride, 0, first_column, p.segments.columns(), first_channel,
+                            static_cast<uint32_t>(slots), backwards);
     };
     const BlockCarrier u = carrier_of(p.u, p.u_stride, L::slots, true);
-    const BlockCarrier dy =
-        carrier_of(p.dy, p.dy_stride, L::slots + stages<T> * BlockCarrier::stage_bytes, false);
+    const BlockCarrier dy = carrier_of(p.dy, p.dy_stride, L::slots + stages<T> * BlockCarrier::stage_bytes, false);
     Warp<T, Modes> sums = {};
     sums.find_places(warp);
     const int first_mode = slice * slice_modes, modes = static_cast<int>(gridDim.z) * Modes;
@@ -242,8 +232,7 @@ __global__ void __launch_bounds__(threads, 1) chunk_gradients(ChunkGradients<T> 
     const auto room = static_cast<uint32_t>(L::slots + 4 * 512 * warp);
     sums.leave_lags(room);
     __syncwarp();
-    if (slice == 0)
-        p.taps[(blockIdx.y * width + channel) * chunk_samples + lane] = Warp<T, Modes>::sum_of_lags(room);
+    if (slice == 0) p.taps[(blockIdx.y * width + channel) * chunk_samples + lane] = Warp<T, Modes>::sum_of_lags(room);
 #pragma unroll
     for (int n = 0; n < Warp<T, Modes>::products; ++n) {
         const int64_t mode = first_mode + 4 * n + lane % 4;
@@ -263,8 +252,8 @@ __global__ void __launch_bounds__(threads, 1) chunk_gradients(ChunkGradients<T> 
         for (int half = 0; half < 2; ++half) {
             const int64_t column = first_column + lane / 4 + 8 * half;
             if (column < p.segments.columns())
-                p.sums[(column * width + channel) * modes + mode] = {sums.h[n][half], sums.m[n][half],
-                                                                     sums.q[n][half], sums.dq[n][half]};
+                p.sums[(column * width + channel) * modes + mode] = {sums.h[n][half], sums.m[n][half], sums.q[n][half],
+                                                                     sums.dq[n][half]};
         }
     }
 }

@@ -58,21 +58,16 @@ struct Warp {
         const auto image = static_cast<uint32_t>(channel * L::image);
         slab_operand = BlockSlab::operand(channel);
         slab_results = BlockSlab::row(channel, g) + (sizeof(T) == 2 ? 4 * t : 0);
-        if constexpr (sizeof(T) == 4)
-            slab_results = (slab_results ^ static_cast<uint32_t>(16 * (t / 2))) + 8 * (t % 2);
+        if constexpr (sizeof(T) == 4) slab_results = (slab_results ^ static_cast<uint32_t>(16 * (t / 2))) + 8 * (t % 2);
         state_powers = image + static_cast<uint32_t>(chunk_image_offset(Modes, 0, lane, 0));
-        output_powers = image + static_cast<uint32_t>(
-                                    chunk_image_offset(Modes, 0, lane % 8 + lane / 16 * 8, lane / 8 % 2));
+        output_powers =
+            image + static_cast<uint32_t>(chunk_image_offset(Modes, 0, lane % 8 + lane / 16 * 8, lane / 8 % 2));
         poles = static_cast<uint32_t>(L::poles + (channel * Modes + t) * 16);
     }
 
     // Mode of the C operand's columns 2t, 2t + 1 in product n; row half 0 is column g, half 1 column g + 8.
-    __device__ static int mode(int n) {
-        return 4 * n + static_cast<int>(threadIdx.x) % 4;
-    }
-    __device__ static int column(int m, int half) {
-        return 16 * m + 8 * half + static_cast<int>(threadIdx.x) % 32 / 4;
-    }
+    __device__ static int mode(int n) { return 4 * n + static_cast<int>(threadIdx.x) % 4; }
+    __device__ static int column(int m, int half) { return 16 * m + 8 * half + static_cast<int>(threadIdx.x) % 32 / 4; }
 
     __device__ void step(uint32_t slab) {
         uint32_t u[Pieces::activation][tiles][2][4];
@@ -88,8 +83,7 @@ struct Warp {
         if constexpr (Outputs) add_taps(u, y);
 #pragma unroll
         for (int b = 0; b < Modes / 8; ++b) {
-            const float4 pole[2] = {shared_at<float4>(poles + 2 * b * 64),
-                                    shared_at<float4>(poles + (2 * b + 1) * 64)};
+            const float4 pole[2] = {shared_at<float4>(poles + 2 * b * 64), shared_at<float4>(poles + (2 * b + 1) * 64)};
             if constexpr (Outputs) add_states(b, pole, y);
 #pragma unroll
             for (int n = 0; n < 2; ++n) carry(2 * b + n, pole[n], u);
@@ -100,8 +94,7 @@ struct Warp {
         }
     }
 
-    __device__ void add_taps(const uint32_t (&u)[Pieces::activation][tiles][2][4],
-                             float (&y)[tiles][4][4]) const {
+    __device__ void add_taps(const uint32_t (&u)[Pieces::activation][tiles][2][4], float (&y)[tiles][4][4]) const {
 #pragma unroll
         for (int p = 0; p < 2; ++p)  // of the taps
 #pragma unroll
@@ -110,8 +103,7 @@ struct Warp {
                 for (int k = 0; k < 2; ++k)
 #pragma unroll
                     for (int n = 0; n < 4; ++n) {
-                        const int first =
-                            n + 2 * k - 3;  // of the two registers; below zero there are no taps
+                        const int first = n + 2 * k - 3;  // of the two registers; below zero there are no taps
                         if (first < -1) continue;
 #pragma unroll
                         for (int m = 0; m < tiles; ++m)
@@ -130,8 +122,7 @@ struct Warp {
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
                     const float re = h[m][2 * b + n][2 * half], im = h[m][2 * b + n][2 * half + 1];
-                    const float x = fmaf(pole[n].z, re, -pole[n].w * im),
-                                z = -fmaf(pole[n].z, im, pole[n].w * re);
+                    const float x = fmaf(pole[n].z, re, -pole[n].w * im), z = -fmaf(pole[n].z, im, pole[n].w * re);
                     if constexpr (Pieces::weighted_states == 2)
                         split(x, z, w[0][m][2 * n + half], w[1][m][2 * n + half]);
                     else
@@ -151,8 +142,7 @@ struct Warp {
                 for (int n = 0; n < 4; ++n)
 #pragma unroll
                     for (int m = 0; m < tiles; ++m)
-                        multiply_add(y[m][n], w[a][m], powers[n / 2][2 * (n % 2)],
-                                     powers[n / 2][2 * (n % 2) + 1]);
+                        multiply_add(y[m][n], w[a][m], powers[n / 2][2 * (n % 2)], powers[n / 2][2 * (n % 2) + 1]);
         }
     }
 
@@ -162,15 +152,13 @@ struct Warp {
 #pragma unroll
         for (int p = 0; p < Pieces::state_powers; ++p) {
             uint32_t powers[4];  // rows 0 .. 31 of states 8 n .. 8 n + 7
-            load_transposed(powers,
-                            (state_powers ^ static_cast<uint32_t>(16 * n)) + p * chunk_piece_bytes(Modes));
+            load_transposed(powers, (state_powers ^ static_cast<uint32_t>(16 * n)) + p * chunk_piece_bytes(Modes));
 #pragma unroll
             for (int a = 0; a < (p == 0 ? Pieces::activation : 1); ++a)
 #pragma unroll
                 for (int k = 0; k < 2; ++k)
 #pragma unroll
-                    for (int m = 0; m < tiles; ++m)
-                        multiply_add(s[m], u[a][m][k], powers[2 * k], powers[2 * k + 1]);
+                    for (int m = 0; m < tiles; ++m) multiply_add(s[m], u[a][m][k], powers[2 * k], powers[2 * k + 1]);
         }
 #pragma unroll
         for (int m = 0; m < tiles; ++m)
@@ -221,14 +209,13 @@ template <class T, int Modes, bool Outputs>
 __global__ void __launch_bounds__(Layout<T, Modes>::threads, 1) chunk_pass(ChunkPass<T> p) {
     using L = Layout<T, Modes>;
     const int64_t first_channel = static_cast<int64_t>(blockIdx.x) * L::channels;
-    const int64_t first_column = static_cast<int64_t>(blockIdx.y) * L::columns,
-                  all_channels = p.segments.channels;
+    const int64_t first_column = static_cast<int64_t>(blockIdx.y) * L::columns, all_channels = p.segments.channels;
     const int warp = threadIdx.x / 32;
     load_images<Modes, 2, L::channels, L::threads>(p.tables.powers, first_channel, 0);
     for (int i = threadIdx.x; i < L::channels * Modes; i += L::threads)
         shared_at<float4>(L::poles + 16 * i) = p.tables.poles[first_channel * Modes + i];
-    const typename L::BlockCarrier carrier(p.segments, p.in, p.out, p.in_stride, p.out_stride, first_column,
-                                           p.columns, first_channel, L::slots, !p.reversed);
+    const typename L::BlockCarrier carrier(p.segments, p.in, p.out, p.in_stride, p.out_stride, first_column, p.columns,
+                                           first_channel, L::slots, !p.reversed);
     Warp<T, Modes, Outputs> state;
     state.find_places(warp);
     if constexpr (Outputs) state.load_taps(p.tables.taps + (first_channel + warp) * chunk_samples);
@@ -261,9 +248,7 @@ __global__ void __launch_bounds__(Layout<T, Modes>::threads, 1) chunk_pass(Chunk
         if (step < steps) carrier.fetch(stage, p.reversed ? steps - 1 - step : step);
         commit_copies();
     };
-    const auto slab_of = [](int step) {
-        return static_cast<uint32_t>(L::slabs + step % 2 * L::BlockSlab::bytes);
-    };
+    const auto slab_of = [](int step) { return static_cast<uint32_t>(L::slabs + step % 2 * L::BlockSlab::bytes); };
     const auto turn = [&](int step) {
         wait_copies<stages<T> - 1>();
         carrier.turn(stage, slab_of(step));

@@ -31,8 +31,7 @@ __global__ void __launch_bounds__(256) tables(TableJob job) {
                       pieces[1]);
                 for (int piece = 0; piece < 2; ++piece)
                     reinterpret_cast<uint32_t*>(images + image +
-                                                chunk_image_offset(job.padded, piece, k, i / 4))[i % 4] =
-                        pieces[piece];
+                                                chunk_image_offset(job.padded, piece, k, i / 4))[i % 4] = pieces[piece];
             };
             put(job.powers, p.re, p.im);
             put(job.weighted, k * p.re, k * p.im);
@@ -100,9 +99,8 @@ __global__ void finish(StatesJob job, const float2* last, const T* u, int64_t st
     job.state.set(at.b, at.d, at.n, h);
 }
 
-__global__ void carry_both_ways(StatesJob job, const SegmentSums* __restrict__ sums,
-                                StateSums* __restrict__ added, float2* __restrict__ starts,
-                                PlanarState dstate) {
+__global__ void carry_both_ways(StatesJob job, const SegmentSums* __restrict__ sums, StateSums* __restrict__ added,
+                                float2* __restrict__ starts, PlanarState dstate) {
     const Place at(job);
     const int64_t count = job.segments.count;
     if (at.padding && starts)
@@ -175,9 +173,7 @@ __global__ void gradients_of_modes(StatesJob job, GradientSums sums, ModeGradien
     gradients[at.d * job.modes.modes + at.n] = s4d_mode_backward(job.modes, mode, sum, moment);
 }
 
-unsigned blocks_for(int64_t threads) {
-    return static_cast<unsigned>(ceil_div(threads, 128));
-}
+unsigned blocks_for(int64_t threads) { return static_cast<unsigned>(ceil_div(threads, 128)); }
 unsigned blocks_for(const StatesJob& job) {
     return blocks_for(job.segments.batch * job.segments.channels * job.padded);
 }
@@ -208,12 +204,10 @@ void carry_gradients(cudaStream_t stream, const StatesJob& job, const SegmentSum
     check_launch("s4d_conv_backward");
 }
 
-void finish_gradients(cudaStream_t stream, const StatesJob& job, const GradientSums& sums,
-                      ModeGradient* gradients) {
+void finish_gradients(cudaStream_t stream, const StatesJob& job, const GradientSums& sums, ModeGradient* gradients) {
     const int64_t channels = job.modes.channels;
     sum_taps<<<blocks_for(channels * chunk_samples), 128, 0, stream>>>(sums, channels, job.segments.channels);
-    gradients_of_modes<<<blocks_for(job.segments.channels * job.padded), 128, 0, stream>>>(job, sums,
-                                                                                           gradients);
+    gradients_of_modes<<<blocks_for(job.segments.channels * job.padded), 128, 0, stream>>>(job, sums, gradients);
     check_launch("s4d_conv_backward");
 }
 

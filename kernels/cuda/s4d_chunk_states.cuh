@@ -25,8 +25,7 @@ struct PlanarState {
     int64_t parts, channels;
 
     __device__ Complex get(int64_t b, int64_t d, int64_t n) const {
-        return {rows.row(b * parts)[n * channels + d],
-                parts == 2 ? rows.row(b * parts + 1)[n * channels + d] : 0.0f};
+        return {rows.row(b * parts)[n * channels + d], parts == 2 ? rows.row(b * parts + 1)[n * channels + d] : 0.0f};
     }
     __device__ void set(int64_t b, int64_t d, int64_t n, Complex x) const {
         rows.row(b * parts)[n * channels + d] = static_cast<float>(x.re);
@@ -68,7 +67,6 @@ struct GradientSums {
     double* taps;
     float* dskip;  // or null
 };
-void finish_gradients(cudaStream_t stream, const StatesJob& job, const GradientSums& sums,
-                      ModeGradient* gradients);
+void finish_gradients(cudaStream_t stream, const StatesJob& job, const GradientSums& sums, ModeGradient* gradients);
 
 }  // namespace nigiri::cuda

@@ -31,13 +31,11 @@ constexpr int chunk_samples = 32;
 // own rounding; the gradients do without one for k A^k, at an error of a thousandth.
 template <class T>
 struct ChunkPieces {
-    static constexpr int activation = 1, state_powers = 2, weighted_states = 2, output_powers = 2,
-                         weighted_powers = 1;
+    static constexpr int activation = 1, state_powers = 2, weighted_states = 2, output_powers = 2, weighted_powers = 1;
 };
 template <>
 struct ChunkPieces<float> {
-    static constexpr int activation = 2, state_powers = 2, weighted_states = 2, output_powers = 2,
-                         weighted_powers = 2;
+    static constexpr int activation = 2, state_powers = 2, weighted_states = 2, output_powers = 2, weighted_powers = 2;
 };
 
 // How (B, L, D) is cut: column s * batch + b is segment s of sequence b. Channels are padded to whole blocks.
@@ -59,17 +57,11 @@ struct ChunkTables {
     const float* taps;    // (D, 32), the skip on top of the first
 };
 
-constexpr int chunk_piece_bytes(int modes) {
-    return chunk_samples * 4 * modes;
-}
-constexpr int chunk_image_bytes(int modes) {
-    return 2 * chunk_piece_bytes(modes);
-}
+constexpr int chunk_piece_bytes(int modes) { return chunk_samples * 4 * modes; }
+constexpr int chunk_image_bytes(int modes) { return 2 * chunk_piece_bytes(modes); }
 
 // The turn of a row's 16-byte units that keeps eight neighbouring rows in different banks.
-__host__ __device__ constexpr int chunk_row_turn(int modes, int row) {
-    return modes == 16 ? row >> 1 & 3 : row & 7;
-}
+__host__ __device__ constexpr int chunk_row_turn(int modes, int row) { return modes == 16 ? row >> 1 & 3 : row & 7; }
 __host__ __device__ constexpr int chunk_image_offset(int modes, int piece, int row, int unit) {
     return (piece * chunk_samples + row) * 4 * modes + 16 * (unit ^ chunk_row_turn(modes, row));
 }
@@ -220,15 +212,13 @@ struct Carrier {
                 uint32_t words[unit];
 #pragma unroll
                 for (int k = 0; k < unit; ++k)
-                    words[k] = shared_at<uint32_t>((at + k * BlockSlab::channel_bytes) ^
-                                                   (sizeof(T) == 2 ? 0 : 64 * j));
+                    words[k] = shared_at<uint32_t>((at + k * BlockSlab::channel_bytes) ^ (sizeof(T) == 2 ? 0 : 64 * j));
                 if (sample >= length[i]) continue;
                 T* const out = to[i] + static_cast<int64_t>(sample) * out_stride;
                 if constexpr (sizeof(T) == 2) {
                     const uint32_t order = j ? 0x7632 : 0x5410;
-                    store_vector(
-                        out, __byte_perm(words[0], words[1], order), __byte_perm(words[2], words[3], order),
-                        __byte_perm(words[4], words[5], order), __byte_perm(words[6], words[7], order));
+                    store_vector(out, __byte_perm(words[0], words[1], order), __byte_perm(words[2], words[3], order),
+                                 __byte_perm(words[4], words[5], order), __byte_perm(words[6], words[7], order));
                 } else {
                     store_vector(out, words[0], words[1], words[2], words[3]);
                 }
@@ -258,8 +248,8 @@ struct ChunkPass {
     bool reversed;         // the recurrence runs from the end to the beginning
     int64_t columns;       // only the first so many
     const float2* starts;  // (columns, D, N): the states that the segments begin with; null: zero
-    float2* ends;  // (columns, D, N): the states after whole segments, where nothing is written; else of the
-                   // last segments, (B, D, N), after their last whole chunk; or null
+    float2* ends;          // (columns, D, N): the states after whole segments, where nothing is written; else of the
+                           // last segments, (B, D, N), after their last whole chunk; or null
 };
 
 // With outputs, or the ends of segments alone. `modes` is 16, 32 or 64, as in the tables and the states.
@@ -287,9 +277,7 @@ struct ChunkGradients {
 template <class T>
 void launch_chunk_gradients(cudaStream_t stream, const ChunkGradients<T>& gradients, int modes);
 
-inline int padded_modes(int64_t modes) {
-    return modes <= 16 ? 16 : modes <= 32 ? 32 : 64;
-}
+inline int padded_modes(int64_t modes) { return modes <= 16 ? 16 : modes <= 32 ? 32 : 64; }
 constexpr int64_t most_chunk_modes = 64;
 constexpr int64_t padded_channels = 16;
 

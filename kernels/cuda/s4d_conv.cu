@@ -14,17 +14,15 @@ namespace {
 
 // Rows of an activation with channels up to a whole number of blocks, the rest zero, and back.
 template <class T>
-__global__ void copy_rows(const T* from, int64_t stride, int64_t width, T* to, int64_t to_stride,
-                          int64_t to_width, int64_t rows) {
+__global__ void copy_rows(const T* from, int64_t stride, int64_t width, T* to, int64_t to_stride, int64_t to_width,
+                          int64_t rows) {
     const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
     if (i >= rows * to_width) return;
     const int64_t row = i / to_width, column = i % to_width;
     to[row * to_stride + column] = column < width ? from[row * stride + column] : static_cast<T>(0.0f);
 }
 
-int64_t padded_width(int64_t channels) {
-    return ceil_div(channels, padded_channels) * padded_channels;
-}
+int64_t padded_width(int64_t channels) { return ceil_div(channels, padded_channels) * padded_channels; }
 
 // The passes read and write 16 bytes of whole blocks of channels at a time. What is not laid out so goes
 // through memory that is.
@@ -32,8 +30,7 @@ template <class T>
 class Aligned {
   public:
     Aligned(Backend& backend, cudaStream_t stream, const View& v, bool read) : stream_(stream), view_(v) {
-        const bool fits = v.columns() == padded_width(v.columns()) &&
-                          reinterpret_cast<uintptr_t>(v.data) % 16 == 0 &&
+        const bool fits = v.columns() == padded_width(v.columns()) && reinterpret_cast<uintptr_t>(v.data) % 16 == 0 &&
                           v.row_stride * static_cast<int64_t>(sizeof(T)) % 16 == 0;
         if (fits || v.empty()) return;
         memory_ = backend.allocate({v.rows(), padded_width(v.columns())}, v.dtype);
@@ -50,8 +47,7 @@ class Aligned {
     void copy(const View& from, const View& to) const {
         const int64_t rows = to.rows();
         copy_rows<T><<<static_cast<unsigned>(ceil_div(rows * to.columns(), 256)), 256, 0, stream_>>>(
-            pointer<const T>(from), from.row_stride, from.columns(), pointer<T>(to), to.row_stride,
-            to.columns(), rows);
+            pointer<const T>(from), from.row_stride, from.columns(), pointer<T>(to), to.row_stride, to.columns(), rows);
         check_launch("s4d_conv");
     }
 
@@ -73,8 +69,7 @@ Segments cut(const View& u, int64_t channels_of_block, int64_t columns_of_block,
         if (steps > 256) continue;
         const int64_t used = ceil_div(chunks, steps);
         const int64_t blocks = width / channels_of_block * ceil_div(u[0] * used, columns_of_block);
-        const double cost =
-            static_cast<double>(ceil_div(blocks, multiprocessors) * (steps + 6)) * (used > 1 ? 1.5 : 1);
+        const double cost = static_cast<double>(ceil_div(blocks, multiprocessors) * (steps + 6)) * (used > 1 ? 1.5 : 1);
         if (best.count > 0 && cost >= best_cost) continue;
         best = {u[0], u[1], width, steps * chunk_samples, used};
         best_cost = cost;
@@ -92,23 +87,20 @@ struct Tables {
     Tensor powers, weighted, poles, taps, sliced;
     ChunkTables outputs, gradients;
 
-    Tables(Backend& backend, cudaStream_t stream, const S4dParameters& op, const View& skip,
-           bool for_gradients) {
+    Tables(Backend& backend, cudaStream_t stream, const S4dParameters& op, const View& skip, bool for_gradients) {
         const S4dModes p(op);
         const int modes = padded_modes(p.modes), slices = for_gradients ? (modes + 31) / 32 : 1;
         const int64_t channels = padded_width(p.channels);
-        const auto images = [&] {
-            return backend.allocate({channels, chunk_image_bytes(modes) / 4}, DType::f32);
-        };
+        const auto images = [&] { return backend.allocate({channels, chunk_image_bytes(modes) / 4}, DType::f32); };
         powers = images();
         poles = backend.allocate({channels, modes, 4}, DType::f32);
         taps = backend.allocate({channels, chunk_samples}, DType::f32);
         if (for_gradients) weighted = images();
-        make_tables(stream,
-                    {p, skip.as<float>(), 0, modes, pointer<unsigned char>(powers),
-                     slices == 1 ? pointer<unsigned char>(weighted) : nullptr, pointer<float4>(poles),
-                     pointer<float>(taps)},
-                    channels);
+        make_tables(
+            stream,
+            {p, skip.as<float>(), 0, modes, pointer<unsigned char>(powers),
+             slices == 1 ? pointer<unsigned char>(weighted) : nullptr, pointer<float4>(poles), pointer<float>(taps)},
+            channels);
         outputs = {pointer<unsigned char>(powers), nullptr, pointer<float4>(poles), pointer<float>(taps)};
         gradients = outputs;
         gradients.weighted = pointer<unsigned char>(weighted);
@@ -183,8 +175,7 @@ void CudaBackend::s4d_conv_forward(const S4dConvForward& op) {
         if (op.state) last = allocate({s.batch, states}, DType::f32);
         pass.ends = pointer<float2>(last);
         launch_chunk_outputs(stream_, pass, modes);
-        if (op.state)
-            finish_state(stream_, job, pointer<float2>(last), pointer<const T>(op.u), op.u.row_stride);
+        if (op.state) finish_state(stream_, job, pointer<float2>(last), pointer<const T>(op.u), op.u.row_stride);
         y.finish();
     });
 }
@@ -201,8 +192,7 @@ void CudaBackend::s4d_conv_backward(const S4dConvBackward& op) {
     const S4dModes p(op);
     if (p.modes > most_chunk_modes) {
         require(!op.state && !op.dstate, name, "no state where there are more than 64 modes");
-        const Tensor kernel = allocate({op.u[2], op.u[1]}, DType::f32),
-                     dkernel = allocate(kernel.shape(), DType::f32);
+        const Tensor kernel = allocate({op.u[2], op.u[1]}, DType::f32), dkernel = allocate(kernel.shape(), DType::f32);
         const Tensor du = op.du ? Tensor() : allocate(op.u.shape, op.u.dtype);
         const Tensor dskip = op.skip && !op.dskip ? zeros({p.channels}, DType::f32) : Tensor();
         s4d_kernel_forward({parameters, kernel});
@@ -225,8 +215,7 @@ void CudaBackend::s4d_conv_backward(const S4dConvBackward& op) {
         const Aligned<T> u(*this, stream_, op.u, true), dy(*this, stream_, op.dy, true),
             du(*this, stream_, op.du, false);
         const Tensor sums = allocate({s.columns(), 8 * states}, DType::f32),
-                     x = allocate({groups, 2 * states}, DType::f32),
-                     y = allocate({groups, 2 * states}, DType::f32),
+                     x = allocate({groups, 2 * states}, DType::f32), y = allocate({groups, 2 * states}, DType::f32),
                      taps = allocate({groups, s.channels * chunk_samples}, DType::f32),
                      all_taps = allocate({s.channels * chunk_samples, 2}, DType::f32),
                      added = allocate({s.batch * states, sizeof(StateSums) / 4}, DType::f32);
@@ -237,8 +226,8 @@ void CudaBackend::s4d_conv_backward(const S4dConvBackward& op) {
             {s, tables.gradients, u.data(), dy.data(), u.stride(), dy.stride(), pointer<SegmentSums>(sums),
              pointer<float2>(x), pointer<float2>(y), pointer<float>(taps)},
             modes);
-        carry_gradients(stream_, job, pointer<SegmentSums>(sums), pointer<StateSums>(added),
-                        pointer<float2>(starts), planar(op, op.dstate));
+        carry_gradients(stream_, job, pointer<SegmentSums>(sums), pointer<StateSums>(added), pointer<float2>(starts),
+                        planar(op, op.dstate));
         if (op.du) {
             launch_chunk_outputs<T>(stream_,
                                     {s, tables.outputs, dy.data(), du.data(), dy.stride(), du.stride(), true,
@@ -247,8 +236,8 @@ void CudaBackend::s4d_conv_backward(const S4dConvBackward& op) {
             du.finish();
         }
         finish_gradients(stream_, job,
-                         {pointer<float2>(x), pointer<float2>(y), pointer<float>(taps),
-                          pointer<StateSums>(added), groups, pointer<double>(all_taps), op.dskip.as<float>()},
+                         {pointer<float2>(x), pointer<float2>(y), pointer<float>(taps), pointer<StateSums>(added),
+                          groups, pointer<double>(all_taps), op.dskip.as<float>()},
                          pointer<ModeGradient>(gradients));
     });
     add_mode_gradients(stream_, pointer<ModeGradient>(gradients), p.channels, p.copies, p.modes, p.is_complex,

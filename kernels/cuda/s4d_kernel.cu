@@ -105,8 +105,7 @@ __global__ void __launch_bounds__(threads)
             Complex before = power(a, j0 > 0 ? j0 - 1 : 0), p = j0 > 0 ? before * a : before;
             for (int j = j0; j < j0 + 4; ++j) {
                 powers[j - half][mode] = {static_cast<float>(p.re), static_cast<float>(p.im),
-                                          static_cast<float>(j * before.re),
-                                          static_cast<float>(j * before.im)};
+                                          static_cast<float>(j * before.re), static_cast<float>(j * before.im)};
                 before = p;
                 p = p * a;
             }
@@ -177,9 +176,7 @@ __global__ void discretize(S4dModes p, Rows abar, Rows cbar) {
     cbar.row(p.modes + n)[d] = static_cast<float>(weight.im);
 }
 
-unsigned blocks_for(int64_t threads_wanted) {
-    return static_cast<unsigned>(ceil_div(threads_wanted, 128));
-}
+unsigned blocks_for(int64_t threads_wanted) { return static_cast<unsigned>(ceil_div(threads_wanted, 128)); }
 
 dim3 tiles_of(int64_t length, int64_t channels) {
     return {static_cast<unsigned>(ceil_div(length, taps_of_tile)), static_cast<unsigned>(channels)};
@@ -203,8 +200,8 @@ void CudaBackend::s4d_kernel_forward(const S4dKernelForward& op) {
     const Tensor poles = scratch_of<Pole>(*this, p.channels * p.modes);
     auto* const pole = pointer<Pole>(poles);
     find_poles<<<blocks_for(p.channels * p.modes), 128, 0, stream_>>>(p, pole);
-    kernel_tiles<<<tiles_of(op.kernel[1], p.channels), threads, 0, stream_>>>(pole, p.modes, p.is_complex,
-                                                                              op.kernel, op.kernel[1]);
+    kernel_tiles<<<tiles_of(op.kernel[1], p.channels), threads, 0, stream_>>>(pole, p.modes, p.is_complex, op.kernel,
+                                                                              op.kernel[1]);
     check_launch("s4d_kernel_forward");
 }
 

@@ -13,8 +13,7 @@ struct Rows {
     float* data;
     int64_t stride;
 
-    Rows(const View& v)
-        : data(static_cast<float*>(v.data)), stride(v.row_stride) {}  // NOLINT: a View seen so
+    Rows(const View& v) : data(static_cast<float*>(v.data)), stride(v.row_stride) {}  // NOLINT: a View seen so
     __device__ float* row(int64_t i) const { return data + i * stride; }
 };
 
@@ -106,8 +105,7 @@ struct ModeGradient {
 
 // From `sum` = sum_l dK_l Abar^l and `moment` = sum_l l dK_l Abar^(l - 1). For a holomorphic f the gradient
 // at x is the gradient at f times conj(f'(x)).
-__device__ inline ModeGradient s4d_mode_backward(const S4dModes& p, const S4dMode& m, Complex sum,
-                                                 Complex moment) {
+__device__ inline ModeGradient s4d_mode_backward(const S4dModes& p, const S4dMode& m, Complex sum, Complex moment) {
     const double r = p.is_complex ? 2 : 1;
     const Complex z = m.dt * m.a;
     Complex abar_dz, gain_ddt, gain_da;

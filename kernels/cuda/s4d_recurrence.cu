@@ -27,8 +27,7 @@ struct Recurrence {
 };
 
 template <class T, bool IsComplex, int Steps>
-__device__ void advance(const Recurrence<T>& r, int64_t b, int64_t d, int64_t t,
-                        float (*sums)[warps][lanes]) {
+__device__ void advance(const Recurrence<T>& r, int64_t b, int64_t d, int64_t t, float (*sums)[warps][lanes]) {
     constexpr int parts = IsComplex ? 2 : 1;
     const int lane = threadIdx.x % lanes, warp = threadIdx.x / lanes;
     const bool used = d < r.channels;
@@ -97,15 +96,13 @@ void CudaBackend::s4d_recurrence(const S4dRecurrence& op) {
     using namespace cuda;
     const char* name = "s4d_recurrence";
     const int64_t parts = op.is_complex ? 2 : 1;
-    require(op.u.shape.rank() == 3 && op.y.shape == op.u.shape && op.y.dtype == op.u.dtype, name,
-            "u and y (B, L, D)");
+    require(op.u.shape.rank() == 3 && op.y.shape == op.u.shape && op.y.dtype == op.u.dtype, name, "u and y (B, L, D)");
     const int64_t batch = op.u[0], channels = op.u[2];
-    require(op.abar.shape.rank() == 3 && op.abar[0] == parts && op.abar[2] == channels &&
-                op.cbar.shape == op.abar.shape,
-            name, "abar and cbar (2, N, D), or (1, N, D) where real");
+    require(
+        op.abar.shape.rank() == 3 && op.abar[0] == parts && op.abar[2] == channels && op.cbar.shape == op.abar.shape,
+        name, "abar and cbar (2, N, D), or (1, N, D) where real");
     const int64_t modes = op.abar[1];
-    require(op.state.shape == (Shape{batch, parts, modes * channels}), name,
-            "state (B, 2, N * D), or (B, 1, N * D)");
+    require(op.state.shape == (Shape{batch, parts, modes * channels}), name, "state (B, 2, N * D), or (B, 1, N * D)");
     require(!op.skip || op.skip.size() == channels, name, "skip (D)");
     for (const View* v : {&op.abar, &op.cbar, &op.state, op.skip ? &op.skip : &op.state})
         require(v->dtype == DType::f32, name, "float32 factors, skip and state");

@@ -29,8 +29,8 @@ namespace nigiri::cuda::scan {
 // Abar and Bbar u of the lane's steps for one state.
 template <class M, bool kComplex, Discretization kRule>
 __device__ inline void discretize(const Rule<kComplex, kRule>& rule, const M& matrices, int first, int number,
-                                  const float (&dt)[steps], const float (&x)[steps],
-                                  Number<kComplex> (&abar)[steps], Number<kComplex> (&input)[steps]) {
+                                  const float (&dt)[steps], const float (&x)[steps], Number<kComplex> (&abar)[steps],
+                                  Number<kComplex> (&input)[steps]) {
 #pragma unroll
     for (int q = 0; q < steps / 4; ++q) {
         Number<kComplex> b[4];
@@ -96,11 +96,10 @@ __device__ inline void accumulate(Segment<kComplex> (&pair)[pair_states<kComplex
 // The state at the start of the lane's segment from those at the ends of all segments and at the slice's
 // start.
 template <bool kReverse, bool kComplex>
-__device__ inline Number<kComplex> segment_start(Number<kComplex> end, Number<kComplex> slice_start,
-                                                 int segment) {
+__device__ inline Number<kComplex> segment_start(Number<kComplex> end, Number<kComplex> slice_start, int segment) {
     const auto before = [&](float x, float start) {
-        const float y = kReverse ? __shfl_down_sync(all_lanes, x, lane_channels)
-                                 : __shfl_up_sync(all_lanes, x, lane_channels);
+        const float y =
+            kReverse ? __shfl_down_sync(all_lanes, x, lane_channels) : __shfl_up_sync(all_lanes, x, lane_channels);
         return segment == (kReverse ? segments - 1 : 0) ? start : y;
     };
     if constexpr (kComplex)
@@ -157,8 +156,7 @@ class Mail {
             return static_cast<uint32_t>(first >> 32) == turn && static_cast<uint32_t>(second >> 32) == turn;
         };
         while (!__all_sync(all_lanes, came())) first = read_box(from), second = read_box(from + number_bytes);
-        return {__uint_as_float(static_cast<uint32_t>(first)),
-                __uint_as_float(static_cast<uint32_t>(second))};
+        return {__uint_as_float(static_cast<uint32_t>(first)), __uint_as_float(static_cast<uint32_t>(second))};
     }
     __device__ void send(float2 x, int number, uint32_t turn) const {
         const uint32_t to = outbox_ + static_cast<uint32_t>(number * number_bytes);
@@ -210,8 +208,8 @@ Launch plan(Operands& p, int64_t states, const Budget& budget, int multiprocesso
 // Starts a kernel that takes `p`. A block may have all of a multiprocessor's shared memory.
 template <class P>
 void start(void (*kernel)(P), const Launch& launch, const P& p, const char* name) {
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                               cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(launch.shared)),
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(launch.shared)),
           name);
     cudaLaunchConfig_t config{};
     config.gridDim = static_cast<unsigned>(launch.blocks);
@@ -237,10 +235,8 @@ void dispatch_variant(const SelectiveScan& op, F&& f) {
     using enum Discretization;
     dispatch(op.u.dtype, [&](auto element) {
         const auto with_rule = [&](auto is_complex) {
-            const bool selective = op.selective_b && op.selective_c,
-                       constant = !op.selective_b && !op.selective_c;
-            if (op.discretization == zoh)
-                return f(element, is_complex, Constant<zoh>{}, Constant<Mix::any>{});
+            const bool selective = op.selective_b && op.selective_c, constant = !op.selective_b && !op.selective_c;
+            if (op.discretization == zoh) return f(element, is_complex, Constant<zoh>{}, Constant<Mix::any>{});
             if (op.discretization == bilinear)
                 return f(element, is_complex, Constant<bilinear>{}, Constant<Mix::any>{});
             if (selective) return f(element, is_complex, Constant<euler>{}, Constant<Mix::selective>{});

@@ -66,9 +66,7 @@ __device__ inline float sum_segments(float x) {
 
 // Of the sums over the warp's 8 channels for 16 steps a lane gets two: of this step of its segment, and the
 // next one.
-__device__ inline int first_sum(int lane) {
-    return 4 * (lane % 4) + 2 * (lane / 4 % 2);
-}
+__device__ inline int first_sum(int lane) { return 4 * (lane % 4) + 2 * (lane / 4 % 2); }
 
 // Takes numbers of the lane's steps and adds them up, over channels for the gradient of a selective matrix,
 // over steps for that of a constant one. In the layout of mma.m16n8k8 the 4 lanes of a quad hold 4 columns of
@@ -86,9 +84,7 @@ struct Halves {
         even = lane / 4 % 2 == 0 ? here : 0;
         odd = lane / 4 % 2 == 1 ? here : 0;
     }
-    __device__ static float of(uint32_t word, int q) {
-        return __uint_as_float(__byte_perm(word, 0, 0x0444 | q << 12));
-    }
+    __device__ static float of(uint32_t word, int q) { return __uint_as_float(__byte_perm(word, 0, 0x0444 | q << 12)); }
 };
 
 template <Mix kMix, bool kExact>
@@ -147,8 +143,8 @@ struct NumberSums {
 };
 
 // Adds up the shares of the warps that have this slice, and stores them: a thread has 4 steps of a number.
-__device__ inline void store_shares(const BackwardOperands& p, const Place& at, const float* shares,
-                                    int64_t slice, int first) {
+__device__ inline void store_shares(const BackwardOperands& p, const Place& at, const float* shares, int64_t slice,
+                                    int first) {
     const int number = at.lane % tile_numbers, count = at.count(p, slice);
     if (first + number >= p.numbers) return;
     const int64_t row = at.block * p.batch * p.length + at.row(p, slice);
@@ -172,8 +168,7 @@ __device__ inline void store_shares(const BackwardOperands& p, const Place& at, 
 }
 
 template <class T, bool kComplex, Discretization kRule, Mix kMix>
-__global__ void __launch_bounds__(32 * backward_warps, 1)
-    backward_kernel(const __grid_constant__ BackwardOperands p) {
+__global__ void __launch_bounds__(32 * backward_warps, 1) backward_kernel(const __grid_constant__ BackwardOperands p) {
     using N = Number<kComplex>;
     using M = Matrices<T, kComplex, kMix>;
     using C = Columns<T>;
@@ -181,24 +176,21 @@ __global__ void __launch_bounds__(32 * backward_warps, 1)
     constexpr bool is_euler = kRule == Discretization::euler, kExact = sizeof(T) == 4;
     extern __shared__ __align__(16) unsigned char memory[];
     const Place at(p);
-    const bool selective_b = is_selective<kMix>(p.selective_b),
-               selective_c = is_selective<kMix>(p.selective_c);
+    const bool selective_b = is_selective<kMix>(p.selective_b), selective_c = is_selective<kMix>(p.selective_c);
     const bool gated = p.z.data != nullptr;
     const int warps = p.groups * p.rounds;
     const Mail mail(p, at, reinterpret_cast<uint64_t*>(memory), [](int, int) { return 0.0f; });
     unsigned char* const rounds = memory + Mail::bytes(p.padded) * warps;
     unsigned char* const tables = rounds + M::round_bytes(p) * p.rounds;
     M matrices(p, at, rounds, tables);
-    T* const u = reinterpret_cast<T*>(tables + M::table_bytes(p) * p.groups) +
-                 backward_columns * C::elements * at.warp;
+    T* const u = reinterpret_cast<T*>(tables + M::table_bytes(p) * p.groups) + backward_columns * C::elements * at.warp;
     T *const z = u + C::elements, *const dy = z + C::elements, *const delta = dy + C::elements;
-    float* const starts = reinterpret_cast<float*>(u + backward_columns * C::elements * (warps - at.warp)) +
-                          2 * start_floats * at.warp;
+    float* const starts =
+        reinterpret_cast<float*>(u + backward_columns * C::elements * (warps - at.warp)) + 2 * start_floats * at.warp;
     const Sums place(p.padded, selective_b, selective_c);
     const int sum_floats = place.count * lane_channels;
     float* const sums = starts + 2 * start_floats * (warps - at.warp) + sum_floats * at.warp;
-    float* const shares =
-        sums + sum_floats * (warps - at.warp) + share_floats * (at.warp - at.group);  // of the group
+    float* const shares = sums + sum_floats * (warps - at.warp) + share_floats * (at.warp - at.group);  // of the group
     float* const share = shares + share_floats * at.group + at.segment * steps + first_sum(at.lane);
     for (int i = at.lane; i < sum_floats; i += 32) sums[i] = 0;
 
@@ -218,10 +210,9 @@ __global__ void __launch_bounds__(32 * backward_warps, 1)
             const int number = i % tile_numbers, channel = i / tile_numbers;
             const bool exists = first + number < p.numbers && at.warp_channel() + channel < p.channels;
             float* const to = starts + (buffer * start_floats + number * lane_channels + channel);
-            copy_ahead<4>(
-                shared_address(to),
-                exists ? p.checkpoints.at<kComplex>(from + channel, first + number) : p.checkpoints.data,
-                exists);
+            copy_ahead<4>(shared_address(to),
+                          exists ? p.checkpoints.at<kComplex>(from + channel, first + number) : p.checkpoints.data,
+                          exists);
         }
         buffer ^= 1;
     };
@@ -299,8 +290,7 @@ __global__ void __launch_bounds__(32 * backward_warps, 1)
                 accumulate<false>(forwards);
 #pragma unroll
                 for (int n = 0; n < pair; ++n) {
-                    start[n] =
-                        segment_start<false>(forwards[n].apply(slice_start[n]), slice_start[n], at.segment);
+                    start[n] = segment_start<false>(forwards[n].apply(slice_start[n]), slice_start[n], at.segment);
                     h[n][0] = mul_add(abar[n][0], start[n], h[n][0]);
 #pragma unroll
                     for (int i = 1; i < steps; ++i) h[n][i] = mul_add(abar[n][i], h[n][i - 1], h[n][i]);
@@ -363,14 +353,11 @@ __global__ void __launch_bounds__(32 * backward_warps, 1)
                             } else {
                                 N again, aux;
                                 rule[n].step(dt[i], again, aux);
-                                const N gamma = rule[n].gamma(dt[i], aux),
-                                        slope = conj(rule[n].slope(again, aux));
-                                const N dabar = mul(e[n], previous),
-                                        dgamma = scale(mul(conj(b[j]), e[n]), x[i]);
+                                const N gamma = rule[n].gamma(dt[i], aux), slope = conj(rule[n].slope(again, aux));
+                                const N dabar = mul(e[n], previous), dgamma = scale(mul(conj(b[j]), e[n]), x[i]);
                                 ddt[i] = real_mul_add(slope, mul_add(conj(rule[n].a), dabar, dgamma), ddt[i]);
-                                da[n] = add(da[n],
-                                            mul_add(scale(slope, dt[i]), dabar,
-                                                    mul(conj(rule[n].gamma_a(dt[i], again, aux)), dgamma)));
+                                da[n] = add(da[n], mul_add(scale(slope, dt[i]), dabar,
+                                                           mul(conj(rule[n].gamma_a(dt[i], again, aux)), dgamma)));
                                 const N through = mul(conj(gamma), e[n]);
                                 dx[i] = real_mul_add(conj(b[j]), through, dx[i]);
                                 v[j] = scale(through, x[i]);
@@ -467,10 +454,9 @@ struct ParameterGradients {
 };
 
 template <bool kComplex>
-__global__ void __launch_bounds__(256) add_sums_kernel(const float* __restrict__ sums, int64_t shares,
-                                                       Sums place, int channels, ParameterGradients to) {
-    const int64_t i = static_cast<int64_t>(blockIdx.x) * 256 + threadIdx.x,
-                  size = int64_t{place.count} * channels;
+__global__ void __launch_bounds__(256)
+    add_sums_kernel(const float* __restrict__ sums, int64_t shares, Sums place, int channels, ParameterGradients to) {
+    const int64_t i = static_cast<int64_t>(blockIdx.x) * 256 + threadIdx.x, size = int64_t{place.count} * channels;
     if (i >= size) return;
     float sum = 0;
 #pragma unroll 8
@@ -489,9 +475,7 @@ __global__ void __launch_bounds__(256) add_sums_kernel(const float* __restrict__
         vector[channel] += sum;
 }
 
-unsigned blocks_of(int64_t threads) {
-    return static_cast<unsigned>(ceil_div(threads, 256));
-}
+unsigned blocks_of(int64_t threads) { return static_cast<unsigned>(ceil_div(threads, 256)); }
 
 }  // namespace
 }  // namespace nigiri::cuda::scan
@@ -530,8 +514,8 @@ void CudaBackend::selective_scan_backward(const SelectiveScanBackward& op) {
 
         for (const auto& [shares, to] : {std::pair(p.db, op.db), std::pair(p.dc, op.dc)})
             if (shares != nullptr)
-                add_shares_kernel<T><<<blocks_of(rows * p.numbers), 256, 0, stream_>>>(
-                    shares, p.blocks, rows, p.numbers, rows_of(to));
+                add_shares_kernel<T>
+                    <<<blocks_of(rows * p.numbers), 256, 0, stream_>>>(shares, p.blocks, rows, p.numbers, rows_of(to));
         const ParameterGradients gradients{p.numbers,
                                            states_of(op.da, op),
                                            p.selective_b ? States{} : states_of(op.db, op),

@@ -23,8 +23,7 @@ constexpr int forward_warps = 12;
 constexpr int forward_columns = 3;  // u, delta and z of a warp
 
 template <class T, bool kComplex, Discretization kRule, Mix kMix>
-__global__ void __launch_bounds__(32 * forward_warps, 1)
-    forward_kernel(const __grid_constant__ ForwardOperands p) {
+__global__ void __launch_bounds__(32 * forward_warps, 1) forward_kernel(const __grid_constant__ ForwardOperands p) {
     using N = Number<kComplex>;
     using M = Matrices<T, kComplex, kMix>;
     using C = Columns<T>;
@@ -40,11 +39,9 @@ __global__ void __launch_bounds__(32 * forward_warps, 1)
     unsigned char* const rounds = memory + Mail::bytes(p.padded) * p.groups * p.rounds;
     unsigned char* const tables = rounds + M::round_bytes(p) * p.rounds;
     M matrices(p, at, rounds, tables);
-    T* const u =
-        reinterpret_cast<T*>(tables + M::table_bytes(p) * p.groups) + forward_columns * C::elements * at.warp;
+    T* const u = reinterpret_cast<T*>(tables + M::table_bytes(p) * p.groups) + forward_columns * C::elements * at.warp;
     T *const delta = u + C::elements, *const z = delta + C::elements;
-    const bool has_z = p.z.data != nullptr,
-               keeps = p.checkpoints.data != nullptr && at.segment == 0 && at.inside;
+    const bool has_z = p.z.data != nullptr, keeps = p.checkpoints.data != nullptr && at.segment == 0 && at.inside;
     const float skip = p.skip != nullptr && at.inside ? p.skip[at.channel] * (kComplex ? 0.5f : 1.0f) : 0.0f;
     // What a slice begins with is fetched while the one before is worked on.
     const auto fetch = [&](int64_t slice) {
@@ -67,8 +64,7 @@ __global__ void __launch_bounds__(32 * forward_warps, 1)
     for (int64_t slice = at.position; slice < p.slices; slice += at.ring) {
         const auto turn = static_cast<uint32_t>(slice + 1);
         float* const checkpoint =
-            keeps ? p.checkpoints.at<kComplex>((slice * p.batch + at.batch) * p.channels + at.channel, 0)
-                  : nullptr;
+            keeps ? p.checkpoints.at<kComplex>((slice * p.batch + at.batch) * p.channels + at.channel, 0) : nullptr;
         float dt[steps], x[steps], y[steps], total = 0;
         for (int k0 = 0; k0 < p.padded; k0 += tile_numbers) {
             open_tile(slice, k0);
@@ -186,8 +182,7 @@ __device__ inline bool is_vector(const States& values) {
     return dense && values.channel_stride % 4 == 0 && reinterpret_cast<uintptr_t>(values.data) % 16 == 0;
 }
 template <bool kComplex>
-__device__ inline void load_states(const States& values, int64_t row, int first, int left,
-                                   float (&v)[few_numbers]) {
+__device__ inline void load_states(const States& values, int64_t row, int first, int left, float (&v)[few_numbers]) {
     if (left >= few_numbers && is_vector<kComplex>(values))
         return load_numbers(values.at<kComplex>(row, first), left, true, v);
 #pragma unroll
@@ -242,8 +237,7 @@ __global__ void __launch_bounds__(256) few_steps_kernel(const __grid_constant__ 
         load_states<kComplex>(p.a, channel, k, left, a);
         if (!p.selective_b) load_states<kComplex>(p.constant_b, channel, k, left, b);
         if (!p.selective_c) load_states<kComplex>(p.constant_c, channel, k, left, c);
-        if (p.checkpoints.data != nullptr && inside)
-            store_states<kComplex>(p.checkpoints, state_row, k, left, h);
+        if (p.checkpoints.data != nullptr && inside) store_states<kComplex>(p.checkpoints, state_row, k, left, h);
 #pragma unroll
         for (int l = 0; l < kSteps; ++l) {
             if (l >= length) break;
@@ -293,8 +287,7 @@ void CudaBackend::selective_scan_forward(const SelectiveScanForward& op) {
     check_operands(op);
     cuda::require(op.u.dtype != DType::f64, "selective_scan", "elements of type float32 or bf16");
     if (op.u.size() == 0) return;
-    ForwardOperands p{operands_of(op), rows_of(op.y), states_of(op.state, op),
-                      number_rows_of(op.checkpoints, op)};
+    ForwardOperands p{operands_of(op), rows_of(op.y), states_of(op.state, op), number_rows_of(op.checkpoints, op)};
     dispatch_variant(op, [&](auto element, auto is_complex, auto rule, auto mix) {
         using T = decltype(element);
         if (p.length <= few_steps) {

@@ -112,13 +112,9 @@ __device__ inline float softplus(float x) {
     return fmaf(p, e, fmaxf(x, 0.0f));
 }
 // The slope of softplus from its value y: 1 - e^-y.
-__device__ inline float softplus_slope(float y) {
-    return -exp2_minus_1(-y * log2_e);
-}
+__device__ inline float softplus_slope(float y) { return -exp2_minus_1(-y * log2_e); }
 
-__device__ inline float sigmoid(float x) {
-    return inverse_approx(1.0f + exp2_approx(-x * log2_e));
-}
+__device__ inline float sigmoid(float x) { return inverse_approx(1.0f + exp2_approx(-x * log2_e)); }
 
 // sin and cos of the angle pi (n + f), |f| <= 1/2, without the common sign (-1)^n, which is kept as a sign
 // bit.

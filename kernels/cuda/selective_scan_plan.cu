@@ -18,8 +18,8 @@ int clusters_at_once(int span, int multiprocessors) {
     static std::array<int, 9> known{};  // writing the same answer twice does no harm
     int& count = known[static_cast<size_t>(span)];
     if (count > 0) return count;
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(probe_kernel),
-                               cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_memory)),
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(probe_kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(shared_memory)),
           "asking how many clusters fit");
     cudaLaunchConfig_t config{};
     config.gridDim = static_cast<unsigned>(span);
@@ -41,8 +41,7 @@ int clusters_at_once(int span, int multiprocessors) {
 Rows rows_of(const View& v) {
     if (!v) return {};
     require(v.row_stride < int64_t{1} << 31, "selective_scan", "rows less than 2^31 elements apart");
-    const auto place =
-        reinterpret_cast<uintptr_t>(v.data) | static_cast<size_t>(v.row_stride) * size_of(v.dtype);
+    const auto place = reinterpret_cast<uintptr_t>(v.data) | static_cast<size_t>(v.row_stride) * size_of(v.dtype);
     const int vector = place % 16 == 0 ? 16 : place % 8 == 0 ? 8 : place % 4 == 0 ? 4 : 0;
     return {v.data, static_cast<int>(v.row_stride), vector};
 }
@@ -68,8 +67,7 @@ Operands operands_of(const SelectiveScan& op) {
     p.softplus = op.softplus, p.selective_b = op.selective_b, p.selective_c = op.selective_c;
     const auto width_allows = [&](Rows rows, int width) {  // no vector may reach over the end of a row
         const int bytes = width * static_cast<int>(size_of(op.u.dtype));
-        while (rows.vector > 0 && bytes % rows.vector != 0)
-            rows.vector = rows.vector > 4 ? rows.vector / 2 : 0;
+        while (rows.vector > 0 && bytes % rows.vector != 0) rows.vector = rows.vector > 4 ? rows.vector / 2 : 0;
         return rows;
     };
     p.u = width_allows(rows_of(op.u), p.channels), p.delta = width_allows(rows_of(op.delta), p.channels);
@@ -92,8 +90,7 @@ Launch plan(Operands& p, int64_t states, const Budget& budget, int multiprocesso
         return groups * rounds * budget.bytes_per_warp + rounds * budget.bytes_per_round +
                groups * budget.bytes_per_group;
     };
-    require(bytes(1, 1) <= shared_memory, "selective_scan",
-            "fewer states: they do not fit into shared memory");
+    require(bytes(1, 1) <= shared_memory, "selective_scan", "fewer states: they do not fit into shared memory");
     const double work = static_cast<double>(states) + budget.slice_states;
     // The time of all blocks that a multiprocessor gets. A value handed on takes some 200 clocks to the next
     // warp and 1000 to one on another multiprocessor.
@@ -102,8 +99,7 @@ Launch plan(Operands& p, int64_t states, const Budget& budget, int multiprocesso
         const double turn = std::max({groups * rounds * work * budget.clocks, work * budget.latency, hops});
         const int64_t clusters = p.batch * ceil_div(p.channels, lane_channels * groups);
         const int64_t waves = ceil_div(clusters, clusters_at_once(span, multiprocessors));
-        return static_cast<double>(waves) *
-               (static_cast<double>(ceil_div(p.slices, rounds * span)) * turn + hops);
+        return static_cast<double>(waves) * (static_cast<double>(ceil_div(p.slices, rounds * span)) * turn + hops);
     };
     double best = 0;
     for (const int groups : {4, 2, 1, 8})

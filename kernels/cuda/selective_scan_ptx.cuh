@@ -18,9 +18,7 @@ __device__ inline float inverse_approx(float x) {
     return y;
 }
 
-__device__ inline uint32_t shared_address(const void* p) {
-    return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
+__device__ inline uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
 
 // Copies kBytes to shared memory while the program goes on; zeros where the source does not exist.
 template <int kBytes>
@@ -29,9 +27,7 @@ __device__ inline void copy_ahead(uint32_t shared, const void* from, bool exists
                  "r"(exists ? kBytes : 0)
                  : "memory");
 }
-__device__ inline void wait_for_copies() {
-    asm volatile("cp.async.wait_all;" ::: "memory");
-}
+__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 // Mailboxes in shared memory, also in that of another block of the cluster. A box is one 64-bit word, so what
 // is read is either all old or all new and needs no fence.

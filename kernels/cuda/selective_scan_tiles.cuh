@@ -29,8 +29,7 @@ struct States {
 
     template <bool kComplex>
     __device__ float* at(int64_t channel, int number) const {
-        if constexpr (kComplex)
-            return data + channel * channel_stride + (number >> 1) * state_stride + (number & 1);
+        if constexpr (kComplex) return data + channel * channel_stride + (number >> 1) * state_stride + (number & 1);
         return data + channel * channel_stride + number;
     }
 };
@@ -81,9 +80,7 @@ struct Place {
     }
     __device__ int warp_channel() const { return channel - channel_lane; }
     // The row of the slice's first step.
-    __device__ int64_t row(const Operands& p, int64_t slice) const {
-        return batch * p.length + slice * slice_steps;
-    }
+    __device__ int64_t row(const Operands& p, int64_t slice) const { return batch * p.length + slice * slice_steps; }
     // How many of the slice's steps there are.
     __device__ int count(const Operands& p, int64_t slice) const {
         const int64_t left = p.length - slice * slice_steps;
@@ -102,8 +99,8 @@ inline constexpr int copied_columns = 8;
 static_assert(lane_channels == copied_columns);
 
 template <class T>
-__device__ __noinline__ void copy_elements(const T* from, int stride, int count, int columns, T* to,
-                                           int pitch, int thread, int threads) {
+__device__ __noinline__ void copy_elements(const T* from, int stride, int count, int columns, T* to, int pitch,
+                                           int thread, int threads) {
     for (int i = thread; i < slice_steps * copied_columns; i += threads) {
         const int step = i / copied_columns, c = i % copied_columns;
         to[step / steps * pitch + step % steps * copied_columns + c] =
@@ -127,8 +124,7 @@ struct Columns {
         static_assert(height % steps == 0);
         const int step = at.lane / per_row, c = at.lane % per_row * vector;
         const T* const mine = from + (step * rows.stride + c);
-        const uint32_t shared =
-            shared_address(to + (step / steps * segment_pitch + step % steps * lane_channels + c));
+        const uint32_t shared = shared_address(to + (step / steps * segment_pitch + step % steps * lane_channels + c));
 #pragma unroll
         for (int i = 0; i < slice_steps; i += height)
             copy_ahead<16>(shared + i / steps * segment_pitch * sizeof(T), mine + int64_t{i} * rows.stride,
@@ -186,9 +182,7 @@ __device__ inline Number<kComplex> load_number(const float* table, int number, i
 }
 
 // Four neighbours at once.
-__device__ inline float4 load_vector(const float* p) {
-    return *reinterpret_cast<const float4*>(p);
-}
+__device__ inline float4 load_vector(const float* p) { return *reinterpret_cast<const float4*>(p); }
 __device__ inline float4 load_vector(const bf16* p) {
     const uint2 w = *reinterpret_cast<const uint2*>(p);
     return {__uint_as_float(w.x << 16), __uint_as_float(w.x & 0xffff0000u), __uint_as_float(w.y << 16),
@@ -209,8 +203,7 @@ class Matrices {
 
     // Bytes of shared memory, for the warps of a slice and for a group's channels.
     static __host__ __device__ size_t round_bytes(const Operands& p) {
-        return p.selective_b || p.selective_c ? 2 * (raw_elements * sizeof(T) + tile_floats * sizeof(float))
-                                              : 0;
+        return p.selective_b || p.selective_c ? 2 * (raw_elements * sizeof(T) + tile_floats * sizeof(float)) : 0;
     }
     static __host__ __device__ size_t table_bytes(const Operands& p) {
         return sizeof(float) * lane_channels * p.padded * (1 + !p.selective_b + !p.selective_c);
@@ -250,8 +243,8 @@ class Matrices {
             float4 v[4];
 #pragma unroll
             for (int j = 0; j < 4; ++j) v[j] = load_vector(from + j * tile_numbers);
-            float* to = tile_ + ((is_c ? tile_floats : 0) + number * pitch + step / steps * segment_pitch +
-                                 step % steps);
+            float* to =
+                tile_ + ((is_c ? tile_floats : 0) + number * pitch + step / steps * segment_pitch + step % steps);
             *reinterpret_cast<float4*>(to) = {v[0].x, v[1].x, v[2].x, v[3].x};
             *reinterpret_cast<float4*>(to + pitch) = {v[0].y, v[1].y, v[2].y, v[3].y};
             *reinterpret_cast<float4*>(to + 2 * pitch) = {v[0].z, v[1].z, v[2].z, v[3].z};
@@ -272,14 +265,14 @@ class Matrices {
     }
 
   private:
-    __device__ static void fetch(const Operands& p, const Place& at, bool selective, const Rows& rows,
-                                 int64_t slice, int first, T* to) {
+    __device__ static void fetch(const Operands& p, const Place& at, bool selective, const Rows& rows, int64_t slice,
+                                 int first, T* to) {
         if (!selective) return;
         const T* const from = rows.row<T>(at.row(p, slice)) + first;
         const int count = at.count(p, slice), numbers = p.numbers - first;
         if (rows.vector < 8 || numbers < tile_numbers)
-            return copy_elements(from, rows.stride, count, numbers, to, steps * tile_numbers,
-                                 at.group * 32 + at.lane, 32 * p.groups);
+            return copy_elements(from, rows.stride, count, numbers, to, steps * tile_numbers, at.group * 32 + at.lane,
+                                 32 * p.groups);
         constexpr int vector = 8 / sizeof(T), per_row = tile_numbers / vector, height = 32 / per_row;
         const int column = at.lane % per_row * vector;
         for (int step = at.group * height + at.lane / per_row; step < slice_steps; step += height * p.groups)

@@ -36,9 +36,8 @@ struct Sizes {
 constexpr int forward_rows = 16 * warps;
 
 template <int KT, class Y>
-__global__ void __launch_bounds__(threads)
-    forward_kernel(Sizes s, Rows<const bf16> x, Rows<const bf16> weight, Bias bias, Rows<const Y> residual,
-                   Rows<Y> y, bool whole) {
+__global__ void __launch_bounds__(threads) forward_kernel(Sizes s, Rows<const bf16> x, Rows<const bf16> weight,
+                                                          Bias bias, Rows<const Y> residual, Rows<Y> y, bool whole) {
     constexpr int columns = 16 * KT, pitch = tile_pitch(columns), stage = forward_rows * pitch;
     extern __shared__ __align__(16) bf16 shared[];
     bf16 *tiles = shared, *w = shared + 2 * stage;
@@ -52,8 +51,7 @@ __global__ void __launch_bounds__(threads)
         wait_copies<0>();
         __syncthreads();  // this tile is there for all, and nobody reads the other one any more
         if (first + step < s.rows)
-            copy_tile<threads>(tiles + (turn ^ 1) * stage, pitch, columns, x, first + step, forward_rows,
-                               s.rows, s.k);
+            copy_tile<threads>(tiles + (turn ^ 1) * stage, pitch, columns, x, first + step, forward_rows, s.rows, s.k);
         close_copies();
         uint32_t a[KT][4];
 #pragma unroll
@@ -105,8 +103,7 @@ __global__ void __launch_bounds__(threads)
                             for (int i = 0; i < 2; ++i)
                                 if (column + i < s.n)
                                     *y.at(at, column + i) =
-                                        v[i] +
-                                        (residual.data != nullptr ? *residual.at(at, column + i) : 0.0f);
+                                        v[i] + (residual.data != nullptr ? *residual.at(at, column + i) : 0.0f);
                         }
                     }
                 }
@@ -129,21 +126,16 @@ struct Split {
     static constexpr int stage_x = backward_rows * pitch_x, stage_dy = backward_rows * pitch_dy;
     static constexpr int across_dx = KT > 1 ? 2 : 1,
                          pairs_dx = KT / across_dx;  // of results: 16 columns a warp each
-    static constexpr int down = NT % 8 == 0   ? 8
-                                : NT % 4 == 0 ? 4
-                                : NT % 2 == 0 ? 2
-                                              : 1,
-                         across = warps / down;
+    static constexpr int down = NT % 8 == 0 ? 8 : NT % 4 == 0 ? 4 : NT % 2 == 0 ? 2 : 1, across = warps / down;
     static constexpr int tiles_n = NT / down,
                          pairs_k = KT / across;  // 16 rows, 16 columns of dweight a warp each
-    static_assert(pairs_dx * across_dx == KT && tiles_n * down == NT && pairs_k * across == KT,
-                  "shared out evenly");
+    static_assert(pairs_dx * across_dx == KT && tiles_n * down == NT && pairs_k * across == KT, "shared out evenly");
 };
 
 template <int KT, int NT, class G>
 __global__ void __launch_bounds__(threads)
-    backward_kernel(Sizes s, Rows<const bf16> x, Rows<const bf16> weight, Rows<const G> dy, Rows<bf16> dx,
-                    bool whole, bool with_bias, float* partial) {
+    backward_kernel(Sizes s, Rows<const bf16> x, Rows<const bf16> weight, Rows<const G> dy, Rows<bf16> dx, bool whole,
+                    bool with_bias, float* partial) {
     using S = Split<KT, NT>;
     extern __shared__ __align__(16) bf16 shared[];
     bf16 *xs = shared, *dys = xs + 2 * S::stage_x, *w = dys + 2 * S::stage_dy;
@@ -159,16 +151,15 @@ __global__ void __launch_bounds__(threads)
     const auto fetch = [&](int64_t from, int turn) {
         copy_tile<threads>(xs + turn * S::stage_x, S::pitch_x, S::k, x, from, backward_rows, s.rows, s.k);
         if constexpr (sizeof(G) == 2) {
-            copy_tile<threads>(dys + turn * S::stage_dy, S::pitch_dy, S::n, dy, from, backward_rows, s.rows,
-                               s.n);
+            copy_tile<threads>(dys + turn * S::stage_dy, S::pitch_dy, S::n, dy, from, backward_rows, s.rows, s.n);
         } else {
 #pragma unroll
             for (int i = 0; i < fours; ++i) {
                 const int at = static_cast<int>(threadIdx.x) + i * threads, row = at / (S::n / 4),
                           column = at % (S::n / 4) * 4;
                 held[i] = from + row < s.rows && column < s.n
-                              ? *reinterpret_cast<const float4*>(dy.at(from + row, column))
-                              : make_float4(0, 0, 0, 0);
+                            ? *reinterpret_cast<const float4*>(dy.at(from + row, column))
+                            : make_float4(0, 0, 0, 0);
             }
         }
         close_copies();
@@ -213,8 +204,7 @@ __global__ void __launch_bounds__(threads)
             }
             const StoreBf16 store{dx, s.rows, s.k, whole};
 #pragma unroll
-            for (int p = 0; p < S::pairs_dx; ++p)
-                store(first + row_dx, column_dx + 16 * p, out[p][0], out[p][1], lane);
+            for (int p = 0; p < S::pairs_dx; ++p) store(first + row_dx, column_dx + 16 * p, out[p][0], out[p][1], lane);
         }
 
 #pragma unroll
@@ -240,16 +230,14 @@ __global__ void __launch_bounds__(threads)
         if (more) put(turn ^ 1);
     }
 
-    float* to = partial +
-                static_cast<int64_t>(blockIdx.x) * (static_cast<int64_t>(s.n) * s.k + (with_bias ? s.n : 0));
+    float* to = partial + static_cast<int64_t>(blockIdx.x) * (static_cast<int64_t>(s.n) * s.k + (with_bias ? s.n : 0));
 #pragma unroll
     for (int i = 0; i < S::tiles_n; ++i) {
 #pragma unroll
         for (int j = 0; j < 2 * S::pairs_k; ++j)
 #pragma unroll
             for (int c = 0; c < 4; ++c) {
-                const int n = warp_n + 16 * i + lane / 4 + c / 2 * 8,
-                          k = warp_k + 8 * j + lane % 4 * 2 + c % 2;
+                const int n = warp_n + 16 * i + lane / 4 + c / 2 * 8, k = warp_k + 8 * j + lane % 4 * 2 + c % 2;
                 if (n < s.n && k < s.k) to[static_cast<int64_t>(n) * s.k + k] = dweight[i][j][c];
             }
         if (with_bias && warp_k == 0 && lane % 4 == 0)
@@ -278,8 +266,7 @@ int resident_blocks(Kernel kernel, size_t shared_bytes, std::atomic<int>& known)
         check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0), what);
         if (static_cast<int>(shared_bytes) <= most) {
             check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most), what);
-            check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes),
-                  what);
+            check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes), what);
         }
         known = blocks > 0 ? blocks : none;
     }
@@ -294,14 +281,13 @@ bool launch_forward(const CudaBackend& backend, const LinearForward& op, const S
     const auto tiles = static_cast<size_t>(ceil_div(s.n, 16));
     const size_t bytes = (2 * forward_rows + 16 * tiles) * tile_pitch(16 * KT) * sizeof(bf16);
     const auto kernel = forward_kernel<KT, Y>;
-    const int64_t resident =
-        int64_t{resident_blocks(kernel, bytes, known[tiles])} * backend.multiprocessors();
+    const int64_t resident = int64_t{resident_blocks(kernel, bytes, known[tiles])} * backend.multiprocessors();
     if (resident == 0) return false;
     const auto blocks = static_cast<unsigned>(std::min(ceil_div(s.rows, forward_rows), resident));
     const bool whole = whole_vectors(sizeof(Y) == 2 ? 4 : 2, op.y, op.residual);
-    kernel<<<blocks, threads, bytes, backend.stream()>>>(s, Rows<const bf16>(op.x),
-                                                         Rows<const bf16>(op.weight), Bias(op.bias),
-                                                         Rows<const Y>(op.residual), Rows<Y>(op.y), whole);
+    kernel<<<blocks, threads, bytes, backend.stream()>>>(s, Rows<const bf16>(op.x), Rows<const bf16>(op.weight),
+                                                         Bias(op.bias), Rows<const Y>(op.residual), Rows<Y>(op.y),
+                                                         whole);
     check_launch("linear_forward");
     return true;
 }
@@ -331,8 +317,7 @@ bool tall_forward(const CudaBackend& backend, const LinearForward& op) {
     const Sizes s{op.x.rows(), static_cast<int>(op.x.columns()), static_cast<int>(op.y.columns())};
     // Elsewhere the library is as good or better.
     const bool suits = s.rows >= 1024 && ((s.k <= 128 && s.n <= 48) || (s.k <= 16 && s.n <= widest));
-    if (!suits || op.accumulate || op.x.dtype != DType::bf16 || op.weight.dtype != DType::bf16 ||
-        !aligned_rows(op.x))
+    if (!suits || op.accumulate || op.x.dtype != DType::bf16 || op.weight.dtype != DType::bf16 || !aligned_rows(op.x))
         return false;
     const auto with_type = [&](auto tiles) {
         return op.y.dtype == DType::bf16 ? launch_forward<tiles(), bf16>(backend, op, s)

@@ -11,23 +11,16 @@ namespace nigiri::cuda {
 
 // A tile's rows stand an odd number of 16-byte pieces apart, so that eight rows at the same column fall into
 // different banks.
-constexpr int tile_pitch(int columns) {
-    return (columns / 8 | 1) * 8;
-}  // in elements; columns: a multiple of 16
+constexpr int tile_pitch(int columns) { return (columns / 8 | 1) * 8; }  // in elements; columns: a multiple of 16
 
-__device__ inline uint32_t shared_address(const void* p) {
-    return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
+__device__ inline uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
 
 // Copies up to 16 bytes to shared memory behind the program's back; the rest of the 16 becomes zeros.
 __device__ inline void copy_piece(bf16* to, const bf16* from, int bytes) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-                 "r"(bytes)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes)
                  : "memory");
 }
-__device__ inline void close_copies() {
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
+__device__ inline void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int pending>
 __device__ inline void wait_copies() {
     asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
@@ -63,8 +56,7 @@ __device__ inline void load_a(uint32_t (&a)[4], const bf16* tile, int pitch, int
 }
 // A of the transposed tile: its rows are the tile's columns c .. c + 15, its columns the tile's rows r .. r
 // + 15.
-__device__ inline void load_a_transposed(uint32_t (&a)[4], const bf16* tile, int pitch, int r, int c,
-                                         int lane) {
+__device__ inline void load_a_transposed(uint32_t (&a)[4], const bf16* tile, int pitch, int r, int c, int lane) {
     load_transposed(a, tile + (r + (lane & 7) + (lane >> 4) * 8) * pitch + c + (lane >> 3 & 1) * 8);
 }
 // Two Bs side by side, b[0], b[1] and b[2], b[3]: rows r .. r + 15 of the tile, columns c .. c + 7 and c + 8
@@ -74,16 +66,15 @@ __device__ inline void load_b(uint32_t (&b)[4], const bf16* tile, int pitch, int
 }
 // The same of the transposed tile: rows c .. c + 15 are the tile's columns, columns r .. r + 7 and r + 8 .. r
 // + 15 its rows.
-__device__ inline void load_b_transposed(uint32_t (&b)[4], const bf16* tile, int pitch, int r, int c,
-                                         int lane) {
+__device__ inline void load_b_transposed(uint32_t (&b)[4], const bf16* tile, int pitch, int r, int c, int lane) {
     load_matrices(b, tile + (r + (lane & 7) + (lane >> 4) * 8) * pitch + c + (lane >> 3 & 1) * 8);
 }
 
 // Starts copying `rows` rows from `first` on of a view whose rows begin on 16 bytes; what lies outside of it
 // becomes zeros.
 template <int threads>
-__device__ inline void copy_tile(bf16* tile, int pitch, int padded_columns, const Rows<const bf16>& from,
-                                 int64_t first, int rows, int64_t all_rows, int columns) {
+__device__ inline void copy_tile(bf16* tile, int pitch, int padded_columns, const Rows<const bf16>& from, int64_t first,
+                                 int rows, int64_t all_rows, int columns) {
     const int pieces = padded_columns / 8;
     for (int i = static_cast<int>(threadIdx.x); i < rows * pieces; i += threads) {
         const int row = i / pieces, column = i % pieces * 8;
@@ -112,8 +103,7 @@ struct StoreBf16 {
     int columns;
     bool whole;  // columns and addresses are multiples of four elements
 
-    __device__ void operator()(int64_t row, int c, const float (&left)[4], const float (&right)[4],
-                               int lane) const {
+    __device__ void operator()(int64_t row, int c, const float (&left)[4], const float (&right)[4], int lane) const {
         const bool even = lane % 2 == 0;
         const int column = c + (even ? 0 : 8) + lane % 4 / 2 * 4;
 #pragma unroll
@@ -132,8 +122,7 @@ struct StoreBf16 {
 #pragma unroll
                 for (int i = 0; i < 4; ++i)
                     if (column + i < columns)
-                        p[i] = __float2bfloat16_rn(i % 2 == 0 ? low_half(words[i / 2])
-                                                              : high_half(words[i / 2]));
+                        p[i] = __float2bfloat16_rn(i % 2 == 0 ? low_half(words[i / 2]) : high_half(words[i / 2]));
             }
         }
     }

@@ -47,12 +47,8 @@ __device__ inline void load_vector(const float* p, float (&v)[n]) {
 }
 
 // bfloat16 is the upper half of a float32.
-__device__ inline float low_half(uint32_t pair) {
-    return __uint_as_float(pair << 16);
-}
-__device__ inline float high_half(uint32_t pair) {
-    return __uint_as_float(pair & 0xffff0000u);
-}
+__device__ inline float low_half(uint32_t pair) { return __uint_as_float(pair << 16); }
+__device__ inline float high_half(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
 
 template <int n>
 __device__ inline void load_vector(const bf16* p, float (&v)[n]) {
@@ -153,15 +149,9 @@ __device__ inline float reciprocal_approximate(float x) {
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
-__device__ inline float sigmoid(float x) {
-    return reciprocal_approximate(1.0f + exp2_approximate(-1.44269504f * x));
-}
-__device__ inline float silu(float x) {
-    return x * sigmoid(x);
-}
+__device__ inline float sigmoid(float x) { return reciprocal_approximate(1.0f + exp2_approximate(-1.44269504f * x)); }
+__device__ inline float silu(float x) { return x * sigmoid(x); }
 // d silu / dx, given s = sigmoid(x).
-__device__ inline float silu_slope(float x, float s) {
-    return s * fmaf(x, 1.0f - s, 1.0f);
-}
+__device__ inline float silu_slope(float x, float s) { return s * fmaf(x, 1.0f - s, 1.0f); }
 
 }  // namespace nigiri::cuda

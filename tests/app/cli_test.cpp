@@ -25,7 +25,9 @@ using Arguments = std::vector<std::string>;
 
 class Cli : public testing::Test {
   protected:
-    test::ProcessResult nigiri(const Arguments& arguments) { return test::run(NIGIRI_BINARY, arguments, folder.path()); }
+    test::ProcessResult nigiri(const Arguments& arguments) {
+        return test::run(NIGIRI_BINARY, arguments, folder.path());
+    }
 
     // Runs with --json, expects success, and returns the one object on stdout.
     json ask(Arguments arguments) {
@@ -78,9 +80,35 @@ class Cli : public testing::Test {
 
     // A very small network on that audio.
     Arguments train_arguments(const std::string& run, int steps) const {
-        return {"train", "--data", text("audio"), "--run", text(run), "--preset", "tiny", "--width", "8", "--layers", "1", "--state", "8",
-                "--batch", "2", "--length", "256", "--steps", std::to_string(steps), "--log-every", "1", "--validate-every", "5",
-                "--checkpoint-every", "3", "--validation-segments", "2", "--threads", "1"};
+        return {"train",
+                "--data",
+                text("audio"),
+                "--run",
+                text(run),
+                "--preset",
+                "tiny",
+                "--width",
+                "8",
+                "--layers",
+                "1",
+                "--state",
+                "8",
+                "--batch",
+                "2",
+                "--length",
+                "256",
+                "--steps",
+                std::to_string(steps),
+                "--log-every",
+                "1",
+                "--validate-every",
+                "5",
+                "--checkpoint-every",
+                "3",
+                "--validation-segments",
+                "2",
+                "--threads",
+                "1"};
     }
 
     std::vector<std::string> losses(const std::string& run) const {
@@ -99,7 +127,8 @@ class Cli : public testing::Test {
 };
 
 TEST_F(Cli, HelpsAndRefusesWrongUse) {
-    for (const Arguments& a : std::vector<Arguments>{{"--help"}, {"--version"}, {"train", "--help"}, {"generate", "--help"}, {"bench", "--help"}}) {
+    for (const Arguments& a : std::vector<Arguments>{
+             {"--help"}, {"--version"}, {"train", "--help"}, {"generate", "--help"}, {"bench", "--help"}}) {
         const auto r = nigiri(a);
         EXPECT_EQ(r.code, 0);
         EXPECT_FALSE(r.out.empty());
@@ -132,7 +161,9 @@ TEST_F(Cli, SaysWhatIsMissing) {
     fs::create_directories(at("empty"));
     expect_error({"train", "--data", text("empty"), "--run", text("r")}, 1, "empty");
     expect_error({"info", text("empty")}, 1, "empty");
-    expect_error({"train", "--data", text("audio"), "--run", text("r"), "--batch", "60000", "--length", "1000000", "--steps", "1"}, 1, "memory");
+    expect_error({"train", "--data", text("audio"), "--run", text("r"), "--batch", "60000", "--length", "1000000",
+                  "--steps", "1"},
+                 1, "memory");
 #ifndef NIGIRI_CUDA
     expect_error({"train", "--data", text("audio"), "--run", text("r"), "--device", "cuda", "--steps", "1"}, 1, "CUDA");
 #endif
@@ -156,7 +187,8 @@ TEST_F(Cli, GoesFromAFolderToAClip) {
     EXPECT_LT(trained["valid_bits_per_sample"], 7.0);
     EXPECT_LT(trained["order1_bits_per_sample"], trained["order0_bits_per_sample"]);
     const std::string model = trained["checkpoint"];
-    for (const std::string file : {"config.toml", "metrics.jsonl", "checkpoints/last.safetensors", "checkpoints/best.safetensors"})
+    for (const std::string file :
+         {"config.toml", "metrics.jsonl", "checkpoints/last.safetensors", "checkpoints/best.safetensors"})
         EXPECT_TRUE(fs::exists(at("run") / file)) << file;
 
     const json info = ask({"info", model});
@@ -168,14 +200,17 @@ TEST_F(Cli, GoesFromAFolderToAClip) {
 
     // Whole recordings, the same in segments as long as the recording, and shorter ones.
     const json whole = ask({"eval", "--model", text("run"), "--data", text("data"), "--split", "test"});
-    const json once = ask({"eval", "--model", text("run"), "--data", text("data"), "--split", "test", "--segment", "16000"});
-    const json cut = ask({"eval", "--model", text("run"), "--data", text("audio"), "--split", "test", "--segment", "1000"});
+    const json once =
+        ask({"eval", "--model", text("run"), "--data", text("data"), "--split", "test", "--segment", "16000"});
+    const json cut =
+        ask({"eval", "--model", text("run"), "--data", text("audio"), "--split", "test", "--segment", "1000"});
     EXPECT_EQ(whole["samples"], 16000);
     EXPECT_EQ(cut["samples"], 16000);
     EXPECT_NEAR(whole["bits_per_sample"], once["bits_per_sample"], 1e-4);
     EXPECT_LT(whole["bits_per_sample"], 7.0);
 
-    const json generated = ask({"generate", "--model", text("run"), "--seconds", "0.1", "--count", "3", "--seed", "5", "-o", text("clips")});
+    const json generated = ask(
+        {"generate", "--model", text("run"), "--seconds", "0.1", "--count", "3", "--seed", "5", "-o", text("clips")});
     ASSERT_EQ(generated["files"].size(), 3u);
     ASSERT_EQ(generated["log2_likelihood_per_sample"].size(), 3u);
     EXPECT_GT(generated["samples_per_second"], 0);
@@ -192,14 +227,16 @@ TEST_F(Cli, GoesFromAFolderToAClip) {
     ask({"generate", "--model", model, "--seconds", "0.1", "--count", "3", "--seed", "5", "-o", text("again.flac")});
     EXPECT_EQ(read_audio(at("again.flac")).samples, read_audio(generated["files"][0].get<std::string>()).samples);
     // A prompt stands at the beginning of the clip.
-    ask({"generate", "--model", model, "--seconds", "0.05", "--prompt", text("audio/tone-0.wav"), "--prompt-seconds", "0.1", "-o", text("more.wav")});
+    ask({"generate", "--model", model, "--seconds", "0.05", "--prompt", text("audio/tone-0.wav"), "--prompt-seconds",
+         "0.1", "-o", text("more.wav")});
     const auto prompted = read_audio(at("more.wav")).samples, original = read_audio(at("audio/tone-0.wav")).samples;
     ASSERT_EQ(prompted.size(), 2400u);
     for (size_t i = 0; i < 1600; ++i) EXPECT_NEAR(prompted[i], original[i], 0.03);  // 8-bit mu-law's step at half scale
 
     const json exported = ask({"export", "--model", model, "-o", text("small.safetensors")});
     EXPECT_LT(exported["bytes"], 0.5 * static_cast<double>(fs::file_size(model)));
-    EXPECT_EQ(ask({"eval", "--model", text("small.safetensors"), "--data", text("data")})["bits_per_sample"], whole["bits_per_sample"]);
+    EXPECT_EQ(ask({"eval", "--model", text("small.safetensors"), "--data", text("data")})["bits_per_sample"],
+              whole["bits_per_sample"]);
     EXPECT_TRUE(ask({"selfcheck", "--model", model, "--length", "300"})["passed"]);
     EXPECT_EQ(ask({"play", text("more.wav"), "--output", "file:" + text("played.wav")})["samples"], 2400);
     EXPECT_EQ(read_audio(at("played.wav")).samples.size(), 2400u);
@@ -208,15 +245,19 @@ TEST_F(Cli, GoesFromAFolderToAClip) {
 TEST_F(Cli, ReplaysAConfiguration) {
     make_audio("audio");
     Arguments first = train_arguments("first", 9);
-    for (const std::string a : {"--layer", "mamba-s6", "--seed", "7", "--selective", "delta,b", "--set", "model.centre.ssm.state=4"}) first.push_back(a);
+    for (const std::string a :
+         {"--layer", "mamba-s6", "--seed", "7", "--selective", "delta,b", "--set", "model.centre.ssm.state=4"})
+        first.push_back(a);
     ASSERT_EQ(nigiri(first).code, 0);
-    ASSERT_EQ(nigiri({"train", "--config", text("first/config.toml"), "--run", text("second"), "--threads", "1"}).code, 0);
+    ASSERT_EQ(nigiri({"train", "--config", text("first/config.toml"), "--run", text("second"), "--threads", "1"}).code,
+              0);
     EXPECT_EQ(losses("first"), losses("second"));
     EXPECT_EQ(losses("first").size(), 9u);
     // The same command again has nothing left to do, and a larger limit goes on.
     EXPECT_EQ(nigiri(first).code, 0);
     EXPECT_EQ(losses("first").size(), 9u);
-    ASSERT_EQ(nigiri({"train", "--data", text("audio"), "--run", text("first"), "--steps", "12", "--threads", "1"}).code, 0);
+    ASSERT_EQ(
+        nigiri({"train", "--data", text("audio"), "--run", text("first"), "--steps", "12", "--threads", "1"}).code, 0);
     EXPECT_EQ(losses("first").size(), 12u);
 }
 
@@ -234,7 +275,9 @@ TEST_F(Cli, SavesAndEndsWellOnCtrlC) {
         EXPECT_EQ(static_cast<size_t>(info["step"]), losses(run).size());
     }
     // A cancelled generation keeps what was made.
-    test::Process process(NIGIRI_BINARY, {"generate", "--model", text("run2"), "--seconds", "3600", "-o", text("long.wav")}, folder.path());
+    test::Process process(NIGIRI_BINARY,
+                          {"generate", "--model", text("run2"), "--seconds", "3600", "-o", text("long.wav")},
+                          folder.path());
     process.ended_within(1.5);
     process.send(SIGINT);
     ASSERT_TRUE(process.ended_within(20));
@@ -242,8 +285,8 @@ TEST_F(Cli, SavesAndEndsWellOnCtrlC) {
     EXPECT_GT(read_audio(at("long.wav")).samples.size(), 100u);
 }
 
-// kill -9 at twenty random moments, also while a checkpoint is being written: the run goes on from its last checkpoint and ends with the
-// losses of a run that was never interrupted, bit for bit.
+// kill -9 at twenty random moments, also while a checkpoint is being written: the run goes on from its last checkpoint
+// and ends with the losses of a run that was never interrupted, bit for bit.
 TEST_F(Cli, SurvivesTwentyKillsBitForBit) {
     make_audio("audio");
     constexpr int steps = 150;
@@ -279,7 +322,9 @@ TEST_F(Cli, RefusesDamagedModelsEverywhere) {
     const fs::path model = at("run/checkpoints/last.safetensors");
     std::ifstream in(model, std::ios::binary);
     const std::string bytes{std::istreambuf_iterator<char>(in), {}};
-    const auto write = [&](const fs::path& path, const std::string& content) { std::ofstream(path, std::ios::binary) << content; };
+    const auto write = [&](const fs::path& path, const std::string& content) {
+        std::ofstream(path, std::ios::binary) << content;
+    };
     write(at("cut.safetensors"), bytes.substr(0, bytes.size() / 2));
     write(at("empty.safetensors"), "");
     write(at("text.safetensors"), "this is not a model\n");

@@ -50,9 +50,12 @@ void Process::send(int signal) const { ::kill(pid_, signal); }
 bool Process::ended_within(double seconds) {
     const auto until = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
     while (!ended_) {
-        if (::waitpid(pid_, &status_, WNOHANG) == pid_) ended_ = true;
-        else if (std::chrono::steady_clock::now() >= until) return false;
-        else std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        if (::waitpid(pid_, &status_, WNOHANG) == pid_)
+            ended_ = true;
+        else if (std::chrono::steady_clock::now() >= until)
+            return false;
+        else
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     return true;
 }

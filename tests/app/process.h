@@ -9,7 +9,7 @@
 namespace nigiri::test {
 
 struct ProcessResult {
-    int code = -1;    // exit code; 128 + signal where a signal ended it
+    int code = -1;  // exit code; 128 + signal where a signal ended it
     std::string out, err;
 };
 

@@ -62,8 +62,7 @@ TEST(Loudness, OfTheStandardsReferenceSine) {
     // BS.1770: a 997-Hz sine of 0 dBFS peak in one front channel has -3.01 LKFS. The standard grants 0.1.
     EXPECT_NEAR(integrated_loudness(test::sine(997, 5, 48000, 1.0), 48000), -3.01, 0.1);
     EXPECT_NEAR(integrated_loudness(test::sine(997, 5, rate, 0.1), rate), -23.01, 0.2);
-    EXPECT_EQ(integrated_loudness(std::vector<float>(48000), 48000),
-              -std::numeric_limits<double>::infinity());
+    EXPECT_EQ(integrated_loudness(std::vector<float>(48000), 48000), -std::numeric_limits<double>::infinity());
     EXPECT_EQ(integrated_loudness({}, rate), -std::numeric_limits<double>::infinity());
 }
 
@@ -154,9 +153,9 @@ TEST(Onsets, FindsStruckNotes) {
     for (size_t k = 0; k < begins.size(); ++k)
         for (size_t i = static_cast<size_t>(begins[k] * rate); i < x.size(); ++i) {
             const double t = static_cast<double>(i) / rate - begins[k];
-            x[i] += static_cast<float>(
-                (k == 1 ? 0.04 : 0.3) * std::exp(-6 * t) *
-                std::sin(2 * std::numbers::pi * 220 * std::pow(1.5, static_cast<double>(k)) * t));
+            x[i] +=
+                static_cast<float>((k == 1 ? 0.04 : 0.3) * std::exp(-6 * t) *
+                                   std::sin(2 * std::numbers::pi * 220 * std::pow(1.5, static_cast<double>(k)) * t));
         }
     const auto found = onsets(x, rate);
     ASSERT_EQ(found.size(), begins.size());

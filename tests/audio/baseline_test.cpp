@@ -14,8 +14,8 @@ std::vector<int16_t> samples_of(const std::vector<int>& codes) {
 }
 
 Dataset codes(const std::vector<int>& train, const std::vector<int>& test) {
-    const Dataset data = Dataset::from_samples({samples_of(train)}, {}, {samples_of(test)},
-                                               {.quantization = Quantization::linear});
+    const Dataset data =
+        Dataset::from_samples({samples_of(train)}, {}, {samples_of(test)}, {.quantization = Quantization::linear});
     for (size_t i = 0; i < train.size(); ++i) EXPECT_EQ(data.recordings(Split::train)[0].codes[i], train[i]);
     return data;
 }
@@ -55,8 +55,7 @@ TEST(ContextModel, HigherOrdersFindWhatTheyCanKnow) {
             v.push_back(16 * (c = random.uniform() < 0.5 ? c : static_cast<int>(random.below(8))));
     }
     const Dataset data = codes(x[0], x[1]);
-    const double rate =
-        entropy({9.0 / 16, 1.0 / 16, 1.0 / 16, 1.0 / 16, 1.0 / 16, 1.0 / 16, 1.0 / 16, 1.0 / 16});
+    const double rate = entropy({9.0 / 16, 1.0 / 16, 1.0 / 16, 1.0 / 16, 1.0 / 16, 1.0 / 16, 1.0 / 16, 1.0 / 16});
     EXPECT_NEAR(ContextModel::fit(data, Split::train, 0).bits_per_sample(data, Split::test), 3, 0.01);
     EXPECT_NEAR(ContextModel::fit(data, Split::train, 1).bits_per_sample(data, Split::test), rate, 0.02)
         << "seed " << test::seed();
@@ -106,9 +105,8 @@ TEST(ContextModel, RefusesWhatItCannotDo) {
     EXPECT_THROW(ContextModel::fit(data, Split::train, 3), Error);
     EXPECT_THROW(ContextModel::fit(data, Split::valid, 1), Error);
     EXPECT_TRUE(std::isnan(ContextModel::fit(data, Split::train, 0).bits_per_sample(data, Split::valid)));
-    EXPECT_THROW(
-        ContextModel::fit(data, Split::train, 0, 0, [](double, const std::string&) { return false; }),
-        Cancelled);
+    EXPECT_THROW(ContextModel::fit(data, Split::train, 0, 0, [](double, const std::string&) { return false; }),
+                 Cancelled);
 }
 
 }  // namespace

@@ -22,8 +22,7 @@ std::vector<int16_t> ramp(int64_t n, int from, int step = 256) {
 
 Dataset lengths(const std::vector<int64_t>& all, const DataOptions& options = {}) {
     std::vector<std::vector<int16_t>> train;
-    for (size_t i = 0; i < all.size(); ++i)
-        train.push_back(test::noise16(static_cast<size_t>(all[i]), 0.3, i + 1));
+    for (size_t i = 0; i < all.size(); ++i) train.push_back(test::noise16(static_cast<size_t>(all[i]), 0.3, i + 1));
     return Dataset::from_samples(train, {}, {}, options);
 }
 
@@ -68,14 +67,12 @@ TEST(Dataset, RefusesAFolderWithoutAudio) {
 TEST(Dataset, CanBeCancelled) {
     const TemporaryFolder folder;
     write_audio(folder / "a.wav", test::noise(20000, 0.1, 1), 16000);
-    EXPECT_THROW(Dataset::load(folder.path(), {}, [](double, const std::string&) { return false; }),
-                 Cancelled);
+    EXPECT_THROW(Dataset::load(folder.path(), {}, [](double, const std::string&) { return false; }), Cancelled);
 }
 
 TEST(Dataset, SegmentsCoverEverySampleOnce) {
     const Dataset data = lengths({1000, 1024, 1025, 3000, 1});
-    for (const int64_t length :
-         {int64_t{0}, int64_t{1}, int64_t{7}, int64_t{1000}, int64_t{1024}, int64_t{5000}}) {
+    for (const int64_t length : {int64_t{0}, int64_t{1}, int64_t{7}, int64_t{1000}, int64_t{1024}, int64_t{5000}}) {
         std::vector<int64_t> reached(5, 0);
         for (const Segment& s : data.segments(Split::train, length)) {
             EXPECT_EQ(s.begin, reached[s.recording]);
@@ -92,8 +89,7 @@ TEST(Dataset, SegmentsCoverEverySampleOnce) {
 }
 
 TEST(Dataset, RowsAreShiftedByOneAndPadded) {
-    const Dataset data =
-        Dataset::from_samples({ramp(100, 0)}, {}, {}, {.quantization = Quantization::linear});
+    const Dataset data = Dataset::from_samples({ramp(100, 0)}, {}, {}, {.quantization = Quantization::linear});
     std::vector<int32_t> inputs(12), targets(12);
     data.row(Split::train, {0, 20, 10}, 12, inputs, targets);
     const auto& codes = data.recordings(Split::train)[0].codes;
@@ -130,8 +126,7 @@ TEST(Dataset, BatchRowsAreSegmentsOfTheRecordings) {
     data.sample_batch(Split::train, random, 200, 512, inputs, targets);
     int short_rows = 0;
     for (size_t b = 0; b < 200; ++b) {
-        const auto row = std::span(targets).subspan(b * 512, 512),
-                   in = std::span(inputs).subspan(b * 512, 512);
+        const auto row = std::span(targets).subspan(b * 512, 512), in = std::span(inputs).subspan(b * 512, 512);
         const auto end = std::find(row.begin(), row.end(), ignored_target);
         EXPECT_TRUE(std::all_of(end, row.end(), [](int32_t t) { return t == ignored_target; }));
         bool found = false;
@@ -188,9 +183,8 @@ TEST(Dataset, ReachesFirstAndLastPlace) {
 }
 
 TEST(Dataset, MinmaxScalesTheCrop) {
-    const Dataset data =
-        Dataset::from_samples({ramp(200, 20000, 16)}, {}, {},
-                              {.quantization = Quantization::linear, .scaling = Scaling::segment_minmax});
+    const Dataset data = Dataset::from_samples(
+        {ramp(200, 20000, 16)}, {}, {}, {.quantization = Quantization::linear, .scaling = Scaling::segment_minmax});
     for (const Segment& s : {Segment{0, 0, 200}, Segment{0, 50, 20}}) {
         std::vector<uint8_t> codes(static_cast<size_t>(s.length));
         data.codes(Split::train, s, codes);
@@ -206,8 +200,7 @@ TEST(Dataset, WaveformIsTheDecodedCodes) {
     const auto wave = data.waveform(Split::train, {0, 10, 20});
     ASSERT_EQ(wave.size(), 20u);
     for (size_t i = 0; i < 20; ++i)
-        EXPECT_EQ(wave[i],
-                  decode_table(Quantization::mu_law)[data.recordings(Split::train)[0].codes[10 + i]]);
+        EXPECT_EQ(wave[i], decode_table(Quantization::mu_law)[data.recordings(Split::train)[0].codes[10 + i]]);
     EXPECT_THROW(data.waveform(Split::train, {0, 490, 20}), Error);
 }
 

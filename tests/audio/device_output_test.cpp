@@ -14,15 +14,13 @@ using test::TemporaryFolder;
 class DeviceOutput : public testing::Test {
   protected:
     void SetUp() override {
-        test::write_bytes(
-            folder_ / "asound.conf",
-            "pcm.nothing { type null }\npcm.!default { type null }\nctl.!default { type hw card 0 }\n"
-            "pcm.nigiri_test { type file slave.pcm nothing file \"" +
-                recorded().string() + "\" format raw }\n");
+        test::write_bytes(folder_ / "asound.conf",
+                          "pcm.nothing { type null }\npcm.!default { type null }\nctl.!default { type hw card 0 }\n"
+                          "pcm.nigiri_test { type file slave.pcm nothing file \"" +
+                              recorded().string() + "\" format raw }\n");
         ::setenv("ALSA_CONFIG_PATH", (folder_ / "asound.conf").c_str(), 1);
         bool there = false;
-        for (const OutputDevice& d : output_devices())
-            there = there || d.name.find("nigiri_test") != std::string::npos;
+        for (const OutputDevice& d : output_devices()) there = there || d.name.find("nigiri_test") != std::string::npos;
         if (!there) GTEST_SKIP() << "PortAudio has no ALSA here";
     }
 
@@ -75,8 +73,7 @@ TEST_F(DeviceOutput, ConvertsToTheDevicesRate) {
     // PortAudio asks ALSA for rates up to 192000 only; what is higher is converted to the device's own 44100.
     std::string message;
     const auto output = open_output("nigiri_test", 400000, message);
-    EXPECT_NE(output->description().find("44100 Hz, from 400000 Hz"), std::string::npos)
-        << output->description();
+    EXPECT_NE(output->description().find("44100 Hz, from 400000 Hz"), std::string::npos) << output->description();
     EXPECT_TRUE(play(*output, test::sine(440, 1.0, 400000)));
     EXPECT_NEAR(static_cast<double>(output->played()), 400000, 10);
 }

@@ -17,8 +17,7 @@ namespace fs = std::filesystem;
 using test::TemporaryFolder;
 
 // Writes interleaved samples in any of libsndfile's formats.
-void write_any(const fs::path& path, int format, const std::vector<float>& interleaved, int rate,
-               int channels) {
+void write_any(const fs::path& path, int format, const std::vector<float>& interleaved, int rate, int channels) {
     SF_INFO info{};
     info.format = format;
     info.samplerate = rate;
@@ -50,18 +49,14 @@ TEST(AudioReader, ReadsEveryFormatOfLibsndfile) {
         double error;  // RMS; lossy codecs keep a sine's shape to a few per cent of its RMS of 0.354, 16 bits
                        // to 1e-5
     };
-    for (const Case& c : {Case{"a.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 1e-4},
-                          Case{"b.wav", SF_FORMAT_WAV | SF_FORMAT_DOUBLE, 1e-5},
-                          Case{"c.wav", SF_FORMAT_WAV | SF_FORMAT_ULAW, 0.01},
-                          Case{"d.flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_24, 1e-5},
-                          Case{"e.aiff", SF_FORMAT_AIFF | SF_FORMAT_PCM_16, 1e-4},
-                          Case{"f.au", SF_FORMAT_AU | SF_FORMAT_PCM_16, 1e-4},
-                          Case{"g.caf", SF_FORMAT_CAF | SF_FORMAT_PCM_16, 1e-4},
-                          Case{"h.w64", SF_FORMAT_W64 | SF_FORMAT_PCM_16, 1e-4},
-                          Case{"i.rf64", SF_FORMAT_RF64 | SF_FORMAT_PCM_16, 1e-4},
-                          Case{"j.ogg", SF_FORMAT_OGG | SF_FORMAT_VORBIS, 0.02},
-                          Case{"k.opus", SF_FORMAT_OGG | SF_FORMAT_OPUS, 0.02},
-                          Case{"l.mp3", SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III, 0.02}}) {
+    for (const Case& c :
+         {Case{"a.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 1e-4}, Case{"b.wav", SF_FORMAT_WAV | SF_FORMAT_DOUBLE, 1e-5},
+          Case{"c.wav", SF_FORMAT_WAV | SF_FORMAT_ULAW, 0.01}, Case{"d.flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_24, 1e-5},
+          Case{"e.aiff", SF_FORMAT_AIFF | SF_FORMAT_PCM_16, 1e-4}, Case{"f.au", SF_FORMAT_AU | SF_FORMAT_PCM_16, 1e-4},
+          Case{"g.caf", SF_FORMAT_CAF | SF_FORMAT_PCM_16, 1e-4}, Case{"h.w64", SF_FORMAT_W64 | SF_FORMAT_PCM_16, 1e-4},
+          Case{"i.rf64", SF_FORMAT_RF64 | SF_FORMAT_PCM_16, 1e-4},
+          Case{"j.ogg", SF_FORMAT_OGG | SF_FORMAT_VORBIS, 0.02}, Case{"k.opus", SF_FORMAT_OGG | SF_FORMAT_OPUS, 0.02},
+          Case{"l.mp3", SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III, 0.02}}) {
         write_any(folder / c.name, c.format, x, 48000, 1);
         const AudioInfo info = read_audio_info(folder / c.name);
         EXPECT_EQ(info.rate, 48000) << c.name;
@@ -90,15 +85,13 @@ TEST(AudioReader, AveragesChannels) {
     for (const int channels : {2, 8, 100}) {
         std::vector<float> interleaved;
         for (int i = 0; i < 5000; ++i)
-            for (int c = 0; c < channels; ++c)
-                interleaved.push_back(static_cast<float>((i % 64) * (c + 1)) / 65536.0f);
+            for (int c = 0; c < channels; ++c) interleaved.push_back(static_cast<float>((i % 64) * (c + 1)) / 65536.0f);
         write_any(folder / "x.wav", SF_FORMAT_WAV | SF_FORMAT_FLOAT, interleaved, 16000, channels);
         const Audio audio = read_audio(folder / "x.wav");
         ASSERT_EQ(audio.samples.size(), 5000u);
         for (int i = 0; i < 5000; ++i) {
             const double expected = (i % 64) * (channels + 1) / 2.0 / 65536;
-            ASSERT_NEAR(audio.samples[static_cast<size_t>(i)], expected, 1e-6)
-                << channels << " channels, frame " << i;
+            ASSERT_NEAR(audio.samples[static_cast<size_t>(i)], expected, 1e-6) << channels << " channels, frame " << i;
         }
     }
 }
@@ -156,14 +149,11 @@ TEST(AudioReader, NamesWhatIsWrongWithAFile) {
     EXPECT_EQ(fault_of(file("no_samples.wav", test::wav_bytes(""))), AudioFault::empty);
     EXPECT_EQ(fault_of(file("cut.wav", good.substr(0, 30000))), AudioFault::truncated);
     EXPECT_NE(fault_of(file("header_only.wav", good.substr(0, 20))), AudioFault::none);
-    EXPECT_EQ(fault_of(file("huge.wav", test::wav_bytes("abcd", 16000, 1, 16, 1, 0x70000000))),
-              AudioFault::truncated);
-    EXPECT_EQ(fault_of(file("slow.wav", test::wav_bytes(test::pcm16_bytes(sound), 1))),
-              AudioFault::bad_format);
+    EXPECT_EQ(fault_of(file("huge.wav", test::wav_bytes("abcd", 16000, 1, 16, 1, 0x70000000))), AudioFault::truncated);
+    EXPECT_EQ(fault_of(file("slow.wav", test::wav_bytes(test::pcm16_bytes(sound), 1))), AudioFault::bad_format);
     EXPECT_EQ(fault_of(file("fast.wav", test::wav_bytes(test::pcm16_bytes(sound), 0x7FFFFFFF))),
               AudioFault::bad_format);
-    EXPECT_NE(fault_of(file("no_channels.wav", test::wav_bytes(test::pcm16_bytes(sound), 16000, 0))),
-              AudioFault::none);
+    EXPECT_NE(fault_of(file("no_channels.wav", test::wav_bytes(test::pcm16_bytes(sound), 16000, 0))), AudioFault::none);
     EXPECT_NE(fault_of(file("many_channels.wav", test::wav_bytes(test::pcm16_bytes(sound), 16000, 65535))),
               AudioFault::none);
     std::vector<float> broken = sound;
@@ -201,9 +191,8 @@ TEST(AudioReader, NoticesEveryTruncatedFormat) {
         ASSERT_EQ(fault_of(folder / name), AudioFault::none) << name;
         const std::string whole = test::bytes_of(folder / name);
         for (const double share : {0.5, 0.9, 0.999}) {
-            test::write_bytes(
-                folder / name,
-                whole.substr(0, static_cast<size_t>(share * static_cast<double>(whole.size()))));
+            test::write_bytes(folder / name,
+                              whole.substr(0, static_cast<size_t>(share * static_cast<double>(whole.size()))));
             const AudioFault fault = fault_of(folder / name);
             EXPECT_TRUE(fault == AudioFault::truncated || fault == AudioFault::damaged)
                 << name << " cut to " << share << ": " << name_of(fault);

@@ -67,8 +67,7 @@ TEST(Performance, ExactTimesWithoutHumans) {
 
 TEST(Performance, HumanWithinBounds) {
     const Score score = make_etude(6, 1);  // a nocturne: both hands, pedal, hairpins
-    const Performance exact = perform(score, {.timing = 0, .dynamics = 0}),
-                      human = perform(score, {.seed = 5});
+    const Performance exact = perform(score, {.timing = 0, .dynamics = 0}), human = perform(score, {.seed = 5});
     EXPECT_NEAR(human.seconds, exact.seconds, 0.15 * exact.seconds);
     std::set<int> velocities;
     std::map<int, double> last_end;
@@ -107,8 +106,7 @@ std::vector<MidiEvent> read_midi(const std::vector<uint8_t>& bytes, int64_t& end
     std::vector<MidiEvent> events;
     size_t at = 22;
     const auto u32 = [&](size_t i) {
-        return uint32_t{bytes[i]} << 24 | uint32_t{bytes[i + 1]} << 16 | uint32_t{bytes[i + 2]} << 8 |
-               bytes[i + 3];
+        return uint32_t{bytes[i]} << 24 | uint32_t{bytes[i + 1]} << 16 | uint32_t{bytes[i + 2]} << 8 | bytes[i + 3];
     };
     EXPECT_EQ(std::string(bytes.begin(), bytes.begin() + 4), "MThd");
     EXPECT_EQ(u32(4), 6u);
@@ -152,12 +150,11 @@ TEST(Midi, HoldsThePerformance) {
     p.seconds = 25;
     int64_t end = 0;
     const auto events = read_midi(midi_file(p, "comment"), end);
-    const std::vector<MidiEvent> expected = {
-        {200, 0xb0, 64, 127},   {500, 0x90, 60, 100},  {1500, 0x80, 60, 64}, {1500, 0x90, 60, 1},
-        {2000, 0x90, 108, 127}, {2001, 0x80, 108, 64}, {20000, 0xb0, 64, 0}, {41500, 0x80, 60, 64}};
+    const std::vector<MidiEvent> expected = {{200, 0xb0, 64, 127}, {500, 0x90, 60, 100},   {1500, 0x80, 60, 64},
+                                             {1500, 0x90, 60, 1},  {2000, 0x90, 108, 127}, {2001, 0x80, 108, 64},
+                                             {20000, 0xb0, 64, 0}, {41500, 0x80, 60, 64}};
     EXPECT_EQ(events.size(), expected.size());
-    for (size_t i = 0; i < std::min(events.size(), expected.size()); ++i)
-        EXPECT_TRUE(events[i] == expected[i]) << i;
+    for (size_t i = 0; i < std::min(events.size(), expected.size()); ++i) EXPECT_TRUE(events[i] == expected[i]) << i;
     EXPECT_EQ(end, 50000);
 }
 
@@ -198,8 +195,8 @@ std::vector<double> read_mono(const fs::path& path, int& rate) {
 double power_at(const std::vector<double>& x, size_t begin, size_t count, double frequency, double rate) {
     double re = 0, im = 0;
     for (size_t i = begin; i < begin + count; ++i) {
-        const double window = 0.5 - 0.5 * std::cos(2 * std::numbers::pi * static_cast<double>(i - begin) /
-                                                   static_cast<double>(count));
+        const double window =
+            0.5 - 0.5 * std::cos(2 * std::numbers::pi * static_cast<double>(i - begin) / static_cast<double>(count));
         re += window * x[i] * std::cos(2 * std::numbers::pi * frequency * static_cast<double>(i) / rate);
         im += window * x[i] * std::sin(2 * std::numbers::pi * frequency * static_cast<double>(i) / rate);
     }
@@ -223,13 +220,11 @@ TEST(Rendering, PlaysTheNotesAtTheirTimesAndPitches) {
     EXPECT_GT(peak, 0.05);
     for (const PlayedNote& note : p.notes) {
         // In the middle of each note its own fundamental is far above that of the semitones beside it.
-        const size_t begin = static_cast<size_t>((note.start + 0.05) * rate),
-                     count = static_cast<size_t>(0.38 * rate);
+        const size_t begin = static_cast<size_t>((note.start + 0.05) * rate), count = static_cast<size_t>(0.38 * rate);
         const double frequency = 440 * std::pow(2, (note.pitch - 69) / 12.0),
                      own = power_at(x, begin, count, frequency, rate);
         EXPECT_GT(own, 10 * power_at(x, begin, count, frequency * std::pow(2, 1 / 12.0), rate)) << note.pitch;
-        EXPECT_GT(own, 10 * power_at(x, begin, count, frequency * std::pow(2, -1 / 12.0), rate))
-            << note.pitch;
+        EXPECT_GT(own, 10 * power_at(x, begin, count, frequency * std::pow(2, -1 / 12.0), rate)) << note.pitch;
         // The level rises where the note starts: 20 ms after against 20 ms before.
         const auto energy = [&](double time) {
             double sum = 0;
@@ -248,15 +243,13 @@ TEST(Rendering, DemoDataIsCompleteAndReused) {
     fs::create_directory(scores);
     for (int i = 0; i < 10; ++i)
         std::ofstream(scores / ("piece" + std::to_string(i) + ".abc"))
-            << head << (i % 2 ? "C D E F |" : "G A B c |") << std::string(static_cast<size_t>(i), ' ')
-            << "c4 |]\n";
+            << head << (i % 2 ? "C D E F |" : "G A B c |") << std::string(static_cast<size_t>(i), ' ') << "c4 |]\n";
     const DemoDataOptions options{.minutes = 0.5, .sample_rate = 22050};
     size_t calls = 0;
-    const auto report =
-        render_demo_data(scores, output, options, [&](const DemoPiece&, size_t done, size_t total) {
-            EXPECT_EQ(done, ++calls);
-            EXPECT_EQ(total, 10u);
-        });
+    const auto report = render_demo_data(scores, output, options, [&](const DemoPiece&, size_t done, size_t total) {
+        EXPECT_EQ(done, ++calls);
+        EXPECT_EQ(total, 10u);
+    });
     EXPECT_EQ(calls, 10u);
     EXPECT_GE(report.minutes(), 0.5);
     for (const char* split : {"train", "valid", "test"}) EXPECT_GT(report.minutes(split), 0) << split;

@@ -17,10 +17,9 @@ using test::TemporaryFolder;
 void fill(const fs::path& folder, int count, uint64_t seed = 1) {
     fs::create_directories(folder);
     for (int i = 0; i < count; ++i)
-        write_audio(
-            folder / ("piece" + std::to_string(i) + ".wav"),
-            test::noise(static_cast<size_t>(53000 + 100 * i), 0.1, seed * 100 + static_cast<uint64_t>(i)),
-            44100);
+        write_audio(folder / ("piece" + std::to_string(i) + ".wav"),
+                    test::noise(static_cast<size_t>(53000 + 100 * i), 0.1, seed * 100 + static_cast<uint64_t>(i)),
+                    44100);
 }
 
 // The codes of every split by the order of their content, so that names do not matter.
@@ -34,8 +33,7 @@ void expect_same_codes(const fs::path& raw, const fs::path& prepared) {
     const Dataset a = Dataset::load(raw), b = Dataset::load(prepared);
     EXPECT_FALSE(a.report().prepared);
     EXPECT_TRUE(b.report().prepared);
-    for (const Split split : all_splits)
-        EXPECT_TRUE(codes_of(a, split) == codes_of(b, split)) << name_of(split);
+    for (const Split split : all_splits) EXPECT_TRUE(codes_of(a, split) == codes_of(b, split)) << name_of(split);
 }
 
 TEST(Prepare, GivesTheCodesOfTheRawFolder) {
@@ -63,8 +61,7 @@ TEST(Prepare, KeepsSplitFoldersAndNamesApart) {
     prepare(folder / "raw", folder / "data");
     EXPECT_EQ(test::snapshot(folder / "raw"), before) << "the source is not touched";
     expect_same_codes(folder / "raw", folder / "data");
-    EXPECT_EQ(test::snapshot(folder / "data").size(), 3u + 1 + 10)
-        << "three folders, a manifest, ten recordings";
+    EXPECT_EQ(test::snapshot(folder / "data").size(), 3u + 1 + 10) << "three folders, a manifest, ten recordings";
 }
 
 TEST(Prepare, TwiceIsOnce) {
@@ -100,8 +97,7 @@ TEST(Prepare, FollowsChangesOfTheSource) {
     const PrepareReport moved = prepare(folder / "raw", folder / "data", options);
     EXPECT_EQ(moved.written, 0);
     const Dataset a = Dataset::load(folder / "raw", {.seed = 5}), b = Dataset::load(folder / "data");
-    for (const Split split : all_splits)
-        EXPECT_TRUE(codes_of(a, split) == codes_of(b, split)) << name_of(split);
+    for (const Split split : all_splits) EXPECT_TRUE(codes_of(a, split) == codes_of(b, split)) << name_of(split);
     fs::remove(folder / "raw/piece1.wav");
     const PrepareReport fewer = prepare(folder / "raw", folder / "data", options);
     EXPECT_EQ(fewer.scan.used_files(), 7u);
@@ -158,9 +154,8 @@ TEST(Prepare, LeavesFilesTheUserPutBesideItsOwn) {
 TEST(Prepare, LeavesNothingBehindWhenItFails) {
     const TemporaryFolder folder;
     fill(folder / "raw", 4);
-    EXPECT_THROW(
-        prepare(folder / "raw", folder / "data", {}, [](double, const std::string&) { return false; }),
-        Cancelled);
+    EXPECT_THROW(prepare(folder / "raw", folder / "data", {}, [](double, const std::string&) { return false; }),
+                 Cancelled);
     EXPECT_FALSE(fs::exists(folder / "data"));
     test::write_bytes(folder / "nothing/a.txt", "x");
     EXPECT_THROW(prepare(folder / "nothing", folder / "data"), Error);
@@ -170,9 +165,8 @@ TEST(Prepare, LeavesNothingBehindWhenItFails) {
     prepare(folder / "raw", folder / "data");
     const auto before = test::snapshot(folder / "data");
     fill(folder / "raw/more", 2, 8);
-    EXPECT_THROW(
-        prepare(folder / "raw", folder / "data", {}, [](double f, const std::string&) { return f < 0.98; }),
-        Cancelled);
+    EXPECT_THROW(prepare(folder / "raw", folder / "data", {}, [](double f, const std::string&) { return f < 0.98; }),
+                 Cancelled);
     EXPECT_EQ(test::snapshot(folder / "data"), before);
 }
 
@@ -223,8 +217,8 @@ TEST(Prepare, RefusesHostileManifests) {
         change(j);
         test::write_bytes(folder / "data/manifest.json", j.dump());
     };
-    for (const char* file : {"../raw/piece0.wav", "/etc/passwd", "train/../../raw/piece0.flac", "train/",
-                             "valid/x.flac", "train/.x"}) {
+    for (const char* file :
+         {"../raw/piece0.wav", "/etc/passwd", "train/../../raw/piece0.flac", "train/", "valid/x.flac", "train/.x"}) {
         with([&](auto& j) { j["files"][0]["split"] = "train", j["files"][0]["file"] = file; });
         EXPECT_THROW(Dataset::load(folder / "data"), Error) << file;
     }
@@ -249,12 +243,11 @@ TEST(Prepare, SurvivesDifficultNames) {
     const TemporaryFolder folder;
     int i = 0;
     for (const std::string& name :
-         {std::string("\xff\xfe.wav"), std::string("new\nline.wav"), std::string("a:b*c?.wav"),
-          std::string("-rf.wav"), std::string(200, 'x') + "1.wav", std::string(200, 'x') + "2.wav",
-          std::string("\xE5\x9B\x9B.wav"), std::string("con.tar.wav")}) {
+         {std::string("\xff\xfe.wav"), std::string("new\nline.wav"), std::string("a:b*c?.wav"), std::string("-rf.wav"),
+          std::string(200, 'x') + "1.wav", std::string(200, 'x') + "2.wav", std::string("\xE5\x9B\x9B.wav"),
+          std::string("con.tar.wav")}) {
         fs::create_directories(folder / "raw");
-        write_audio(folder / "raw" / fs::path(name), test::noise(20000, 0.1, static_cast<uint64_t>(++i)),
-                    16000);
+        write_audio(folder / "raw" / fs::path(name), test::noise(20000, 0.1, static_cast<uint64_t>(++i)), 16000);
     }
     const PrepareReport report = prepare(folder / "raw", folder / "data");
     EXPECT_EQ(report.written, 8);

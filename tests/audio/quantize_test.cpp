@@ -13,8 +13,7 @@ namespace {
 constexpr Quantization both[] = {Quantization::mu_law, Quantization::linear};
 
 const SafeTensorsFile& golden() {
-    static const SafeTensorsFile file =
-        SafeTensorsFile::read(NIGIRI_SOURCE_DIR "/tests/golden/quantize.safetensors");
+    static const SafeTensorsFile file = SafeTensorsFile::read(NIGIRI_SOURCE_DIR "/tests/golden/quantize.safetensors");
     return file;
 }
 
@@ -27,8 +26,7 @@ TEST(Quantize, EncodesAsThePublishedCode) {
         int different = 0;
         for (size_t i = 0; i < audio.size(); ++i) {
             // The published encoders scale to the extremes first.
-            EXPECT_EQ(encode_minmax(audio[i], *low, *high, q), expected[i])
-                << name_of(q) << " of " << audio[i];
+            EXPECT_EQ(encode_minmax(audio[i], *low, *high, q), expected[i]) << name_of(q) << " of " << audio[i];
             // The clip spans [-1, 1], so the full scale differs by that scaling's 1e-6 alone: by one code, at
             // values on an edge.
             EXPECT_LE(std::abs(encode(audio[i], q) - expected[i]), 1);
@@ -41,8 +39,7 @@ TEST(Quantize, EncodesAsThePublishedCode) {
 TEST(Quantize, DecodesAsThePublishedCode) {
     const auto codes = golden().values("in.codes");
     for (const Quantization q : both) {
-        const auto expected =
-            golden().values(q == Quantization::mu_law ? "out.mu_law_decoded" : "out.linear_decoded");
+        const auto expected = golden().values(q == Quantization::mu_law ? "out.mu_law_decoded" : "out.linear_decoded");
         for (size_t i = 0; i < codes.size(); ++i) {
             const int code = static_cast<int>(codes[i]);
             // The same formula in the same precision: a few roundings.
@@ -83,8 +80,7 @@ TEST(Quantize, IsMonotoneAndUsesEveryCode) {
             last = code;
             ++seen[static_cast<size_t>(code)];
         }
-        for (int c = 0; c < code_count; ++c)
-            EXPECT_GT(seen[static_cast<size_t>(c)], 0) << name_of(q) << " code " << c;
+        for (int c = 0; c < code_count; ++c) EXPECT_GT(seen[static_cast<size_t>(c)], 0) << name_of(q) << " code " << c;
     }
 }
 
@@ -95,12 +91,9 @@ TEST(Quantize, DecodedValuesLieWithinTheirStep) {
     Random random(test::seed());
     for (int i = 0; i < 20000; ++i) {
         const double x = random.uniform(-1, 1);
-        EXPECT_LE(std::abs(decode(encode(x, Quantization::linear), Quantization::linear) - x),
-                  1.01 / 128 + 1e-4);
+        EXPECT_LE(std::abs(decode(encode(x, Quantization::linear), Quantization::linear) - x), 1.01 / 128 + 1e-4);
         const double step = std::log(256.0) / 128 * (std::abs(x) + 1.0 / 255);
-        EXPECT_LE(std::abs(decode(encode(x, Quantization::mu_law), Quantization::mu_law) - x),
-                  1.05 * step + 1e-4)
-            << x;
+        EXPECT_LE(std::abs(decode(encode(x, Quantization::mu_law), Quantization::mu_law) - x), 1.05 * step + 1e-4) << x;
     }
 }
 
@@ -136,12 +129,10 @@ TEST(Quantize, SegmentMinmaxScalesToTheSegment) {
         for (size_t i = 0; i < samples.size(); ++i) {
             const double t = (samples[i] - 1000) / 32768.0 / (2000 / 32768.0 + 1e-6);
             // The published form, written out: linear codes from [0, 1], mu-law codes from [-1, 1].
-            const double s = q == Quantization::linear
-                                 ? t
-                                 : ((2 * t - 1 > 0 ? 1 : -1) * std::log1p(255 * std::abs(2 * t - 1 + 1e-8)) /
-                                        std::log(256) +
-                                    1) /
-                                       2;
+            const double s =
+                q == Quantization::linear
+                    ? t
+                    : ((2 * t - 1 > 0 ? 1 : -1) * std::log1p(255 * std::abs(2 * t - 1 + 1e-8)) / std::log(256) + 1) / 2;
             EXPECT_EQ(codes[i], static_cast<int>(std::floor(s * 255.99 + 0.005))) << i;
         }
     }
@@ -185,8 +176,7 @@ TEST(Quantize, Pcm16RoundsClampsAndSurvivesNaN) {
 
 TEST(Quantize, NamesAreParsedBack) {
     for (const Quantization q : both) EXPECT_EQ(parse_quantization(name_of(q)), q);
-    for (const Scaling s : {Scaling::full_scale, Scaling::segment_minmax})
-        EXPECT_EQ(parse_scaling(name_of(s)), s);
+    for (const Scaling s : {Scaling::full_scale, Scaling::segment_minmax}) EXPECT_EQ(parse_scaling(name_of(s)), s);
     EXPECT_THROW(parse_quantization("a-law"), Error);
     EXPECT_THROW(parse_scaling(""), Error);
 }

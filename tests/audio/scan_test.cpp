@@ -20,10 +20,9 @@ using test::TemporaryFolder;
 void fill(const fs::path& folder, int count, const std::string& prefix = "piece") {
     fs::create_directories(folder);
     for (int i = 0; i < count; ++i)
-        write_audio(
-            folder / (prefix + std::to_string(i) + ".wav"),
-            test::noise(static_cast<size_t>(16000 + 100 * i), 0.1, fnv1a(prefix) + static_cast<uint64_t>(i)),
-            16000);
+        write_audio(folder / (prefix + std::to_string(i) + ".wav"),
+                    test::noise(static_cast<size_t>(16000 + 100 * i), 0.1, fnv1a(prefix) + static_cast<uint64_t>(i)),
+                    16000);
 }
 
 const FileReport& find(const ScanReport& report, const std::string& name) {
@@ -69,8 +68,7 @@ TEST(Scan, ReportsEveryBrokenFileAndUsesTheGood) {
     bad("nan.wav", with(100, std::nanf("")), AudioFault::non_finite);
     bad("loud.wav", with(100, 12345.0f), AudioFault::out_of_range);
     bad("silent.wav", test::wav_bytes(std::string(40000, '\0')), AudioFault::silent);
-    bad("constant.wav", test::wav_bytes(test::pcm16_bytes(std::vector<float>(20000, 0.3f))),
-        AudioFault::silent);
+    bad("constant.wav", test::wav_bytes(test::pcm16_bytes(std::vector<float>(20000, 0.3f))), AudioFault::silent);
     bad("short.wav", test::wav_bytes(pcm.substr(0, 2 * 1023)), AudioFault::too_short);
     bad("notes.txt", "Recorded on a rainy afternoon.\n", AudioFault::not_audio);
     bad("sub/fake.mp3", "This is no MP3 file, whatever its name says.\n", AudioFault::not_audio);
@@ -96,8 +94,7 @@ TEST(Scan, ReportsEveryBrokenFileAndUsesTheGood) {
     std::string eight;
     for (int i = 0; i < 20000; ++i)
         for (int c = 0; c < 8; ++c)
-            eight += test::little(
-                static_cast<uint16_t>(to_pcm16(sound[static_cast<size_t>((i + 31 * c) % 20000)])), 2);
+            eight += test::little(static_cast<uint16_t>(to_pcm16(sound[static_cast<size_t>((i + 31 * c) % 20000)])), 2);
     file("eight.wav", test::wav_bytes(eight, 16000, 8));
     file("fast.wav", test::wav_bytes(test::pcm16_bytes(test::noise(192000, 0.2, 5)), 192000));
 
@@ -135,8 +132,7 @@ TEST(Scan, GivesExactCountsAndLevels) {
     EXPECT_NEAR(find(report, "a.wav").peak, 0.5, 1e-3);
     EXPECT_EQ(find(report, "a.wav").info.rate, 44100);
     EXPECT_DOUBLE_EQ(find(report, "a.wav").info.seconds(), 2.0);
-    EXPECT_EQ(report.samples(Split::train) + report.samples(Split::valid) + report.samples(Split::test),
-              48000);
+    EXPECT_EQ(report.samples(Split::train) + report.samples(Split::valid) + report.samples(Split::test), 48000);
     ScanOptions options;
     options.sample_rate = 8000;
     EXPECT_EQ(find(scan(folder.path(), options), "a.wav").samples, 16000);
@@ -151,8 +147,7 @@ TEST(Scan, KeepsSplitFolders) {
     const ScanReport report = scan(folder.path());
     EXPECT_EQ(files_of(report, Split::train),
               (std::set<std::string>{"train/sub/a0.wav", "train/sub/a1.wav", "train/sub/a2.wav"}));
-    EXPECT_EQ(files_of(report, Split::valid),
-              (std::set<std::string>{"Validation/b0.wav", "Validation/b1.wav"}));
+    EXPECT_EQ(files_of(report, Split::valid), (std::set<std::string>{"Validation/b0.wav", "Validation/b1.wav"}));
     EXPECT_EQ(files_of(report, Split::test), (std::set<std::string>{"test/c0.wav"}));
     EXPECT_EQ(find(report, "stray0.wav").fault, AudioFault::outside_split);
 }

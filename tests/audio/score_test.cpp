@@ -58,10 +58,8 @@ TEST(Score, KeySignaturesAndAccidentals) {
         EXPECT_EQ(got, pitches) << key;
     }
     // An accidental holds to the end of its bar in its octave and voice.
-    EXPECT_EQ(notes_of("^F F =F _F | F ^^F __F F |"),
-              "0+1:66 1+1:66 2+1:65 3+1:64 4+1:65 5+1:67 6+1:63 7+1:63");
-    EXPECT_NE(message_of(head + "^F f F F |").find("t.abc:7:4: an accidental in another octave"),
-              std::string::npos);
+    EXPECT_EQ(notes_of("^F F =F _F | F ^^F __F F |"), "0+1:66 1+1:66 2+1:65 3+1:64 4+1:65 5+1:67 6+1:63 7+1:63");
+    EXPECT_NE(message_of(head + "^F f F F |").find("t.abc:7:4: an accidental in another octave"), std::string::npos);
     EXPECT_EQ(notes_of("^F =f F ^f |"), "0+1:66 1+1:77 2+1:66 3+1:78");
 }
 
@@ -69,9 +67,8 @@ TEST(Score, ChordsTiesGracesTuplets) {
     EXPECT_EQ(notes_of("[CEG]2 [CE-] E |"), "0+2:60 0+2:64 0+2:67 2+1:60 2+2:64");
     EXPECT_EQ(notes_of("[C2E] z z |"), "0+2:60 0+1:64") << "a chord lasts as long as its first note";
     EXPECT_EQ(notes_of("C4- | C2 D2 |"), "0+6:60 6+2:62");
-    EXPECT_EQ(
-        notes_of("(3C/D/E/ F (3:2:2C2D |"),
-        "0+0.333333:60 0.333333+0.333333:62 0.666667+0.333333:64 1+1:65 2+1.33333:60 3.33333+0.666667:62");
+    EXPECT_EQ(notes_of("(3C/D/E/ F (3:2:2C2D |"),
+              "0+0.333333:60 0.333333+0.333333:62 0.666667+0.333333:64 1+1:65 2+1.33333:60 3.33333+0.666667:62");
     EXPECT_EQ(notes_of("{GA}c2 z2 |"), "0+0.125:67 0.125+0.125:69 0.25+1.75:72");
     EXPECT_NE(message_of(head + "C4- | D4 |").find("tie leads to no note"), std::string::npos);
     EXPECT_NE(message_of(head + "C2- z2 |").find("tie leads to no note"), std::string::npos);
@@ -98,8 +95,8 @@ TEST(Score, RepeatsAndEndings) {
 }
 
 TEST(Score, VoicesAndMarks) {
-    const Score score = parse(
-        head + "V:RH\n!p!C D !<(!E F!<)! | !f!.G !>!A (B c) |\nV:LH\nI:pedal 1/2\nC,4 | [Q:1/4=60] Z |\n");
+    const Score score =
+        parse(head + "V:RH\n!p!C D !<(!E F!<)! | !f!.G !>!A (B c) |\nV:LH\nI:pedal 1/2\nC,4 | [Q:1/4=60] Z |\n");
     EXPECT_EQ(score.voices, 2);
     EXPECT_EQ(score.length, 2 * ticks_per_whole);
     ASSERT_EQ(score.tempi.size(), 2u);
@@ -107,14 +104,12 @@ TEST(Score, VoicesAndMarks) {
     EXPECT_DOUBLE_EQ(score.seconds(), 2 + 4);
     ASSERT_EQ(score.dynamics.size(), 3u);
     EXPECT_TRUE(score.dynamics[1].gradual);
-    EXPECT_EQ(score.dynamics[1].velocity, velocity_of_dynamic("f"))
-        << "a hairpin leads to the mark behind it";
+    EXPECT_EQ(score.dynamics[1].velocity, velocity_of_dynamic("f")) << "a hairpin leads to the mark behind it";
     ASSERT_EQ(score.pedal.size(), 5u) << "two changes a bar and the end";
     EXPECT_EQ(score.pedal[3].start, ticks_per_whole + ticks_per_whole / 2);
     EXPECT_FALSE(score.pedal[4].down);
     const auto at = [&](int pitch) {
-        return *std::find_if(score.notes.begin(), score.notes.end(),
-                             [&](const auto& n) { return n.pitch == pitch; });
+        return *std::find_if(score.notes.begin(), score.notes.end(), [&](const auto& n) { return n.pitch == pitch; });
     };
     EXPECT_TRUE(at(67).staccato);
     EXPECT_TRUE(at(69).accent);
@@ -171,16 +166,14 @@ TEST(Score, RefusesWithPlace) {
         {head + "V:1\nV:2\nV:3\nV:4\nV:5\nV:6\nV:7\nV:8\nV:9\n", "more than 8 voices"},
     };
     for (const auto& [text, message] : cases)
-        EXPECT_NE(message_of(text).find(message), std::string::npos)
-            << text << "\n said: " << message_of(text);
+        EXPECT_NE(message_of(text).find(message), std::string::npos) << text << "\n said: " << message_of(text);
 }
 
 TEST(Score, Limits) {
     std::string many = head;
     for (int i = 0; i < 100; ++i) many += "|: CDEF :|\n";
     EXPECT_EQ(parse(many).notes.size(), 800u);
-    EXPECT_NE(message_of(many, {.notes = 500}).find("more than 500 notes with its repeats"),
-              std::string::npos);
+    EXPECT_NE(message_of(many, {.notes = 500}).find("more than 500 notes with its repeats"), std::string::npos);
     EXPECT_NE(message_of(many, {.notes = 300}).find("more than 300 notes"), std::string::npos);
     EXPECT_NE(message_of(many, {.seconds = 60}).find("lasts longer"), std::string::npos);
     EXPECT_NE(message_of(many, {.bytes = 100}).find("larger than a score may be"), std::string::npos);
@@ -210,8 +203,7 @@ TEST(Score, SurvivesDamage) {
             const Score score = parse(text);
             ++accepted;
             for (const auto& n : score.notes)
-                ASSERT_TRUE(n.duration > 0 && n.start >= 0 && n.pitch >= 21 && n.pitch <= 108)
-                    << "round " << round;
+                ASSERT_TRUE(n.duration > 0 && n.start >= 0 && n.pitch >= 21 && n.pitch <= 108) << "round " << round;
             midi_file(perform(score));
         } catch (const Error&) {
         }

@@ -9,8 +9,7 @@ namespace {
 
 std::vector<SplitCandidate> recordings(int count, int64_t samples = 100000) {
     std::vector<SplitCandidate> all;
-    for (int i = 0; i < count; ++i)
-        all.push_back({"piece" + std::to_string(i) + ".wav", samples + i, std::nullopt});
+    for (int i = 0; i < count; ++i) all.push_back({"piece" + std::to_string(i) + ".wav", samples + i, std::nullopt});
     return all;
 }
 
@@ -114,16 +113,13 @@ TEST(Divide, FillsAMissingFolderFromTraining) {
     EXPECT_EQ(count(e, Split::test), 1);
 }
 
-TEST(Divide, OfNothingIsNothing) {
-    EXPECT_TRUE(divide({}, 1, 1024).parts.empty());
-}
+TEST(Divide, OfNothingIsNothing) { EXPECT_TRUE(divide({}, 1, 1024).parts.empty()); }
 
 TEST(FileList, ReadsNamesAndNothingElse) {
     const test::TemporaryFolder folder;
     test::write_bytes(folder / "list.txt",
                       "\xEF\xBB\xBF# heading\r\n\r\n train/a b.flac \r\n./c.wav # why\n\n  \nd.ogg");
-    EXPECT_EQ(read_file_list(folder / "list.txt"),
-              (std::set<std::string>{"train/a b.flac", "c.wav", "d.ogg"}));
+    EXPECT_EQ(read_file_list(folder / "list.txt"), (std::set<std::string>{"train/a b.flac", "c.wav", "d.ogg"}));
     test::write_bytes(folder / "none.txt", "# nothing\n");
     EXPECT_THROW(read_file_list(folder / "none.txt"), Error);
     test::write_bytes(folder / "binary", std::string("RIFF\0\0", 6));

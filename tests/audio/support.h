@@ -47,8 +47,7 @@ class TemporaryFolder {
 inline std::vector<float> sine(double hertz, double seconds, int rate, double amplitude = 0.5) {
     std::vector<float> x(static_cast<size_t>(std::llround(seconds * rate)));
     for (size_t i = 0; i < x.size(); ++i)
-        x[i] = static_cast<float>(amplitude *
-                                  std::sin(2 * std::numbers::pi * hertz * static_cast<double>(i) / rate));
+        x[i] = static_cast<float>(amplitude * std::sin(2 * std::numbers::pi * hertz * static_cast<double>(i) / rate));
     return x;
 }
 
@@ -82,16 +81,15 @@ inline std::string little(uint64_t x, int bytes) {
 }
 
 // A WAV file written by hand: whatever header and data a test wants. format 1: integers, 3: floats.
-inline std::string wav_bytes(const std::string& data, int rate = 16000, int channels = 1, int bits = 16,
-                             int format = 1, uint64_t data_size = ~0ull) {
+inline std::string wav_bytes(const std::string& data, int rate = 16000, int channels = 1, int bits = 16, int format = 1,
+                             uint64_t data_size = ~0ull) {
     const int frame = channels * bits / 8;
     const uint64_t size = data_size == ~0ull ? data.size() : data_size;
-    return "RIFF" + little(36 + size, 4) + "WAVEfmt " + little(16, 4) +
-           little(static_cast<uint64_t>(format), 2) + little(static_cast<uint64_t>(channels), 2) +
-           little(static_cast<uint64_t>(rate), 4) +
+    return "RIFF" + little(36 + size, 4) + "WAVEfmt " + little(16, 4) + little(static_cast<uint64_t>(format), 2) +
+           little(static_cast<uint64_t>(channels), 2) + little(static_cast<uint64_t>(rate), 4) +
            little(static_cast<uint64_t>(rate) * static_cast<uint64_t>(frame), 4) +
-           little(static_cast<uint64_t>(frame), 2) + little(static_cast<uint64_t>(bits), 2) + "data" +
-           little(size, 4) + data;
+           little(static_cast<uint64_t>(frame), 2) + little(static_cast<uint64_t>(bits), 2) + "data" + little(size, 4) +
+           data;
 }
 
 inline std::string pcm16_bytes(const std::vector<float>& x) {
@@ -114,8 +112,7 @@ inline std::string float_bytes(const std::vector<float>& x) {
 inline std::map<std::string, std::string> snapshot(const fs::path& folder) {
     std::map<std::string, std::string> all;
     for (const auto& entry : fs::recursive_directory_iterator(folder))
-        all[fs::relative(entry.path(), folder).string()] =
-            entry.is_regular_file() ? bytes_of(entry.path()) : "";
+        all[fs::relative(entry.path(), folder).string()] = entry.is_regular_file() ? bytes_of(entry.path()) : "";
     return all;
 }
 

@@ -19,18 +19,16 @@ TEST(AudioWriter, ReturnsWhatWasWritten) {
         SampleFormat format;
         double step;  // half of it is the largest rounding error
     };
-    for (const Case& c :
-         {Case{"a.wav", SampleFormat::pcm16, 0x1p-15}, Case{"b.wav", SampleFormat::pcm24, 0x1p-23},
-          Case{"c.wav", SampleFormat::float32, 0}, Case{"d.flac", SampleFormat::pcm16, 0x1p-15},
-          Case{"e.FLAC", SampleFormat::pcm24, 0x1p-23}}) {
+    for (const Case& c : {Case{"a.wav", SampleFormat::pcm16, 0x1p-15}, Case{"b.wav", SampleFormat::pcm24, 0x1p-23},
+                          Case{"c.wav", SampleFormat::float32, 0}, Case{"d.flac", SampleFormat::pcm16, 0x1p-15},
+                          Case{"e.FLAC", SampleFormat::pcm24, 0x1p-23}}) {
         write_audio(folder / c.name, x, 16000, c.format);
         const Audio back = read_audio(folder / c.name);
         EXPECT_EQ(back.rate, 16000);
         ASSERT_EQ(back.samples.size(), x.size()) << c.name;
         for (size_t i = 0; i < x.size(); ++i) {
             const double limit = std::abs(x[i]) < 1 ? c.step / 2 : 1;
-            ASSERT_NEAR(back.samples[i], x[i], limit * 1.0001)
-                << c.name << "[" << i << "], seed " << test::seed();
+            ASSERT_NEAR(back.samples[i], x[i], limit * 1.0001) << c.name << "[" << i << "], seed " << test::seed();
         }
     }
 }
@@ -67,11 +65,8 @@ TEST(AudioWriter, CarriesText) {
     const TemporaryFolder folder;
     std::string config = "{\"seed\":7,\"name\":\"D\xC3\xA9j\xC3\xA0 vu\",\"padding\":\"";
     config += std::string(6000, 'x') + "\"}";
-    const Tags tags = {{"title", "Prelude"},
-                       {"comment", config},
-                       {"software", "nigiri"},
-                       {"artist", "nobody"},
-                       {"date", "2026"}};
+    const Tags tags = {
+        {"title", "Prelude"}, {"comment", config}, {"software", "nigiri"}, {"artist", "nobody"}, {"date", "2026"}};
     for (const char* name : {"x.wav", "x.flac"}) {
         write_audio(folder / name, test::sine(440, 0.1, 16000), 16000, SampleFormat::pcm16, tags);
         const Tags back = read_tags(folder / name);

@@ -59,9 +59,9 @@ struct Bench {
                 reinterpret_cast<BFloat16*>(bytes.data())[i] = BFloat16(x);
         }
         for (int64_t i = 0; i < t.size(); i += count)
-            cudaMemcpyAsync(static_cast<char*>(t.view().data) + static_cast<size_t>(i) * size_of(dtype),
-                            bytes.data(), static_cast<size_t>(std::min(count, t.size() - i)) * size_of(dtype),
-                            cudaMemcpyHostToDevice, backend->stream());
+            cudaMemcpyAsync(static_cast<char*>(t.view().data) + static_cast<size_t>(i) * size_of(dtype), bytes.data(),
+                            static_cast<size_t>(std::min(count, t.size() - i)) * size_of(dtype), cudaMemcpyHostToDevice,
+                            backend->stream());
         backend->synchronize();
         return t;
     }
@@ -85,8 +85,7 @@ struct Layer {
           c(bench.operand({channels, modes, 2}, DType::f32)),
           skip(bench.operand({channels}, DType::f32)) {
         std::vector<float> imag;
-        for (int64_t i = 0; i < channels * modes; ++i)
-            imag.push_back(3.14159f * static_cast<float>(i % modes));
+        for (int64_t i = 0; i < channels * modes; ++i) imag.push_back(3.14159f * static_cast<float>(i % modes));
         a_imag = bench.backend->allocate({channels, modes}, DType::f32);
         bench.backend->upload(imag.data(), a_imag);
         bench.backend->synchronize();
@@ -122,9 +121,7 @@ struct Problem {
         bench.backend->s4d_kernel_backward(
             {layer.parameters, dkernel, layer.dinv_dt, layer.da_real, layer.da_imag, layer.db, layer.dc});
     }
-    void conv_forward() {
-        bench.backend->long_conv_forward({.u = u, .kernel = kernel, .skip = layer.skip, .y = y});
-    }
+    void conv_forward() { bench.backend->long_conv_forward({.u = u, .kernel = kernel, .skip = layer.skip, .y = y}); }
     void conv_backward() {
         bench.backend->long_conv_backward({.u = u,
                                            .kernel = kernel,
@@ -153,17 +150,16 @@ struct Problem {
 void line(const Bench& bench, const std::string& what, double ms, double published, double bytes) {
     std::printf("  %-44s %9.4f ms", what.c_str(), ms);
     if (bytes > 0)
-        std::printf("  %6.0f GB/s (%3.0f %% of copy)", bytes / ms * 1e-6,
-                    100 * bytes / (ms * 1e-3) / bench.copy_rate);
+        std::printf("  %6.0f GB/s (%3.0f %% of copy)", bytes / ms * 1e-6, 100 * bytes / (ms * 1e-3) / bench.copy_rate);
     if (published > 0) std::printf("  published %7.3f ms: %5.1f times", published, published / ms);
     std::printf("\n");
     std::fflush(stdout);
 }
 
-void row(Bench& bench, int64_t batch, int64_t channels, int64_t length, double generation, double forward,
-         double both, double all) {
-    std::printf("%ld x %ld x %ld, 32 conjugate halves\n", static_cast<long>(batch),
-                static_cast<long>(channels), static_cast<long>(length));
+void row(Bench& bench, int64_t batch, int64_t channels, int64_t length, double generation, double forward, double both,
+         double all) {
+    std::printf("%ld x %ld x %ld, 32 conjugate halves\n", static_cast<long>(batch), static_cast<long>(channels),
+                static_cast<long>(length));
     for (const DType dtype : {DType::f32, DType::bf16}) {
         Problem p(bench, batch, channels, length, 32, dtype);
         const std::string name = std::string(" ") + (dtype == DType::f32 ? "f32" : "bf16");
@@ -181,8 +177,7 @@ void row(Bench& bench, int64_t batch, int64_t channels, int64_t length, double g
             p.kernel_forward(), p.conv_forward(), p.kernel_forward(), p.conv_backward(), p.kernel_backward();
         }),
              all, 5 * once);
-        const double cf = bench.time([&] { p.chunk_forward(); }),
-                     cb = bench.time([&] { p.chunk_backward(); });
+        const double cf = bench.time([&] { p.chunk_forward(); }), cb = bench.time([&] { p.chunk_backward(); });
         line(bench, "chunks forward" + name, cf, generation + forward, 2 * once);
         line(bench, "chunks forward+backward" + name, cf + cb, all > 0 ? all : both, 5 * once);
     }
@@ -196,8 +191,7 @@ void crossover(Bench& bench) {
             if (batch * length > 1 << 20) continue;
             Problem p(bench, batch, 128, length, 32, DType::bf16);
             const double fft = bench.time([&] {
-                p.kernel_forward(), p.conv_forward(), p.kernel_forward(), p.conv_backward(),
-                    p.kernel_backward();
+                p.kernel_forward(), p.conv_forward(), p.kernel_forward(), p.conv_backward(), p.kernel_backward();
             });
             const double chunks = bench.time([&] { p.chunk_forward(), p.chunk_backward(); });
             std::printf("  B %3ld L %7ld  %8.4f / %8.4f  (%.1f times)\n", static_cast<long>(batch),
@@ -214,12 +208,10 @@ void modes_table(Bench& bench) {
         std::printf("  N %2ld  %8.4f / %8.4f\n", static_cast<long>(modes), f, b);
     }
     std::printf("chunks, the stages of `base` at 32 x 16384, 32 modes, bf16: forward / backward ms\n");
-    for (const auto& [channels, length] :
-         {std::pair<int64_t, int64_t>{128, 16384}, {256, 4096}, {512, 1024}}) {
+    for (const auto& [channels, length] : {std::pair<int64_t, int64_t>{128, 16384}, {256, 4096}, {512, 1024}}) {
         Problem p(bench, 32, channels, length, 32, DType::bf16, false);
         const double f = bench.time([&] { p.chunk_forward(); }), b = bench.time([&] { p.chunk_backward(); });
-        std::printf("  %4ld x %5ld  %8.4f / %8.4f\n", static_cast<long>(channels), static_cast<long>(length),
-                    f, b);
+        std::printf("  %4ld x %5ld  %8.4f / %8.4f\n", static_cast<long>(channels), static_cast<long>(length), f, b);
     }
 }
 
@@ -240,8 +232,7 @@ void recurrences(Bench& bench) {
              bench.time([&] { bench.backend->s4d_recurrence(op); }), 0, bytes);
         const Tensor factors = bench.zeros({128, 192, 2}), h = bench.zeros({streams, 128, 32, 2});
         line(bench, "S4, " + std::to_string(streams) + " streams", bench.time([&] {
-            bench.backend->s4_recurrence(
-                {.factors = factors, .skip = layer.skip, .u = u, .y = u, .state = h});
+            bench.backend->s4_recurrence({.factors = factors, .skip = layer.skip, .u = u, .y = u, .state = h});
         }),
              0, bytes);
     }
@@ -254,8 +245,8 @@ void dplr(Bench& bench) {
         const Tensor p = bench.operand({128, 32, 2}, DType::f32), dp = bench.zeros({128, 32, 2});
         const Tensor kernel = bench.operand({128, length}, DType::f32);
         const auto fill = [&](auto op) {
-            op.length = length, op.inv_dt = layer.inv_dt, op.a_real = layer.a_real, op.a_imag = layer.a_imag,
-            op.p = p, op.b = layer.b, op.c = layer.c;
+            op.length = length, op.inv_dt = layer.inv_dt, op.a_real = layer.a_real, op.a_imag = layer.a_imag, op.p = p,
+            op.b = layer.b, op.c = layer.c;
             return op;
         };
         auto forward = fill(S4KernelForward{});
@@ -267,8 +258,7 @@ void dplr(Bench& bench) {
         backward.db = layer.db, backward.dc = layer.dc;
         const std::string name = " at " + std::to_string(length);
         line(bench, "kernel" + name, bench.time([&] { bench.backend->s4_kernel_forward(forward); }), 0, 0);
-        line(bench, "kernel backward" + name,
-             bench.time([&] { bench.backend->s4_kernel_backward(backward); }), 0, 0);
+        line(bench, "kernel backward" + name, bench.time([&] { bench.backend->s4_kernel_backward(backward); }), 0, 0);
         if (length > 16384) continue;
         auto discretize = fill(S4Discretize{});
         discretize.factors = bench.zeros({128, 192, 2});
@@ -287,20 +277,18 @@ int run(int argc, char** argv) {
             return 0;
         }
         const double f = bench.time([&] { p.chunk_forward(); }), b = bench.time([&] { p.chunk_backward(); });
-        std::printf("%s %s %s %s %s: forward %.4f, backward %.4f ms\n", argv[2], argv[3], argv[4], argv[5],
-                    argv[6], f, b);
+        std::printf("%s %s %s %s %s: forward %.4f, backward %.4f ms\n", argv[2], argv[3], argv[4], argv[5], argv[6], f,
+                    b);
         return 0;
     }
     const size_t bytes = size_t{1} << 30;
     const Tensor from = bench.backend->allocate({1 << 28}, DType::f32),
                  to = bench.backend->allocate({1 << 28}, DType::f32);
     const double copy = bench.time([&] {
-        cudaMemcpyAsync(to.view().data, from.view().data, bytes, cudaMemcpyDeviceToDevice,
-                        bench.backend->stream());
+        cudaMemcpyAsync(to.view().data, from.view().data, bytes, cudaMemcpyDeviceToDevice, bench.backend->stream());
     });
     bench.copy_rate = 2.0 * static_cast<double>(bytes) / (copy * 1e-3);
-    std::printf("%s, copy %.0f GB/s read and written\n", bench.backend->description().c_str(),
-                bench.copy_rate * 1e-9);
+    std::printf("%s, copy %.0f GB/s read and written\n", bench.backend->description().c_str(), bench.copy_rate * 1e-9);
     // Published: kernel generation, convolution forward, forward + backward, everything.
     row(bench, 8, 128, 16384, 0.925, 0.777, 2.37, 5.21);
     row(bench, 32, 128, 16384, 0, 2.65, 8.46, 0);

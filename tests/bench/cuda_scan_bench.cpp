@@ -26,22 +26,14 @@ struct Row {
 };
 
 const std::vector<Row> rows = {
-    {8, 128, 16384, 16, DType::bf16, false, 0.442, 1.872},
-    {8, 128, 16384, 16, DType::f32, false, 0.790, 2.424},
-    {8, 128, 16384, 64, DType::bf16, false, 1.301, 6.671},
-    {8, 128, 16384, 64, DType::f32, false, 2.610, 8.359},
-    {64, 128, 16384, 16, DType::bf16, false, 3.019, 14.79},
-    {64, 128, 16384, 16, DType::f32, false, 5.192, 20.65},
-    {1, 1024, 2048, 16, DType::bf16, false, 0.108, 0.544},
-    {1, 1024, 131072, 16, DType::bf16, false, 2.991, 14.49},
-    {1, 1024, 524288, 16, DType::bf16, false, 12.29, 58.70},
-    {1, 128, 1048576, 16, DType::bf16, false, 10.10, 33.41},
-    {1, 128, 1048576, 16, DType::f32, false, 12.38, 37.15},
-    {8, 128, 16384, 16, DType::f32, true, 0.612, 2.017},
-    {8, 128, 16384, 32, DType::f32, true, 1.084, 3.638},
-    {32, 128, 16384, 16, DType::bf16, false, 0, 0},
-    {32, 256, 4096, 16, DType::bf16, false, 0, 0},
-    {32, 512, 1024, 16, DType::bf16, false, 0, 0},
+    {8, 128, 16384, 16, DType::bf16, false, 0.442, 1.872},   {8, 128, 16384, 16, DType::f32, false, 0.790, 2.424},
+    {8, 128, 16384, 64, DType::bf16, false, 1.301, 6.671},   {8, 128, 16384, 64, DType::f32, false, 2.610, 8.359},
+    {64, 128, 16384, 16, DType::bf16, false, 3.019, 14.79},  {64, 128, 16384, 16, DType::f32, false, 5.192, 20.65},
+    {1, 1024, 2048, 16, DType::bf16, false, 0.108, 0.544},   {1, 1024, 131072, 16, DType::bf16, false, 2.991, 14.49},
+    {1, 1024, 524288, 16, DType::bf16, false, 12.29, 58.70}, {1, 128, 1048576, 16, DType::bf16, false, 10.10, 33.41},
+    {1, 128, 1048576, 16, DType::f32, false, 12.38, 37.15},  {8, 128, 16384, 16, DType::f32, true, 0.612, 2.017},
+    {8, 128, 16384, 32, DType::f32, true, 1.084, 3.638},     {32, 128, 16384, 16, DType::bf16, false, 0, 0},
+    {32, 256, 4096, 16, DType::bf16, false, 0, 0},           {32, 512, 1024, 16, DType::bf16, false, 0, 0},
 };
 
 class Bench {
@@ -74,8 +66,7 @@ class Bench {
         const Tensor a = cuda_->allocate({int64_t{1} << 28}, DType::f32),
                      b = cuda_->allocate({int64_t{1} << 28}, DType::f32);
         const double ms = time([&] {
-            cudaMemcpyAsync(b.view().data, a.view().data, size_t{1} << 30, cudaMemcpyDeviceToDevice,
-                            cuda_->stream());
+            cudaMemcpyAsync(b.view().data, a.view().data, size_t{1} << 30, cudaMemcpyDeviceToDevice, cuda_->stream());
         });
         copy_ = 2.0 * (1 << 30) / ms * 1e-6;
         std::printf("%s, copy %.0f GB/s\n", cuda_->description().c_str(), copy_);
@@ -98,8 +89,8 @@ class Bench {
         auto* const to = static_cast<uint8_t*>(t.view().data);
         for (int64_t at = 0; at < size; at += block)
             cudaMemcpyAsync(to + static_cast<size_t>(at) * size_of(dtype), host.data(),
-                            static_cast<size_t>(std::min(block, size - at)) * size_of(dtype),
-                            cudaMemcpyHostToDevice, cuda_->stream());
+                            static_cast<size_t>(std::min(block, size - at)) * size_of(dtype), cudaMemcpyHostToDevice,
+                            cuda_->stream());
         cuda_->synchronize();
         return t;
     }
@@ -123,8 +114,8 @@ class Bench {
             if (r.is_complex) poles_host.push_back(3.14159265f * n);
         }
         for (int64_t i = 0; i < r.channels; ++i)  // steps from 0.001 to 0.1
-            bias_host.push_back(static_cast<float>(
-                std::log(std::expm1(std::exp(generator_.uniform(std::log(0.001), std::log(0.1)))))));
+            bias_host.push_back(
+                static_cast<float>(std::log(std::expm1(std::exp(generator_.uniform(std::log(0.001), std::log(0.1)))))));
         SelectiveScan s;
         s.is_complex = r.is_complex;
         s.selective_b = s.selective_c = !r.is_complex;
@@ -137,8 +128,7 @@ class Bench {
         const Tensor y = cuda_->allocate(activation, r.dtype);
         const double plain = time([&] { cuda_->selective_scan_forward({s, y, {}, {}}); });
 
-        const Tensor checkpoints =
-            cuda_->allocate({(r.length + 63) / 64, r.batch, r.channels, numbers}, DType::f32);
+        const Tensor checkpoints = cuda_->allocate({(r.length + 63) / 64, r.batch, r.channels, numbers}, DType::f32);
         const Tensor dy = normal(activation, r.dtype), du = cuda_->allocate(activation, r.dtype);
         const Tensor ddelta = cuda_->allocate(activation, r.dtype), dz = cuda_->allocate(activation, r.dtype);
         const Tensor da = normal(poles, DType::f32), dbias = normal(vector, DType::f32),
@@ -156,16 +146,15 @@ class Bench {
         const double matrices = r.is_complex ? 0 : 2 * static_cast<double>(b.size()) * element;
         const double gb = (4 * samples * element + matrices) * 1e-6 / plain;
         const double gb_backward =
-            (7 * samples * element + 2 * matrices + 4 * static_cast<double>(checkpoints.size())) * 1e-6 /
-            backward;
+            (7 * samples * element + 2 * matrices + 4 * static_cast<double>(checkpoints.size())) * 1e-6 / backward;
         std::printf("%3lld x %4lld x %7lld N %2lld %s %-7s | forward %8.4f ms %5.0f GB/s (%2.0f %% of copy)",
                     static_cast<long long>(r.batch), static_cast<long long>(r.channels),
                     static_cast<long long>(r.length), static_cast<long long>(r.states),
                     r.dtype == DType::bf16 ? "bf16" : "fp32", r.is_complex ? "complex" : "", plain, gb,
                     100 * gb / copy_);
         if (r.forward > 0) std::printf(" %5.2fx", r.forward / plain);
-        std::printf(" | training %8.4f | backward %8.4f ms %5.0f GB/s | both %8.4f", training, backward,
-                    gb_backward, both);
+        std::printf(" | training %8.4f | backward %8.4f ms %5.0f GB/s | both %8.4f", training, backward, gb_backward,
+                    both);
         if (r.both > 0) std::printf(" %5.2fx", r.both / both);
         std::printf("\n");
         std::fflush(stdout);
@@ -173,19 +162,16 @@ class Bench {
 
     // One time step of many streams.
     void step(int64_t batch, int64_t channels, int64_t states) {
-        const Tensor u = normal({batch, 1, channels}, DType::bf16),
-                     b = normal({batch, 1, states}, DType::bf16);
-        const Tensor a = normal({channels, states}, DType::f32),
-                     state = normal({batch, channels, states}, DType::f32);
+        const Tensor u = normal({batch, 1, channels}, DType::bf16), b = normal({batch, 1, states}, DType::bf16);
+        const Tensor a = normal({channels, states}, DType::f32), state = normal({batch, channels, states}, DType::f32);
         const Tensor y = cuda_->allocate(u.shape(), DType::bf16);
         SelectiveScan s;
         s.u = u, s.delta = u, s.z = u, s.b = b, s.c = b, s.a = a;
         const double ms = time([&] { cuda_->selective_scan_forward({s, y, state, {}}); });
-        const double gb =
-            (8.0 * static_cast<double>(state.size()) + 8.0 * static_cast<double>(u.size())) * 1e-6 / ms;
+        const double gb = (8.0 * static_cast<double>(state.size()) + 8.0 * static_cast<double>(u.size())) * 1e-6 / ms;
         std::printf("step, %5lld streams x %4lld N %2lld: %7.2f us %5.0f GB/s (%2.0f %% of copy)\n",
-                    static_cast<long long>(batch), static_cast<long long>(channels),
-                    static_cast<long long>(states), 1e3 * ms, gb, 100 * gb / copy_);
+                    static_cast<long long>(batch), static_cast<long long>(channels), static_cast<long long>(states),
+                    1e3 * ms, gb, 100 * gb / copy_);
     }
 
   private:

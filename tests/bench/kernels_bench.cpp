@@ -80,8 +80,8 @@ BENCHMARK(glu_forward)->Apply(outer_widths);
 
 void glu_backward(State& state) {
     const Matrix matrix(state);
-    const Tensor x = operand({matrix.rows, 2 * matrix.columns}),
-                 dx = operand({matrix.rows, 2 * matrix.columns}), dy = matrix();
+    const Tensor x = operand({matrix.rows, 2 * matrix.columns}), dx = operand({matrix.rows, 2 * matrix.columns}),
+                 dy = matrix();
     measure(state, matrix.bytes(5), 0, [&] { backend().glu_backward({.x = x, .dy = dy, .dx = dx}); });
 }
 BENCHMARK(glu_backward)->Apply(outer_widths);
@@ -97,15 +97,12 @@ BENCHMARK(gate_forward)->Apply(inner_widths);
 
 void gate_backward(State& state) {
     const Matrix matrix(state);
-    const Tensor xz = operand({matrix.rows, 2 * matrix.columns}),
-                 dxz = operand({matrix.rows, 2 * matrix.columns}), dy = matrix();
+    const Tensor xz = operand({matrix.rows, 2 * matrix.columns}), dxz = operand({matrix.rows, 2 * matrix.columns}),
+                 dy = matrix();
     const int64_t n = matrix.columns;
     measure(state, matrix.bytes(5), 0, [&] {
-        backend().gate_backward({.x = xz.columns(0, n),
-                                 .z = xz.columns(n, n),
-                                 .dy = dy,
-                                 .dx = dxz.columns(0, n),
-                                 .dz = dxz.columns(n, n)});
+        backend().gate_backward(
+            {.x = xz.columns(0, n), .z = xz.columns(n, n), .dy = dy, .dx = dxz.columns(0, n), .dz = dxz.columns(n, n)});
     });
 }
 BENCHMARK(gate_backward)->Apply(inner_widths);
@@ -161,11 +158,8 @@ void causal_conv1d_forward(State& state) {
                  bias = operand({matrix.columns});
     const Tensor conv_state = operand({1, 3, matrix.columns});
     measure(state, matrix.bytes(2), 0, [&] {
-        backend().causal_conv1d_forward({.x = x,
-                                         .weight = weight,
-                                         .bias = bias,
-                                         .y = y,
-                                         .state = matrix.rows == 1 ? conv_state : Tensor()});
+        backend().causal_conv1d_forward(
+            {.x = x, .weight = weight, .bias = bias, .y = y, .state = matrix.rows == 1 ? conv_state : Tensor()});
     });
 }
 BENCHMARK(causal_conv1d_forward)->Apply(inner_widths);
@@ -173,8 +167,8 @@ BENCHMARK(causal_conv1d_forward)->Apply(inner_widths);
 void causal_conv1d_backward(State& state) {
     const Matrix matrix(state);
     const Shape shape{1, matrix.rows, matrix.columns};
-    const Tensor x = operand(shape), dy = operand(shape), dx = operand(shape),
-                 weight = operand({matrix.columns, 4}), bias = operand({matrix.columns});
+    const Tensor x = operand(shape), dy = operand(shape), dx = operand(shape), weight = operand({matrix.columns, 4}),
+                 bias = operand({matrix.columns});
     const Tensor dweight = operand({matrix.columns, 4}), dbias = operand({matrix.columns});
     measure(state, matrix.bytes(3), 0, [&] {
         backend().causal_conv1d_backward(
@@ -185,8 +179,7 @@ BENCHMARK(causal_conv1d_backward)->Apply(inner_widths);
 
 void embedding_forward(State& state) {
     const Tensor t = tokens({1, 16384}, 256), table = operand({256, 64}), y = operand({1, 16384, 64});
-    measure(state, 16384.0 * 65 * 4, 0,
-            [&] { backend().embedding_forward({.tokens = t, .table = table, .y = y}); });
+    measure(state, 16384.0 * 65 * 4, 0, [&] { backend().embedding_forward({.tokens = t, .table = table, .y = y}); });
 }
 BENCHMARK(embedding_forward)->UseRealTime();
 
@@ -201,19 +194,16 @@ void cross_entropy(State& state) {
     const Tensor logits = operand({16384, 256}), dlogits = operand({16384, 256}), t = tokens({16384}, 256),
                  losses = operand({16384});
     measure(state, 16384.0 * 256 * 8, 0, [&] {
-        backend().cross_entropy(
-            {.logits = logits, .targets = t, .losses = losses, .dlogits = dlogits, .scale = 1e-4});
+        backend().cross_entropy({.logits = logits, .targets = t, .losses = losses, .dlogits = dlogits, .scale = 1e-4});
     });
 }
 BENCHMARK(cross_entropy)->UseRealTime();
 
 void adamw(State& state) {
     const int64_t n = state.range(0);
-    const Tensor w = operand({n}), g = operand({n}), m = operand({n}, 0.1),
-                 v = backend().zeros({n}, DType::f32);
+    const Tensor w = operand({n}), g = operand({n}), m = operand({n}, 0.1), v = backend().zeros({n}, DType::f32);
     measure(state, static_cast<double>(n) * 4 * 8, 0, [&] {
-        backend().adamw(
-            {.weight = w, .grad = g, .m = m, .v = v, .lr = 1e-4, .weight_decay = 0.1, .step = 100});
+        backend().adamw({.weight = w, .grad = g, .m = m, .v = v, .lr = 1e-4, .weight_decay = 0.1, .step = 100});
     });
 }
 BENCHMARK(adamw)->Arg(16384)->Arg(5 << 20)->UseRealTime();
@@ -221,8 +211,7 @@ BENCHMARK(adamw)->Arg(16384)->Arg(5 << 20)->UseRealTime();
 void sum_of_squares(State& state) {
     const int64_t n = state.range(0);
     const Tensor x = operand({n});
-    measure(state, static_cast<double>(n) * 4, 0,
-            [&] { benchmark::DoNotOptimize(backend().sum_of_squares(x)); });
+    measure(state, static_cast<double>(n) * 4, 0, [&] { benchmark::DoNotOptimize(backend().sum_of_squares(x)); });
 }
 BENCHMARK(sum_of_squares)->Arg(16384)->Arg(5 << 20)->UseRealTime();
 
@@ -247,10 +236,8 @@ BENCHMARK(linear_forward)->Apply(products);
 
 void linear_forward_bias(State& state) {
     const Product p(state);
-    const Tensor x = operand({p.m, p.k}), weight = operand({p.n, p.k}), bias = operand({p.n}),
-                 y = operand({p.m, p.n});
-    measure(state, 0, p.flops(),
-            [&] { backend().linear_forward({.x = x, .weight = weight, .bias = bias, .y = y}); });
+    const Tensor x = operand({p.m, p.k}), weight = operand({p.n, p.k}), bias = operand({p.n}), y = operand({p.m, p.n});
+    measure(state, 0, p.flops(), [&] { backend().linear_forward({.x = x, .weight = weight, .bias = bias, .y = y}); });
 }
 BENCHMARK(linear_forward_bias)->Apply(products);
 
@@ -259,9 +246,8 @@ void linear_backward(State& state) {
     const Tensor x = operand({p.m, p.k}), weight = operand({p.n, p.k}), dy = operand({p.m, p.n}),
                  dx = operand({p.m, p.k});
     const Tensor dweight = operand({p.n, p.k});
-    measure(state, 0, 2 * p.flops(), [&] {
-        backend().linear_backward({.x = x, .weight = weight, .dy = dy, .dx = dx, .dweight = dweight});
-    });
+    measure(state, 0, 2 * p.flops(),
+            [&] { backend().linear_backward({.x = x, .weight = weight, .dy = dy, .dx = dx, .dweight = dweight}); });
 }
 BENCHMARK(linear_backward)->Apply(products);
 
@@ -276,8 +262,7 @@ BENCHMARK(linear_backward_bias)->Args({16384, 256, 1})->Args({16384, 64, 1})->Us
 // A step of generation: the weights are read once.
 void linear_few_rows(State& state) {
     const Product p(state);
-    const Tensor x = operand({p.m, p.k}), weight = operand({p.n, p.k}), bias = operand({p.n}),
-                 y = operand({p.m, p.n});
+    const Tensor x = operand({p.m, p.k}), weight = operand({p.n, p.k}), bias = operand({p.n}), y = operand({p.m, p.n});
     measure(state, 4.0 * static_cast<double>(p.n * p.k), p.flops(),
             [&] { backend().linear_forward({.x = x, .weight = weight, .bias = bias, .y = y}); });
 }

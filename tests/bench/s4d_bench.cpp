@@ -33,8 +33,9 @@ struct Layer {
 };
 
 void report(benchmark::State& state, int64_t per_iteration) {
-    state.counters["ns"] = benchmark::Counter(static_cast<double>(per_iteration) * 1e-9,
-                                              benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+    state.counters["ns"] =
+        benchmark::Counter(static_cast<double>(per_iteration) * 1e-9,
+                           benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
 }
 
 // Arguments: length, threads, channels, batch.
@@ -81,7 +82,8 @@ void kernel_backward(benchmark::State& state) {
     S4dKernelBackward op;
     static_cast<S4dParameters&>(op) = layer.parameters;
     op.dkernel = dkernel;
-    op.dinv_dt = gradients[0], op.da_real = gradients[1], op.da_imag = gradients[2], op.db = gradients[3], op.dc = gradients[4];
+    op.dinv_dt = gradients[0], op.da_real = gradients[1], op.da_imag = gradients[2], op.db = gradients[3],
+    op.dc = gradients[4];
     for (auto _ : state) backend->s4d_kernel_backward(op);
     report(state, dkernel.size());
 }
@@ -90,7 +92,8 @@ void recurrence(benchmark::State& state) {
     const auto backend = make_backend("cpu", static_cast<int>(state.range(1)));
     const int64_t length = state.range(0), channels = state.range(2), batch = state.range(3), modes = 32;
     const Layer layer(*backend, channels, modes);
-    const Tensor abar = random_tensor(*backend, {2, modes, channels}), cbar = random_tensor(*backend, {2, modes, channels});
+    const Tensor abar = random_tensor(*backend, {2, modes, channels}),
+                 cbar = random_tensor(*backend, {2, modes, channels});
     S4dDiscretize discretize;
     static_cast<S4dParameters&>(discretize) = layer.parameters;
     discretize.abar = abar, discretize.cbar = cbar;
@@ -138,9 +141,16 @@ BENCHMARK(conv_forward)->Apply(shapes);
 BENCHMARK(conv_backward)->Apply(shapes);
 BENCHMARK(kernel_forward)->Apply(kernel_shapes);
 BENCHMARK(kernel_backward)->Apply(kernel_shapes);
-BENCHMARK(recurrence)->ArgNames({"L", "threads", "D", "B"})->UseRealTime()->Unit(benchmark::kMicrosecond)
-    ->Args({1, 1, 128, 1})->Args({1, 2, 128, 1})->Args({1, 2, 512, 1})->Args({1, 2, 128, 16})
-    ->Args({4096, 1, 128, 1})->Args({4096, 2, 128, 1});
+BENCHMARK(recurrence)
+    ->ArgNames({"L", "threads", "D", "B"})
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond)
+    ->Args({1, 1, 128, 1})
+    ->Args({1, 2, 128, 1})
+    ->Args({1, 2, 512, 1})
+    ->Args({1, 2, 128, 16})
+    ->Args({4096, 1, 128, 1})
+    ->Args({4096, 2, 128, 1});
 BENCHMARK(discretize)->ArgNames({"threads"})->UseRealTime()->Unit(benchmark::kMicrosecond)->Arg(1)->Arg(2);
 
 }  // namespace

@@ -60,14 +60,14 @@ struct Problem {
 
 void report(benchmark::State& state, const Problem& p) {
     const double work = static_cast<double>(p.batch * p.length * p.channels);
-    state.counters["ns"] = benchmark::Counter(
-        work * 1e-9, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+    state.counters["ns"] =
+        benchmark::Counter(work * 1e-9, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
 }
 
 // Arguments: threads, complex, batch, length, channels, states.
 Problem problem_of(const benchmark::State& state) {
-    return Problem(static_cast<int>(state.range(0)), state.range(1) != 0, state.range(2), state.range(3), state.range(4),
-                   state.range(5));
+    return Problem(static_cast<int>(state.range(0)), state.range(1) != 0, state.range(2), state.range(3),
+                   state.range(4), state.range(5));
 }
 
 void scan_forward(benchmark::State& state) {
@@ -83,8 +83,9 @@ void scan_backward(benchmark::State& state) {
     p.backend->selective_scan_forward(forward);
     const View dy = p.normal(p.activation(), 1);
     const auto& o = p.operands;
-    const SelectiveScanBackward op{o,         forward.checkpoints, dy,        p.like(o.u), p.like(o.delta), p.like(o.delta_bias),
-                                   p.like(o.a), p.like(o.b),       p.like(o.c), p.like(o.skip), p.like(o.z)};
+    const SelectiveScanBackward op{
+        o,           forward.checkpoints, dy,          p.like(o.u),    p.like(o.delta), p.like(o.delta_bias),
+        p.like(o.a), p.like(o.b),         p.like(o.c), p.like(o.skip), p.like(o.z)};
     for (auto _ : state) p.backend->selective_scan_backward(op);
     report(state, p);
 }

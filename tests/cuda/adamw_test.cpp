@@ -27,8 +27,7 @@ class CudaAdamW : public CudaPairs {
                                        cpu->zeros(o.grad.host.shape(), DType::f64)),
                   0);
     }
-    static AdamWSet::Item item(const Tensor& weight, const Tensor& grad, const Tensor& m, const Tensor& v,
-                               int i) {
+    static AdamWSet::Item item(const Tensor& weight, const Tensor& grad, const Tensor& m, const Tensor& v, int i) {
         return {weight, grad, m, v, 1e-3 * (1 + i % 3), i % 2 ? 0.1 : 0.0};
     }
 };
@@ -37,12 +36,7 @@ TEST_F(CudaAdamW, AgreesWithFloat64) {
     for (const int64_t size : {1, 2, 3, 7, 64, 1000, 4095, 4096, 4097, 100003})
         for (const int64_t step : {1, 2, 1000}) {
             One o = one(size);
-            AdamW op{.lr = 0.01,
-                     .beta1 = 0.9,
-                     .beta2 = 0.95,
-                     .weight_decay = 0.1,
-                     .gradient_scale = 0.5,
-                     .step = step};
+            AdamW op{.lr = 0.01, .beta1 = 0.9, .beta2 = 0.95, .weight_decay = 0.1, .gradient_scale = 0.5, .step = step};
             op.weight = o.weight.device, op.grad = o.grad.device, op.m = o.m.device, op.v = o.v.device;
             cuda->adamw(op);
             op.weight = o.weight.host, op.grad = o.grad.host, op.m = o.m.host, op.v = o.v.host;
@@ -73,10 +67,8 @@ TEST_F(CudaAdamW, UpdatesASetTogether) {
             o.grad.host = test::to_host(*cpu, *cuda, o.grad.device);
         }
         for (size_t i = 0; i < all.size(); ++i) host.items[i].grad = all[i].grad.host;
-        cuda->adamw_step(
-            {.set = device, .factor = 0.7, .beta1 = 0.9, .beta2 = 0.95, .clip = clip, .step = step});
-        cpu->adamw_step(
-            {.set = host, .factor = 0.7, .beta1 = 0.9, .beta2 = 0.95, .clip = clip, .step = step});
+        cuda->adamw_step({.set = device, .factor = 0.7, .beta1 = 0.9, .beta2 = 0.95, .clip = clip, .step = step});
+        cpu->adamw_step({.set = host, .factor = 0.7, .beta1 = 0.9, .beta2 = 0.95, .clip = clip, .step = step});
         EXPECT_NEAR(cuda->gradient_norm(device), cpu->gradient_norm(host), 1e-9 * cpu->gradient_norm(host));
         for (One& o : all) expect_same(o, "step " + std::to_string(step));
         for (size_t i = 0; i < all.size(); ++i) {

@@ -23,10 +23,9 @@ TEST_F(CudaCrossEntropy, AgreesWithFloat64) {
         for (const int64_t classes : {1, 2, 11, 64, 100, 255, 256, 257, 1000})
             for (const int64_t rows : {1, 7, 1001})
                 for (const int64_t gap : {0, 3, 8}) {
-                    SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(classes) + " " + name_of(in) +
-                                 " gap " + std::to_string(gap));
-                    const Pair logits = values({rows, classes}, in, gap, 5, 100),
-                               target = targets(rows, classes);
+                    SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(classes) + " " + name_of(in) + " gap " +
+                                 std::to_string(gap));
+                    const Pair logits = values({rows, classes}, in, gap, 5, 100), target = targets(rows, classes);
                     Pair losses = room({rows}, f32), gradient = room({rows, classes}, out, gap);
                     cuda->cross_entropy({.logits = logits.device,
                                          .targets = target.device,
@@ -42,10 +41,8 @@ TEST_F(CudaCrossEntropy, AgreesWithFloat64) {
                     // At the target the gradient is a difference from one, which a sure and right prediction
                     // cancels.
                     if (classes > 2) expect_close(gradient, "gradient", 1e-5);
-                    cuda->cross_entropy({.logits = logits.device,
-                                         .targets = target.device,
-                                         .losses = losses.device,
-                                         .dlogits = {}});
+                    cuda->cross_entropy(
+                        {.logits = logits.device, .targets = target.device, .losses = losses.device, .dlogits = {}});
                     expect_close(losses, "losses alone");
                     if (in == out) {
                         cuda->cross_entropy({.logits = logits.device,
@@ -62,10 +59,8 @@ TEST_F(CudaCrossEntropy, ShowsATargetThatIsNoClass) {
     const Pair logits = values({3, 11}, f32), target = integers({3}, 11), losses = room({3}, f32);
     const int32_t wrong[] = {2, 11, -2};
     cuda->upload(wrong, target.device);
-    cuda->cross_entropy({.logits = logits.device,
-                         .targets = target.device,
-                         .losses = losses.device,
-                         .dlogits = logits.device});
+    cuda->cross_entropy(
+        {.logits = logits.device, .targets = target.device, .losses = losses.device, .dlogits = logits.device});
     const Tensor host = test::to_host(*cpu, *cuda, losses.device);
     EXPECT_FALSE(std::isnan(test::get(host, 0)));
     EXPECT_TRUE(std::isnan(test::get(host, 1)));

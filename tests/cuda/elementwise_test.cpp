@@ -10,10 +10,9 @@ using test::Pair;
 constexpr DType f32 = DType::f32, bf16 = DType::bf16;
 
 // Rows and columns around vectors of 4 and 8, blocks of 256, and one long row.
-const std::vector<Shape> shapes = {{1, 1},    {3, 1},     {2, 3},      {5, 7},     {4, 8},
-                                   {3, 16},   {7, 17},    {2, 63},     {9, 64},    {3, 65},
-                                   {2, 129},  {33, 257},  {1, 1000},   {1000, 1},  {65, 8},
-                                   {300, 40}, {2, 5, 24}, {2, 3, 100}, {1, 100003}};
+const std::vector<Shape> shapes = {{1, 1},  {3, 1},    {2, 3},     {5, 7},      {4, 8},     {3, 16},   {7, 17},
+                                   {2, 63}, {9, 64},   {3, 65},    {2, 129},    {33, 257},  {1, 1000}, {1000, 1},
+                                   {65, 8}, {300, 40}, {2, 5, 24}, {2, 3, 100}, {1, 100003}};
 constexpr int64_t gaps[] = {0, 3, 8};
 
 class CudaElementwise : public CudaPairs {
@@ -38,8 +37,7 @@ TEST_F(CudaElementwise, FillsEveryType) {
                     Pair y = room(shape, dtype, gap);
                     cuda->fill({.y = y.device, .value = value});
                     for (int64_t i = 0; i < y.host.size(); ++i) test::set(y.host, i, value);
-                    EXPECT_EQ(test::max_difference(test::to_host(*cpu, *cuda, y.device), y.host), 0)
-                        << shape.text();
+                    EXPECT_EQ(test::max_difference(test::to_host(*cpu, *cuda, y.device), y.host), 0) << shape.text();
                 }
 }
 
@@ -78,9 +76,8 @@ TEST_F(CudaElementwise, AddsAnyMixture) {
                         Pair y = room(shape, c, gap);
                         cuda->add({.x1 = x1.device, .x2 = x2.device, .y = y.device});
                         cpu->add({.x1 = x1.host, .x2 = x2.host, .y = y.host});
-                        expect_close(
-                            y, shape.text() + " " + name_of(a) + " + " + name_of(b) + " = " + name_of(c),
-                            1e-7);
+                        expect_close(y, shape.text() + " " + name_of(a) + " + " + name_of(b) + " = " + name_of(c),
+                                     1e-7);
                     }
     const Pair x = values({3, 50}, f32);
     Pair y = values({3, 50}, f32);
@@ -94,16 +91,13 @@ TEST_F(CudaElementwise, Shifts) {
         for (const int64_t gap : gaps)
             for (const Shape& shape :
                  {Shape{1, 1, 1}, Shape{2, 3, 5}, Shape{3, 17, 8}, Shape{2, 100, 64}, Shape{1, 1, 24}}) {
-                const Pair x = values(shape, dtype, gap), y = room(shape, dtype),
-                           back = room(shape, dtype, gap);
+                const Pair x = values(shape, dtype, gap), y = room(shape, dtype), back = room(shape, dtype, gap);
                 cuda->shift_forward({.x = x.device, .y = y.device});
                 cpu->shift_forward({.x = x.host, .y = y.host});
-                EXPECT_EQ(test::max_difference(test::to_host(*cpu, *cuda, y.device), y.host), 0)
-                    << shape.text();
+                EXPECT_EQ(test::max_difference(test::to_host(*cpu, *cuda, y.device), y.host), 0) << shape.text();
                 cuda->shift_backward({.dy = x.device, .dx = back.device});
                 cpu->shift_backward({.dy = x.host, .dx = back.host});
-                EXPECT_EQ(test::max_difference(test::to_host(*cpu, *cuda, back.device), back.host), 0)
-                    << shape.text();
+                EXPECT_EQ(test::max_difference(test::to_host(*cpu, *cuda, back.device), back.host), 0) << shape.text();
             }
 }
 
@@ -123,8 +117,7 @@ TEST_F(CudaElementwise, Gelu) {
     const Pair far = values({1, 64}, f32, 0, 1, -40);
     const Pair y = room({1, 64}, f32);
     cuda->gelu_forward({.x = far.device, .y = y.device});
-    EXPECT_LE(test::max_difference(test::to_host(*cpu, *cuda, y.device), cpu->zeros({1, 64}, DType::f64)),
-              1e-20);
+    EXPECT_LE(test::max_difference(test::to_host(*cpu, *cuda, y.device), cpu->zeros({1, 64}, DType::f64)), 1e-20);
 }
 
 TEST_F(CudaElementwise, Glu) {
@@ -154,8 +147,7 @@ TEST_F(CudaElementwise, Gate) {
         cuda->gate_forward({.x = x.device, .z = z.device, .y = y.device});
         cpu->gate_forward({.x = x.host, .z = z.host, .y = y.host});
         expect_close(y, "forward");
-        cuda->gate_backward(
-            {.x = x.device, .z = z.device, .dy = dy.device, .dx = dx.device, .dz = dz.device});
+        cuda->gate_backward({.x = x.device, .z = z.device, .dy = dy.device, .dx = dx.device, .dz = dz.device});
         cpu->gate_backward({.x = x.host, .z = z.host, .dy = dy.host, .dx = dx.host, .dz = dz.host});
         expect_close(dx, "dx");
         expect_close(dz, "dz");
@@ -165,8 +157,7 @@ TEST_F(CudaElementwise, Gate) {
          dz = room({4, 40}, f32);
     cuda->gate_backward({.x = x.device, .z = z.device, .dy = dy.device, .dx = dy.device, .dz = dz.device});
     for (const Tensor& t : {dy.device, dz.device})
-        EXPECT_LE(test::max_difference(test::to_host(*cpu, *cuda, t), cpu->zeros({4, 40}, DType::f64)),
-                  1e-20);
+        EXPECT_LE(test::max_difference(test::to_host(*cpu, *cuda, t), cpu->zeros({4, 40}, DType::f64)), 1e-20);
 }
 
 TEST_F(CudaElementwise, NegativeExp) {

@@ -10,13 +10,10 @@ constexpr DType f32 = DType::f32, bf16 = DType::bf16;
 
 class CudaEmbedding : public CudaPairs {
   protected:
-    Tensor check(int64_t batch, int64_t length, int64_t vocabulary, int64_t columns, DType dtype,
-                 int64_t gap) {
-        SCOPED_TRACE(std::to_string(batch) + " x " + std::to_string(length) + ", " +
-                     std::to_string(vocabulary) + " codes of " + std::to_string(columns) + " " +
-                     name_of(dtype) + " gap " + std::to_string(gap));
-        const Pair tokens = integers({batch, length}, vocabulary, gap),
-                   table = values({vocabulary, columns}, f32);
+    Tensor check(int64_t batch, int64_t length, int64_t vocabulary, int64_t columns, DType dtype, int64_t gap) {
+        SCOPED_TRACE(std::to_string(batch) + " x " + std::to_string(length) + ", " + std::to_string(vocabulary) +
+                     " codes of " + std::to_string(columns) + " " + name_of(dtype) + " gap " + std::to_string(gap));
+        const Pair tokens = integers({batch, length}, vocabulary, gap), table = values({vocabulary, columns}, f32);
         const Shape shape{batch, length, columns};
         Pair y = room(shape, dtype, gap), dtable = values({vocabulary, columns}, f32);
         const Pair dy = values(shape, dtype, gap);

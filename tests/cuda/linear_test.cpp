@@ -19,8 +19,8 @@ class CudaLinear : public CudaPairs {
 
     // x of type `in`; y and dy of type `out`.
     std::vector<Tensor> check(int64_t m, int64_t n, int64_t k, DType in, DType out, int64_t gap) {
-        SCOPED_TRACE(std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k) + " " +
-                     name_of(in) + " to " + name_of(out) + " gap " + std::to_string(gap));
+        SCOPED_TRACE(std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k) + " " + name_of(in) +
+                     " to " + name_of(out) + " gap " + std::to_string(gap));
         const Pair x = values({m, k}, in, gap), weight = weights(n, k, in), bias = values({n}, in);
         const Pair float_bias{bias.host, test::to_device(*cuda, bias.host, f32)};
         const Pair residual = values({m, n}, out, gap);
@@ -39,8 +39,8 @@ class CudaLinear : public CudaPairs {
                                      .y = y.host,
                                      .accumulate = mode == 1,
                                      .residual = mode == 2 ? residual.host.view() : View{}});
-                expect_close(y, "y, bias " + std::to_string(with_bias) + ", mode " + std::to_string(mode),
-                             tolerance(k), size_of_sums(m * n, k + 2));
+                expect_close(y, "y, bias " + std::to_string(with_bias) + ", mode " + std::to_string(mode), tolerance(k),
+                             size_of_sums(m * n, k + 2));
             }
         // The gradient is rounded on its way into bf16 products; here it is so already.
         const Pair narrow = values({m, n}, in, gap);
@@ -62,18 +62,10 @@ class CudaLinear : public CudaPairs {
         expect_close(dweight, "dweight", tolerance(m), size_of_sums(n * k, m));
         expect_close(dbias, "dbias", tolerance(m), size_of_sums(n, m));
         Pair alone = values({n, k}, f32);
-        cuda->linear_backward({.x = x.device,
-                               .weight = weight.device,
-                               .dy = dy.device,
-                               .dx = {},
-                               .dweight = alone.device,
-                               .dbias = {}});
-        cpu->linear_backward({.x = x.host,
-                              .weight = weight.host,
-                              .dy = dy.host,
-                              .dx = {},
-                              .dweight = alone.host,
-                              .dbias = {}});
+        cuda->linear_backward(
+            {.x = x.device, .weight = weight.device, .dy = dy.device, .dx = {}, .dweight = alone.device, .dbias = {}});
+        cpu->linear_backward(
+            {.x = x.host, .weight = weight.host, .dy = dy.host, .dx = {}, .dweight = alone.host, .dbias = {}});
         expect_close(alone, "dweight alone", tolerance(m), size_of_sums(n * k, m));
         return {dx.device, dweight.device, dbias.device};
     }
@@ -85,8 +77,7 @@ TEST_F(CudaLinear, AgreesWithFloat64) {
     for (const auto& [in, out] : types)
         for (const int64_t m : {1, 2, 3, 7, 17, 64, 129})
             for (const int64_t n : {1, 3, 8, 36, 65})
-                for (const int64_t k : {1, 4, 7, 16, 64, 129})
-                    check(m, n, k, in, out, m == 7 ? 3 : m == 64 ? 8 : 0);
+                for (const int64_t k : {1, 4, 7, 16, 64, 129}) check(m, n, k, in, out, m == 7 ? 3 : m == 64 ? 8 : 0);
 }
 
 TEST_F(CudaLinear, OfManyRows) {
@@ -102,16 +93,8 @@ TEST_F(CudaLinear, OfManyRows) {
 // Mamba, and those of S4 and MLP. Rows beside whole tiles; operands that are columns of wider tensors,
 // 16-byte aligned or not.
 TEST_F(CudaLinear, OfTheShapesOfALayer) {
-    for (const auto& [k, n] : std::vector<std::pair<int64_t, int64_t>>{{64, 256},
-                                                                       {128, 36},
-                                                                       {4, 128},
-                                                                       {128, 64},
-                                                                       {64, 128},
-                                                                       {256, 40},
-                                                                       {8, 256},
-                                                                       {16, 512},
-                                                                       {60, 100},
-                                                                       {30, 30}})
+    for (const auto& [k, n] : std::vector<std::pair<int64_t, int64_t>>{
+             {64, 256}, {128, 36}, {4, 128}, {128, 64}, {64, 128}, {256, 40}, {8, 256}, {16, 512}, {60, 100}, {30, 30}})
         for (const DType out : {bf16, f32})
             for (const int64_t m : {1024, 1151})
                 for (const int64_t gap : {0, 3, 8}) check(m, n, k, bf16, out, m == 1024 ? 0 : gap);
@@ -124,13 +107,9 @@ TEST_F(CudaLinear, TakesRoundedWeights) {
     cuda->linear_forward({.x = x.device, .weight = weight.device, .bias = bias.device, .y = y.device});
     cpu->linear_forward({.x = x.host, .weight = weight.host, .bias = bias.host, .y = y.host});
     expect_close(y, "y");
-    cuda->linear_backward({.x = x.device,
-                           .weight = weight.device,
-                           .dy = dy.device,
-                           .dx = dx.device,
-                           .dweight = dweight.device});
-    cpu->linear_backward(
-        {.x = x.host, .weight = weight.host, .dy = dy.host, .dx = dx.host, .dweight = dweight.host});
+    cuda->linear_backward(
+        {.x = x.device, .weight = weight.device, .dy = dy.device, .dx = dx.device, .dweight = dweight.device});
+    cpu->linear_backward({.x = x.host, .weight = weight.host, .dy = dy.host, .dx = dx.host, .dweight = dweight.host});
     expect_close(dx, "dx");
     expect_close(dweight, "dweight");
 }
@@ -143,8 +122,8 @@ TEST_F(CudaLinear, TakesThreeAxesAndNoRows) {
     expect_close(y, "three axes");
     const Tensor none = cuda->allocate({0, 5}, f32), empty = cuda->allocate({0, 4}, f32);
     EXPECT_NO_THROW(cuda->linear_forward({.x = none, .weight = weight.device, .y = empty}));
-    EXPECT_NO_THROW(cuda->linear_backward(
-        {.x = none, .weight = weight.device, .dy = empty, .dx = none, .dweight = weight.device}));
+    EXPECT_NO_THROW(
+        cuda->linear_backward({.x = none, .weight = weight.device, .dy = empty, .dx = none, .dweight = weight.device}));
     expect_equal(weight.device, test::to_device(*cuda, weight.host, f32), "a gradient of no rows");
 }
 

@@ -16,8 +16,8 @@ struct Case {
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) {
-    return out << "B " << c.batch << " L " << c.length << " D " << c.channels << " Lk " << c.taps << " skip "
-               << c.skip << " " << name_of(c.dtype) << " gap " << c.gap;
+    return out << "B " << c.batch << " L " << c.length << " D " << c.channels << " Lk " << c.taps << " skip " << c.skip
+               << " " << name_of(c.dtype) << " gap " << c.gap;
 }
 
 struct Results {
@@ -53,14 +53,12 @@ class CudaLongConv : public test::Cuda {
             for (int64_t i = 0; i < r.size(); ++i) test::set(r, i, value);
             return r;
         };
-        const Results r = {like(o.u, 0), like(o.u, 0), like(o.kernel, 0),
-                           o.skip ? like(o.skip, 3) : Tensor()};
+        const Results r = {like(o.u, 0), like(o.u, 0), like(o.kernel, 0), o.skip ? like(o.skip, 3) : Tensor()};
         run(*cpu, o, r);
         return r;
     }
     Results on_device(const Operands& o, const Case& c) {
-        const Operands there = {to_device(*cuda, o.u, c.dtype, c.gap),
-                                to_device(*cuda, o.kernel, DType::f32, c.gap),
+        const Operands there = {to_device(*cuda, o.u, c.dtype, c.gap), to_device(*cuda, o.kernel, DType::f32, c.gap),
                                 o.skip ? to_device(*cuda, o.skip, DType::f32) : Tensor(),
                                 to_device(*cuda, o.dy, c.dtype, 2 * c.gap)};
         const auto make = [&](const Shape& shape, DType dtype, double value, int64_t gap) {
@@ -127,24 +125,17 @@ TEST_F(CudaLongConv, LongSequencesOfImpulses) {
                 for (int64_t j = 0; t + j < length; ++j) {
                     const int64_t i = (t + j) * width + d;
                     test::set(expected, i,
-                              test::get(expected, i) +
-                                  test::get(kernel, d * length + j) * test::get(u, t * width + d));
+                              test::get(expected, i) + test::get(kernel, d * length + j) * test::get(u, t * width + d));
                 }
-        const Tensor u_there = to_device(*cuda, u, DType::f32),
-                     kernel_there = to_device(*cuda, kernel, DType::f32);
+        const Tensor u_there = to_device(*cuda, u, DType::f32), kernel_there = to_device(*cuda, kernel, DType::f32);
         const Tensor y = cuda->allocate(u.shape(), DType::f32), du = cuda->allocate(u.shape(), DType::f32);
         const Tensor dkernel = cuda->allocate(kernel.shape(), DType::f32);
         cuda->long_conv_forward({.u = u_there, .kernel = kernel_there, .skip = {}, .y = y});
         EXPECT_LT(test::relative_error(to_host(*cpu, *cuda, y), expected), 2e-6);
         // With u as the gradient: dkernel is the impulses' correlation with themselves, du the adjoint <u, K
         // v> = <du, v>.
-        cuda->long_conv_backward({.u = u_there,
-                                  .kernel = kernel_there,
-                                  .skip = {},
-                                  .dy = y,
-                                  .du = du,
-                                  .dkernel = dkernel,
-                                  .dskip = {}});
+        cuda->long_conv_backward(
+            {.u = u_there, .kernel = kernel_there, .skip = {}, .dy = y, .du = du, .dkernel = dkernel, .dskip = {}});
         const Tensor y_host = to_host(*cpu, *cuda, y), du_host = to_host(*cpu, *cuda, du);
         const double norm = test::dot(y_host, y_host);
         EXPECT_NEAR(test::dot(du_host, u), norm, 1e-5 * norm);

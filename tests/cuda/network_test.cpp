@@ -45,7 +45,8 @@ class CudaNetwork : public testing::TestWithParam<test::NamedModel> {
         std::vector<std::vector<double>> gradients;
         double loss = 0;
     };
-    static Pass run(Network& network, const std::vector<int32_t>& inputs, const std::vector<int32_t>& next, int64_t batch) {
+    static Pass run(Network& network, const std::vector<int32_t>& inputs, const std::vector<int32_t>& next,
+                    int64_t batch) {
         Backend& backend = network.backend();
         const auto count = static_cast<int64_t>(inputs.size());
         network.parameters().allocate_gradients();
@@ -56,11 +57,15 @@ class CudaNetwork : public testing::TestWithParam<test::NamedModel> {
         pass.logits = download_values(backend, logits.value);
         const Tensor losses = backend.allocate({count}, network.dtype());
         const Tensor gradient = backend.allocate(logits.shape(), network.activations());
-        backend.cross_entropy({.logits = logits.value, .targets = uploaded(backend, next, {count}), .losses = losses,
-                               .dlogits = gradient, .scale = 1.0});
+        backend.cross_entropy({.logits = logits.value,
+                               .targets = uploaded(backend, next, {count}),
+                               .losses = losses,
+                               .dlogits = gradient,
+                               .scale = 1.0});
         tape.backward(logits, gradient);
         pass.loss = backend.sum(losses);
-        for (const auto& p : network.parameters().all()) pass.gradients.push_back(download_values(backend, p->gradient));
+        for (const auto& p : network.parameters().all())
+            pass.gradients.push_back(download_values(backend, p->gradient));
         return pass;
     }
 
@@ -72,10 +77,13 @@ TEST_P(CudaNetwork, HasTheGradientsOfFloat64) {
     const ModelConfig& config = GetParam().config;
     Random random(test::seed());
     const int64_t batch = 2, length = 6 * config.pool_product();
-    Network network(cuda, config, DType::f32, test::seed(), length), judge(cpu, config, DType::f64, test::seed(), length);
+    Network network(cuda, config, DType::f32, test::seed(), length),
+        judge(cpu, config, DType::f64, test::seed(), length);
     for (size_t i = 0; i < network.parameters().all().size(); ++i)  // the same numbers, rounded to float32
-        upload_values(*cpu, download_values(*cuda, network.parameters().all()[i]->value), judge.parameters().all()[i]->value);
-    const auto inputs = random_tokens(batch * length, config.vocabulary, random), next = random_tokens(batch * length, config.vocabulary, random);
+        upload_values(*cpu, download_values(*cuda, network.parameters().all()[i]->value),
+                      judge.parameters().all()[i]->value);
+    const auto inputs = random_tokens(batch * length, config.vocabulary, random),
+               next = random_tokens(batch * length, config.vocabulary, random);
     const Pass right = run(judge, inputs, next, batch);
     double whole = 0;
     for (const auto& g : right.gradients) whole += std::pow(norm_of(g), 2);
@@ -83,8 +91,8 @@ TEST_P(CudaNetwork, HasTheGradientsOfFloat64) {
     for (const DType activations : {DType::f32, DType::bf16}) {
         SCOPED_TRACE(name_of(activations));
         network.set_activations(activations);
-        // float32: 1e-7 a rounding, some hundred of them in a row, and norms that divide by small deviations. bf16: 4e-3 a
-        // rounding, of which some twenty follow each other, each weakened by the residual beside it.
+        // float32: 1e-7 a rounding, some hundred of them in a row, and norms that divide by small deviations. bf16:
+        // 4e-3 a rounding, of which some twenty follow each other, each weakened by the residual beside it.
         const double tolerance = activations == DType::f32 ? 1e-4 : 0.1;
         const Pass pass = run(network, inputs, next, batch);
         EXPECT_NEAR(pass.loss, right.loss, tolerance * 0.1 * right.loss);
@@ -94,7 +102,8 @@ TEST_P(CudaNetwork, HasTheGradientsOfFloat64) {
             const double off = norm_of(difference(pass.gradients[i], right.gradients[i]));
             error += off * off;
             // A parameter with next to no gradient is judged by the whole.
-            EXPECT_LE(off, (activations == DType::f32 ? tolerance : 3 * tolerance) * (norm_of(right.gradients[i]) + 0.01 * whole))
+            EXPECT_LE(off, (activations == DType::f32 ? tolerance : 3 * tolerance) *
+                               (norm_of(right.gradients[i]) + 0.01 * whole))
                 << network.parameters().all()[i]->name;
         }
         EXPECT_LE(std::sqrt(error), tolerance * whole);
@@ -116,10 +125,12 @@ TEST_P(CudaNetwork, StepsAndPiecesAgreeWithTheParallelPass) {
             NetworkState state = network.make_state(2);
             const Tensor all = cuda->allocate({2, length * v}, DType::f32);
             for (int64_t at = 0; at < length;) {
-                const int64_t count = pieces ? std::min<int64_t>(length - at, 1 + static_cast<int64_t>(random.below(40))) : 1;
+                const int64_t count =
+                    pieces ? std::min<int64_t>(length - at, 1 + static_cast<int64_t>(random.below(40))) : 1;
                 const Tensor piece = cuda->allocate({2, count}, DType::i32);
                 cuda->copy({.x = tokens.columns(at, count), .y = piece});
-                cuda->copy({.x = network.advance(piece, state).reshaped({2, count * v}), .y = all.columns(at * v, count * v)});
+                cuda->copy(
+                    {.x = network.advance(piece, state).reshaped({2, count * v}), .y = all.columns(at * v, count * v)});
                 at += count;
             }
             EXPECT_LE(norm_of(difference(download_values(*cuda, all), parallel)), 2e-4 * norm_of(parallel))
@@ -191,7 +202,8 @@ TEST_P(CudaTraining, LearnsWhatTheCpuLearns) {
     config.training.log_every = config.training.validate_every = 60;
     double bits[3];
     int i = 0;
-    for (const auto& [device, precision] : {std::pair{"cpu", Precision::f32}, {"cuda", Precision::f32}, {"cuda", Precision::bf16}}) {
+    for (const auto& [device, precision] :
+         {std::pair{"cpu", Precision::f32}, {"cuda", Precision::f32}, {"cuda", Precision::bf16}}) {
         config.training.precision = precision;
         const test::TemporaryFolder folder;
         test::train(folder.path(), config, 1 << 30, device);
@@ -222,12 +234,13 @@ TEST_P(CudaTraining, EstimatesItsMemory) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Layers, CudaTraining, testing::Values("mamba-s4", "mamba-s6", "s4-mlp", "s4-mlp-dplr"), [](const auto& test) {
-    std::string name = test.param;
-    for (char& c : name)
-        if (c == '-') c = '_';
-    return name;
-});
+INSTANTIATE_TEST_SUITE_P(Layers, CudaTraining, testing::Values("mamba-s4", "mamba-s6", "s4-mlp", "s4-mlp-dplr"),
+                         [](const auto& test) {
+                             std::string name = test.param;
+                             for (char& c : name)
+                                 if (c == '-') c = '_';
+                             return name;
+                         });
 
 TEST(CudaEvaluation, AgreesWithTheCpu) {
     const auto cuda = test::cuda_backend();
@@ -239,8 +252,12 @@ TEST(CudaEvaluation, AgreesWithTheCpu) {
         Random random(test::seed());
         std::vector<uint8_t> codes(20001);
         for (auto& c : codes) c = static_cast<uint8_t>(128 + 10 * random.normal());
-        EXPECT_NEAR(evaluate_sequence(there, codes).bits_per_sample(), evaluate_sequence(here, codes).bits_per_sample(), 1e-5) << layer;
-        EXPECT_NEAR(evaluate_segments(there, {codes}).bits_per_sample(), evaluate_segments(here, {codes}).bits_per_sample(), 1e-5) << layer;
+        EXPECT_NEAR(evaluate_sequence(there, codes).bits_per_sample(), evaluate_sequence(here, codes).bits_per_sample(),
+                    1e-5)
+            << layer;
+        EXPECT_NEAR(evaluate_segments(there, {codes}).bits_per_sample(),
+                    evaluate_segments(here, {codes}).bits_per_sample(), 1e-5)
+            << layer;
     }
 }
 

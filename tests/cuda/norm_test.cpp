@@ -15,8 +15,7 @@ class CudaNorm : public CudaPairs {
     };
 
     // Forward and backward on both backends, compared; what the device gave is returned.
-    Result check(NormKind kind, int64_t rows, int64_t columns, DType wide, DType narrow, int64_t gap,
-                 bool accumulate) {
+    Result check(NormKind kind, int64_t rows, int64_t columns, DType wide, DType narrow, int64_t gap, bool accumulate) {
         SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(columns) + " " + name_of(wide) + " to " +
                      name_of(narrow) + " kind " + std::to_string(static_cast<int>(kind)) + " gap " +
                      std::to_string(gap));

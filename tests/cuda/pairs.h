@@ -30,13 +30,11 @@ class CudaPairs : public Cuda {
     // The 2-norm of the difference over the norm of what is right, or over `size`, the norm that such sums
     // have, where they may cancel. What float32 arithmetic does differently is some 1e-7; results stored in
     // bf16 are rounded by up to 2^-8.
-    void expect_close(const Pair& p, const std::string& what, double float_tolerance = 2e-6,
-                      double size = 0) {
+    void expect_close(const Pair& p, const std::string& what, double float_tolerance = 2e-6, double size = 0) {
         const double tolerance = p.device.dtype() == DType::bf16 ? 4e-3 : float_tolerance;
         const double norm = std::sqrt(dot(p.host, p.host)),
                      error = relative_error(to_host(*cpu, *cuda, p.device), p.host);
-        EXPECT_LE(norm > 0 ? error * norm / std::max(norm, size) : error, tolerance)
-            << what << ", seed " << seed();
+        EXPECT_LE(norm > 0 ? error * norm / std::max(norm, size) : error, tolerance) << what << ", seed " << seed();
     }
     static double size_of_sums(int64_t results, int64_t terms) {
         return std::sqrt(static_cast<double>(results * terms));

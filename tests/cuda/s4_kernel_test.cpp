@@ -31,13 +31,11 @@ class CudaS4 : public test::Cuda {
         Layers l{.length = length};
         // Steps near 0.05 and real parts near -0.5: about as fast a decay as within 64 to 1000 samples.
         const Shape shapes[] = {
-            {width},          {copies, count}, {copies, count}, {copies, count, 2}, {copies, count, 2},
-            {width, count, 2}};
+            {width}, {copies, count}, {copies, count}, {copies, count, 2}, {copies, count, 2}, {width, count, 2}};
         const double scales[] = {0.5, 0.2, 8, 1, 1, 1}, offsets[] = {-3, -0.7, 10, 0, 0, 0};
         for (size_t i = 0; i < 6; ++i) {
             l.judge[i] = test::rounded(
-                *cpu, test::random_tensor(*cpu, shapes[i], DType::f64, random, scales[i], offsets[i]),
-                DType::f32);
+                *cpu, test::random_tensor(*cpu, shapes[i], DType::f64, random, scales[i], offsets[i]), DType::f32);
             l.device[i] = to_device(*cuda, l.judge[i], DType::f32, i == 0 ? 0 : gap);
         }
         return l;
@@ -48,8 +46,8 @@ class CudaS4 : public test::Cuda {
         backend.s4_kernel_forward(op);
         return out;
     }
-    static void backward(Backend& backend, const std::array<Tensor, 6>& t, const Layers& l,
-                         const View& dkernel, const std::array<Tensor, 6>& g) {
+    static void backward(Backend& backend, const std::array<Tensor, 6>& t, const Layers& l, const View& dkernel,
+                         const std::array<Tensor, 6>& g) {
         auto op = Layers::with<S4KernelBackward>(t, l.length, l.rate);
         op.dkernel = dkernel;
         op.dinv_dt = g[0], op.da_real = g[1], op.da_imag = g[2], op.dp = g[3], op.db = g[4], op.dc = g[5];
@@ -58,9 +56,8 @@ class CudaS4 : public test::Cuda {
     // Arithmetic is float64 on both sides; only results are rounded, gradients once more when they are added.
     void expect_close(const Layers& l, int64_t taps, int64_t gap) {
         const int64_t width = l.judge[0].size();
-        SCOPED_TRACE(testing::Message()
-                     << "D " << width << " N " << l.judge[5][1] << " length " << l.length << " taps " << taps
-                     << " rate " << l.rate << " gap " << gap << ", seed " << test::seed());
+        SCOPED_TRACE(testing::Message() << "D " << width << " N " << l.judge[5][1] << " length " << l.length << " taps "
+                                        << taps << " rate " << l.rate << " gap " << gap << ", seed " << test::seed());
         const Tensor judge = kernel(*cpu, l.judge, l, cpu->allocate({width, taps}, DType::f64));
         const Tensor device =
             kernel(*cuda, l.device, l, test::filled_device(*cpu, *cuda, {width, taps}, DType::f32, -7, gap));
@@ -71,8 +68,7 @@ class CudaS4 : public test::Cuda {
         for (size_t i = 0; i < 6; ++i) {
             g[i] = cpu->allocate(l.judge[i].shape(), DType::f64);
             for (int64_t k = 0; k < g[i].size(); ++k) test::set(g[i], k, 0.5);
-            g_device[i] =
-                test::filled_device(*cpu, *cuda, l.judge[i].shape(), DType::f32, 0.5, i == 0 ? 0 : gap);
+            g_device[i] = test::filled_device(*cpu, *cuda, l.judge[i].shape(), DType::f32, 0.5, i == 0 ? 0 : gap);
         }
         backward(*cpu, l.judge, l, dkernel, g);
         backward(*cuda, l.device, l, to_device(*cuda, dkernel, DType::f32, gap), g_device);
@@ -93,12 +89,10 @@ TEST_F(CudaS4, KernelAndGradientsAgreeAtOddLengths) {
 
 TEST_F(CudaS4, GradientsAreOptionalAndRepeat) {
     const Layers l = layers(4, 2, 6, 300);
-    const Tensor dkernel =
-        to_device(*cuda, test::random_tensor(*cpu, {4, 300}, DType::f64, random), DType::f32);
+    const Tensor dkernel = to_device(*cuda, test::random_tensor(*cpu, {4, 300}, DType::f64, random), DType::f32);
     const auto zeros = [&] {
         std::array<Tensor, 6> g;
-        for (size_t i = 0; i < 6; ++i)
-            g[i] = test::filled_device(*cpu, *cuda, l.judge[i].shape(), DType::f32, 0);
+        for (size_t i = 0; i < 6; ++i) g[i] = test::filled_device(*cpu, *cuda, l.judge[i].shape(), DType::f32, 0);
         return g;
     };
     const auto first = zeros(), again = zeros();
@@ -109,8 +103,7 @@ TEST_F(CudaS4, GradientsAreOptionalAndRepeat) {
         std::array<Tensor, 6> only;
         only[i] = zeros()[i];
         backward(*cuda, l.device, l, dkernel, only);
-        EXPECT_EQ(test::max_difference(to_host(*cpu, *cuda, first[i]), to_host(*cpu, *cuda, only[i])), 0)
-            << names[i];
+        EXPECT_EQ(test::max_difference(to_host(*cpu, *cuda, first[i]), to_host(*cpu, *cuda, only[i])), 0) << names[i];
     }
 }
 
@@ -120,8 +113,8 @@ TEST_F(CudaS4, RecurrenceAgreesWithTheJudge) {
     for (const int64_t count : {1, 3, 8, 17, 32, 40})
         for (const DType dtype : {DType::f32, DType::bf16})
             for (const int64_t total : {1, 2, 150}) {
-                SCOPED_TRACE(testing::Message() << "N " << count << " L " << total << " " << name_of(dtype)
-                                                << ", seed " << test::seed());
+                SCOPED_TRACE(testing::Message()
+                             << "N " << count << " L " << total << " " << name_of(dtype) << ", seed " << test::seed());
                 const int64_t width = 5, batch = 2;
                 const Layers l = layers(width, 1, count, 200, 1);
                 const auto factors = [&](Backend& backend, const std::array<Tensor, 6>& t, DType type) {
@@ -144,13 +137,9 @@ TEST_F(CudaS4, RecurrenceAgreesWithTheJudge) {
                                      .u = to_device(*cuda, u, dtype, 1),
                                      .y = y_there,
                                      .state = state_there});
-                cpu->s4_recurrence({.factors = factors(*cpu, l.judge, DType::f64),
-                                    .skip = skip,
-                                    .u = u,
-                                    .y = y,
-                                    .state = state});
-                EXPECT_LT(test::relative_error(to_host(*cpu, *cuda, y_there), y),
-                          dtype == DType::f32 ? 2e-5 : 4e-3);
+                cpu->s4_recurrence(
+                    {.factors = factors(*cpu, l.judge, DType::f64), .skip = skip, .u = u, .y = y, .state = state});
+                EXPECT_LT(test::relative_error(to_host(*cpu, *cuda, y_there), y), dtype == DType::f32 ? 2e-5 : 4e-3);
                 EXPECT_LT(test::relative_error(to_host(*cpu, *cuda, state_there), state), 2e-5);
             }
 }

@@ -21,8 +21,8 @@ struct Case {
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) {
-    return out << c.setup << " B " << c.batch << " L " << c.length << " " << name_of(c.dtype) << " skip "
-               << c.skip << " state " << c.state << " gap " << c.gap;
+    return out << c.setup << " B " << c.batch << " L " << c.length << " " << name_of(c.dtype) << " skip " << c.skip
+               << " state " << c.state << " gap " << c.gap;
 }
 
 struct Operands {
@@ -47,8 +47,7 @@ class CudaS4dConv : public test::Cuda {
         o.u = make(shape, c.dtype), o.dy = make(shape, c.dtype);
         if (c.skip) o.skip = make({c.setup.channels}, DType::f32);
         if (c.state)
-            o.state =
-                make({c.batch, c.setup.is_complex ? 2 : 1, c.setup.modes * c.setup.channels}, DType::f32);
+            o.state = make({c.batch, c.setup.is_complex ? 2 : 1, c.setup.modes * c.setup.channels}, DType::f32);
         return o;
     }
     static void run(Backend& backend, const Operands& o, const Results& r) {
@@ -61,8 +60,7 @@ class CudaS4dConv : public test::Cuda {
     static S4dConvBackward backward_of(const Operands& o, const Results& r) {
         S4dConvBackward b;
         static_cast<S4dParameters&>(b) = o.layer.parameters;
-        b.skip = o.skip, b.u = o.u, b.state = o.state, b.dy = o.dy, b.du = r.du, b.dskip = r.dskip,
-        b.dstate = r.dstate;
+        b.skip = o.skip, b.u = o.u, b.state = o.state, b.dy = o.dy, b.du = r.du, b.dskip = r.dskip, b.dstate = r.dstate;
         r.gradients.connect(b);
         return b;
     }
@@ -90,12 +88,9 @@ class CudaS4dConv : public test::Cuda {
         const auto make = [&](const Tensor& t, DType dtype, double value, int64_t gap) {
             return t ? test::filled_device(*cpu, *cuda, t.shape(), dtype, value, gap) : Tensor();
         };
-        return {make(o.u, c.dtype, -7, 3 * c.gap),
-                o.state ? to_device(*cuda, o.state, DType::f32, c.gap) : Tensor(),
-                make(o.u, c.dtype, -7, c.gap),
-                make(o.skip, DType::f32, 3, 0),
-                make(o.state, DType::f32, -7, c.gap),
-                filled_gradients(*cpu, cuda.get(), o.layer, 0.5, c.gap)};
+        return {make(o.u, c.dtype, -7, 3 * c.gap),    o.state ? to_device(*cuda, o.state, DType::f32, c.gap) : Tensor(),
+                make(o.u, c.dtype, -7, c.gap),        make(o.skip, DType::f32, 3, 0),
+                make(o.state, DType::f32, -7, c.gap), filled_gradients(*cpu, cuda.get(), o.layer, 0.5, c.gap)};
     }
     // Products leave out 2^-17 of each factor, and sums round in float32. bf16 activations are exact as they
     // come in, so that their results differ by their own rounding, 2^-9 at most. The parameters' gradients
@@ -118,19 +113,17 @@ class CudaS4dConv : public test::Cuda {
         expect("dstate", device.dstate, judge.dstate, 1.5e-5);
         // One lag of the correlation, which may be nearly zero: judged by the size of what is summed.
         if (c.skip) {
-            EXPECT_LT(test::max_difference(to_host(*cpu, *cuda, device.dskip), judge.dskip),
-                      2e-5 * samples + 1e-6);
+            EXPECT_LT(test::max_difference(to_host(*cpu, *cuda, device.dskip), judge.dskip), 2e-5 * samples + 1e-6);
         }
-        test::expect_close(*cpu, *cuda, device.gradients, judge.gradients,
-                           c.dtype == DType::f32 ? 5e-5 : 1e-2, samples);
+        test::expect_close(*cpu, *cuda, device.gradients, judge.gradients, c.dtype == DType::f32 ? 5e-5 : 1e-2,
+                           samples);
     }
 };
 
 TEST_F(CudaS4dConv, AgreesWithKernelAndConvolutionForEveryLayer) {
     for (const S4dSetup& setup : test::s4d_setups())
         for (const DType dtype : {DType::f32, DType::bf16})
-            for (const bool state : {false, true})
-                expect_close({setup, 2, 100, dtype, state, state, state ? 1 : 0});
+            for (const bool state : {false, true}) expect_close({setup, 2, 100, dtype, state, state, state ? 1 : 0});
 }
 
 TEST_F(CudaS4dConv, AgreesAtOddLengths) {
@@ -177,8 +170,7 @@ TEST_F(CudaS4dConv, CarriesStatesFromSegmentToSegment) {
             const Case c = {{.channels = 8, .copies = 8, .modes = 6}, 2, length, dtype, true, true};
             SCOPED_TRACE(testing::Message() << c << ", seed " << test::seed());
             Operands o = operands(c);
-            for (int64_t i = 0; i < 8; ++i)
-                test::set(o.layer.inv_dt, i, -6.0 + 0.25 * static_cast<double>(i));
+            for (int64_t i = 0; i < 8; ++i) test::set(o.layer.inv_dt, i, -6.0 + 0.25 * static_cast<double>(i));
             for (int64_t i = 0; i < 48; ++i) test::set(o.layer.a_real, i, -1);
             const Results judge = judged(o), device = empty_results(o, c);
             run(*cuda, there(o, c), device);
@@ -187,8 +179,7 @@ TEST_F(CudaS4dConv, CarriesStatesFromSegmentToSegment) {
             EXPECT_LT(test::relative_error(to_host(*cpu, *cuda, device.du), judge.du), tolerance);
             EXPECT_LT(test::relative_error(to_host(*cpu, *cuda, device.state), judge.state), 1e-5);
             EXPECT_LT(test::relative_error(to_host(*cpu, *cuda, device.dstate), judge.dstate), 1e-5);
-            test::expect_close(*cpu, *cuda, device.gradients, judge.gradients,
-                               dtype == DType::f32 ? 5e-5 : 1e-2,
+            test::expect_close(*cpu, *cuda, device.gradients, judge.gradients, dtype == DType::f32 ? 5e-5 : 1e-2,
                                std::sqrt(2.0 * static_cast<double>(length)));
         }
 }
@@ -204,18 +195,15 @@ TEST_F(CudaS4dConv, PiecesCarryTheStateOn) {
         cuda->s4d_conv_forward(f);
         return to_host(*cpu, *cuda, y);
     };
-    const Tensor whole = to_device(*cuda, o.state, DType::f32),
-                 pieces = to_device(*cuda, o.state, DType::f32);
+    const Tensor whole = to_device(*cuda, o.state, DType::f32), pieces = to_device(*cuda, o.state, DType::f32);
     const Tensor y = forward(d.u, whole);
     double worst = 0;
-    for (const auto& [begin, end] :
-         std::vector<std::pair<int64_t, int64_t>>{{0, 1}, {1, 40}, {40, 104}, {104, 300}}) {
+    for (const auto& [begin, end] : std::vector<std::pair<int64_t, int64_t>>{{0, 1}, {1, 40}, {40, 104}, {104, 300}}) {
         const int64_t count = end - begin;
         const Tensor part = cpu->allocate({2, count, 9}, DType::f64);
         const auto at = [&, first = begin](int64_t b, int64_t i) { return (b * 300 + first) * 9 + i; };
         for (int64_t b = 0; b < 2; ++b)
-            for (int64_t i = 0; i < count * 9; ++i)
-                test::set(part, b * count * 9 + i, test::get(o.u, at(b, i)));
+            for (int64_t i = 0; i < count * 9; ++i) test::set(part, b * count * 9 + i, test::get(o.u, at(b, i)));
         const Tensor out = forward(to_device(*cuda, part, DType::f32), pieces);
         for (int64_t b = 0; b < 2; ++b)
             for (int64_t i = 0; i < count * 9; ++i)
@@ -238,8 +226,7 @@ TEST_F(CudaS4dConv, EveryResultIsOptionalAndRepeats) {
     same(first.dskip, again.dskip, "dskip"), same(first.dstate, again.dstate, "dstate");
     test::expect_same_bits(*cpu, *cuda, first.gradients, again.gradients);
     const Results all = empty_results(o, c);
-    const auto alone = [&](const auto& choose, const Tensor& expected, const Tensor& given,
-                           const char* name) {
+    const auto alone = [&](const auto& choose, const Tensor& expected, const Tensor& given, const char* name) {
         Results only;
         choose(only);
         cuda->s4d_conv_backward(backward_of(d, only));
@@ -248,8 +235,8 @@ TEST_F(CudaS4dConv, EveryResultIsOptionalAndRepeats) {
     alone([&](Results& r) { r.du = all.du; }, first.du, all.du, "du");
     alone([&](Results& r) { r.dskip = all.dskip; }, first.dskip, all.dskip, "dskip");
     alone([&](Results& r) { r.dstate = all.dstate; }, first.dstate, all.dstate, "dstate");
-    alone([&](Results& r) { r.gradients.a_imag = all.gradients.a_imag; }, first.gradients.a_imag,
-          all.gradients.a_imag, "a_imag");
+    alone([&](Results& r) { r.gradients.a_imag = all.gradients.a_imag; }, first.gradients.a_imag, all.gradients.a_imag,
+          "a_imag");
     alone([&](Results& r) { r.gradients.c = all.gradients.c; }, first.gradients.c, all.gradients.c, "c");
 }
 

@@ -25,9 +25,8 @@ class CudaS4dKernel : public test::Cuda {
         return kernel_of(*cpu, layer.parameters, cpu->allocate({layer.inv_dt.size(), length}, DType::f64));
     }
     Tensor device_kernel(const S4dLayer& layer, int64_t length, int64_t gap = 0) {
-        return kernel_of(
-            *cuda, layer.parameters,
-            test::filled_device(*cpu, *cuda, {layer.inv_dt.size(), length}, DType::f32, -7, gap));
+        return kernel_of(*cuda, layer.parameters,
+                         test::filled_device(*cpu, *cuda, {layer.inv_dt.size(), length}, DType::f32, -7, gap));
     }
     void backward(Backend& backend, const S4dLayer& layer, const View& dkernel, const test::S4dGradients& g) {
         S4dKernelBackward op;
@@ -40,16 +39,14 @@ class CudaS4dKernel : public test::Cuda {
     // float32 on the device against float64 with the same numbers. Powers are exact to float32 and a product
     // sums at most 2 N terms; the gradients sum the length in double over tiles of 64.
     void expect_close(const S4dSetup& setup, int64_t length, int64_t gap) {
-        SCOPED_TRACE(testing::Message()
-                     << setup << " L " << length << " gap " << gap << ", seed " << test::seed());
-        const S4dLayer single = random_s4d(*cpu, setup, DType::f32, random),
-                       wide = single.converted(*cpu, DType::f64);
+        SCOPED_TRACE(testing::Message() << setup << " L " << length << " gap " << gap << ", seed " << test::seed());
+        const S4dLayer single = random_s4d(*cpu, setup, DType::f32, random), wide = single.converted(*cpu, DType::f64);
         const S4dLayer there = on_device(*cuda, single, gap);
         EXPECT_LT(test::relative_error(test::to_host(*cpu, *cuda, device_kernel(there, length, gap)),
                                        judged_kernel(wide, length)),
                   1e-6);
-        const Tensor dkernel = test::rounded(
-            *cpu, test::random_tensor(*cpu, {setup.channels, length}, DType::f64, random), DType::f32);
+        const Tensor dkernel =
+            test::rounded(*cpu, test::random_tensor(*cpu, {setup.channels, length}, DType::f64, random), DType::f32);
         const auto judge = filled_gradients(*cpu, nullptr, wide, 0.25);
         const auto device = filled_gradients(*cpu, cuda.get(), single, 0.25, gap);
         backward(*cpu, wide, dkernel, judge);
@@ -80,9 +77,9 @@ TEST_F(CudaS4dKernel, IsExactAtOneMillionSamples) {
         }
         for (int64_t d = 0; d < 2; ++d) set(single.inv_dt, d, std::log(0.05));
         const S4dLayer wide = single.converted(*cpu, DType::f64), there = on_device(*cuda, single);
-        EXPECT_LT(test::relative_error(test::to_host(*cpu, *cuda, device_kernel(there, length)),
-                                       judged_kernel(wide, length)),
-                  1e-6);
+        EXPECT_LT(
+            test::relative_error(test::to_host(*cpu, *cuda, device_kernel(there, length)), judged_kernel(wide, length)),
+            1e-6);
         const Tensor dkernel =
             test::rounded(*cpu, test::random_tensor(*cpu, {2, length}, DType::f64, random), DType::f32);
         const auto judge = filled_gradients(*cpu, nullptr, wide, 0);
@@ -95,11 +92,8 @@ TEST_F(CudaS4dKernel, IsExactAtOneMillionSamples) {
 
 // dt A = -2 makes the bilinear pole zero: K = (C Bbar, 0, 0, ...), and only dK_1 reaches the pole.
 TEST_F(CudaS4dKernel, AZeroPoleIsNoQuotient) {
-    const S4dSetup setup = {.is_complex = false,
-                            .channels = 1,
-                            .copies = 1,
-                            .modes = 1,
-                            .discretization = Discretization::bilinear};
+    const S4dSetup setup = {
+        .is_complex = false, .channels = 1, .copies = 1, .modes = 1, .discretization = Discretization::bilinear};
     S4dLayer single = random_s4d(*cpu, setup, DType::f32, random);
     set(single.inv_dt, 0, 0);
     set(single.a_real, 0, std::log(2.0));
@@ -118,8 +112,7 @@ TEST_F(CudaS4dKernel, AZeroPoleIsNoQuotient) {
 TEST_F(CudaS4dKernel, GradientsAreOptionalAndRepeat) {
     const S4dLayer single = random_s4d(*cpu, {.channels = 6, .copies = 2, .modes = 5}, DType::f32, random);
     const S4dLayer there = on_device(*cuda, single);
-    const Tensor dkernel =
-        test::to_device(*cuda, test::random_tensor(*cpu, {6, 9000}, DType::f64, random), DType::f32);
+    const Tensor dkernel = test::to_device(*cuda, test::random_tensor(*cpu, {6, 9000}, DType::f64, random), DType::f32);
     const auto first = filled_gradients(*cpu, cuda.get(), single, 0),
                again = filled_gradients(*cpu, cuda.get(), single, 0);
     backward(*cuda, there, dkernel, first);
@@ -128,9 +121,9 @@ TEST_F(CudaS4dKernel, GradientsAreOptionalAndRepeat) {
     for (int k = 0; k < 5; ++k) {
         const auto only = filled_gradients(*cpu, cuda.get(), single, 0);
         test::S4dGradients one;
-        Tensor test::S4dGradients::*const member[] = {
-            &test::S4dGradients::inv_dt, &test::S4dGradients::a_real, &test::S4dGradients::a_imag,
-            &test::S4dGradients::b, &test::S4dGradients::c};
+        Tensor test::S4dGradients::*const member[] = {&test::S4dGradients::inv_dt, &test::S4dGradients::a_real,
+                                                      &test::S4dGradients::a_imag, &test::S4dGradients::b,
+                                                      &test::S4dGradients::c};
         one.*member[k] = only.*member[k];
         backward(*cuda, there, dkernel, one);
         EXPECT_EQ(test::max_difference(test::to_host(*cpu, *cuda, one.*member[k]),

@@ -49,8 +49,7 @@ inline S4dGradients filled_gradients(Backend& cpu, Backend* cuda, const S4dLayer
                                      int64_t gap = 0) {
     const auto like = [&](const Tensor& t) {
         if (!t) return Tensor();
-        if (cuda)
-            return filled_device(cpu, *cuda, t.shape(), DType::f32, value, t.shape().rank() == 1 ? 0 : gap);
+        if (cuda) return filled_device(cpu, *cuda, t.shape(), DType::f32, value, t.shape().rank() == 1 ? 0 : gap);
         const Tensor g = cpu.allocate(t.shape(), DType::f64);
         for (int64_t i = 0; i < g.size(); ++i) set(g, i, value);
         return g;

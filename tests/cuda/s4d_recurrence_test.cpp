@@ -48,16 +48,14 @@ TEST_F(CudaS4dRecurrence, IsTheDefinitionFromAnyState) {
         for (const DType dtype : {DType::f32, DType::bf16})
             for (const int64_t length : {1, 2, 7, 8, 9, 31, 200})
                 for (const bool skip : {false, true}) {
-                    SCOPED_TRACE(testing::Message() << setup << " L " << length << " " << name_of(dtype)
-                                                    << " skip " << skip << ", seed " << test::seed());
+                    SCOPED_TRACE(testing::Message() << setup << " L " << length << " " << name_of(dtype) << " skip "
+                                                    << skip << ", seed " << test::seed());
                     const int64_t batch = 2, parts = setup.is_complex ? 2 : 1, width = setup.channels;
                     const S4dLayer single = random_s4d(*cpu, setup, DType::f32, random);
                     const Discrete device = discretized(*cuda, on_device(*cuda, single), DType::f32);
-                    const Tensor abar = to_host(*cpu, *cuda, device.abar),
-                                 cbar = to_host(*cpu, *cuda, device.cbar);
+                    const Tensor abar = to_host(*cpu, *cuda, device.abar), cbar = to_host(*cpu, *cuda, device.cbar);
                     const auto make = [&](const Shape& shape, DType type) {
-                        return test::rounded(*cpu, test::random_tensor(*cpu, shape, DType::f64, random),
-                                             type);
+                        return test::rounded(*cpu, test::random_tensor(*cpu, shape, DType::f64, random), type);
                     };
                     const Tensor u = make({batch, length, width}, dtype), weights = make({width}, DType::f32);
                     const Tensor state = make({batch, parts, setup.modes * width}, DType::f32);
@@ -69,8 +67,7 @@ TEST_F(CudaS4dRecurrence, IsTheDefinitionFromAnyState) {
                     const auto run = [&](Backend& backend, const Tensor& a, const Tensor& c, const Tensor& w,
                                          const Tensor& in, const Tensor& out, const Tensor& h) {
                         S4dRecurrence op;
-                        op.is_complex = setup.is_complex, op.abar = a, op.cbar = c, op.u = in, op.y = out,
-                        op.state = h;
+                        op.is_complex = setup.is_complex, op.abar = a, op.cbar = c, op.u = in, op.y = out, op.state = h;
                         if (skip) op.skip = w;
                         backend.s4d_recurrence(op);
                     };
@@ -85,8 +82,8 @@ TEST_F(CudaS4dRecurrence, IsTheDefinitionFromAnyState) {
 TEST_F(CudaS4dRecurrence, PiecesAndInPlaceYieldTheSameBits) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
         const int64_t batch = 3, width = 37, total = 45, modes = 19;
-        const S4dLayer there = on_device(
-            *cuda, random_s4d(*cpu, {.channels = width, .copies = 1, .modes = modes}, DType::f32, random));
+        const S4dLayer there =
+            on_device(*cuda, random_s4d(*cpu, {.channels = width, .copies = 1, .modes = modes}, DType::f32, random));
         const Discrete d = discretized(*cuda, there, DType::f32);
         const Tensor u =
             test::rounded(*cpu, test::random_tensor(*cpu, {batch, total, width}, DType::f64, random), dtype);
@@ -103,16 +100,13 @@ TEST_F(CudaS4dRecurrence, PiecesAndInPlaceYieldTheSameBits) {
         for (const auto& [begin, end] :
              std::vector<std::pair<int64_t, int64_t>>{{0, 1}, {1, 2}, {2, 30}, {30, total}}) {
             const Tensor part = cpu->allocate({batch, end - begin, width}, DType::f64);
-            const auto at = [&, first = begin](int64_t b, int64_t i) {
-                return (b * total + first) * width + i;
-            };
+            const auto at = [&, first = begin](int64_t b, int64_t i) { return (b * total + first) * width + i; };
             const int64_t size = (end - begin) * width;
             for (int64_t b = 0; b < batch; ++b)
                 for (int64_t i = 0; i < size; ++i) test::set(part, b * size + i, test::get(u, at(b, i)));
             const Tensor out = run(to_device(*cuda, part, dtype), pieces);
             for (int64_t b = 0; b < batch; ++b)
-                for (int64_t i = 0; i < size; ++i)
-                    ASSERT_EQ(test::get(out, b * size + i), test::get(y, at(b, i)));
+                for (int64_t i = 0; i < size; ++i) ASSERT_EQ(test::get(out, b * size + i), test::get(y, at(b, i)));
         }
         EXPECT_EQ(test::max_difference(to_host(*cpu, *cuda, pieces), to_host(*cpu, *cuda, state)), 0);
     }

@@ -27,9 +27,7 @@ class DeviceScan {
     struct Operand {
         Tensor whole;
         int64_t gap = 0;
-        Tensor view() const {
-            return whole && gap > 0 ? whole.columns(gap, whole.columns() - 2 * gap) : whole;
-        }
+        Tensor view() const { return whole && gap > 0 ? whole.columns(gap, whole.columns() - 2 * gap) : whole; }
     };
 
     DeviceScan(std::shared_ptr<Backend> cuda, const ScanProblem& p, DType activation, int64_t gap)
@@ -46,20 +44,16 @@ class DeviceScan {
 
     SelectiveScan operands() const {
         SelectiveScan s;
-        s.is_complex = variant_.is_complex, s.selective_b = variant_.selective_b,
-        s.selective_c = variant_.selective_c;
+        s.is_complex = variant_.is_complex, s.selective_b = variant_.selective_b, s.selective_c = variant_.selective_c;
         s.softplus = variant_.softplus, s.discretization = variant_.rule;
         s.u = u.view(), s.delta = delta.view(), s.delta_bias = bias.view(), s.a = a.view(), s.b = b.view();
         s.c = c.view(), s.skip = skip.view(), s.z = z.view();
         return s;
     }
-    void forward() const {
-        cuda_->selective_scan_forward({operands(), y.view(), state.view(), checkpoints.view()});
-    }
+    void forward() const { cuda_->selective_scan_forward({operands(), y.view(), state.view(), checkpoints.view()}); }
     void backward() const {
         cuda_->selective_scan_backward({operands(), checkpoints.view(), dy.view(), du.view(), ddelta.view(),
-                                        dbias.view(), da.view(), db.view(), dc.view(), dskip.view(),
-                                        dz.view()});
+                                        dbias.view(), da.view(), db.view(), dc.view(), dskip.view(), dz.view()});
     }
     // In the order of ScanProblem::results, then the state and the checkpoints.
     std::vector<std::pair<std::string, const Operand*>> results() const {
@@ -137,9 +131,8 @@ class CudaSelectiveScan : public Cuda {
     void expect_judged(const ScanVariant& v, int64_t batch, int64_t length, int64_t channels, int64_t states,
                        DType activation, int64_t gap) {
         SCOPED_TRACE(v.text() + " " + name_of(activation) + " B " + std::to_string(batch) + " L " +
-                     std::to_string(length) + " D " + std::to_string(channels) + " N " +
-                     std::to_string(states) + " gap " + std::to_string(gap) + " seed " +
-                     std::to_string(test::seed()));
+                     std::to_string(length) + " D " + std::to_string(channels) + " N " + std::to_string(states) +
+                     " gap " + std::to_string(gap) + " seed " + std::to_string(test::seed()));
         const ScanProblem p = problem(v, batch, length, channels, states, activation);
         const ScanProblem judge = p.as(DType::f64);
         judge.forward(false);
@@ -192,8 +185,7 @@ TEST_F(CudaSelectiveScan, IsTheJudgeWithAnyChannelsAndStates) {
         for (const bool is_complex : {false, true}) {
             if (is_complex && states > 200) continue;  // more than fits
             expect_judged(variant_of(is_complex, Discretization::euler), 1, 150, 10, states, DType::f32, 0);
-            expect_judged(variant_of(is_complex, Discretization::zoh, false), 2, 67, 5, states, DType::f32,
-                          0);
+            expect_judged(variant_of(is_complex, Discretization::zoh, false), 2, 67, 5, states, DType::f32, 0);
         }
 }
 
@@ -201,10 +193,8 @@ TEST_F(CudaSelectiveScan, IsTheJudgeWithAnyChannelsAndStates) {
 TEST_F(CudaSelectiveScan, IsTheJudgeOnLongSequences) {
     for (const DType dtype : {DType::f32, DType::bf16})
         for (const bool is_complex : {false, true}) {
-            expect_judged(variant_of(is_complex, Discretization::euler, !is_complex), 1, 10000, 5, 3, dtype,
-                          0);
-            expect_judged(variant_of(is_complex, Discretization::euler, !is_complex), 3, 3001, 72, 16, dtype,
-                          0);
+            expect_judged(variant_of(is_complex, Discretization::euler, !is_complex), 1, 10000, 5, 3, dtype, 0);
+            expect_judged(variant_of(is_complex, Discretization::euler, !is_complex), 3, 3001, 72, 16, dtype, 0);
         }
 }
 
@@ -224,16 +214,14 @@ TEST_F(CudaSelectiveScan, GradientsOfParametersAreAdded) {
             const Tensor& first = once[i++];
             const Tensor second = scan.download(*x, *cpu);
             for (int64_t k = 0; k < first.size(); ++k)
-                ASSERT_NEAR(get(second, k), get(first, k) * (added ? 2 : 1), 1e-6 * std::abs(get(first, k)))
-                    << name;
+                ASSERT_NEAR(get(second, k), get(first, k) * (added ? 2 : 1), 1e-6 * std::abs(get(first, k))) << name;
         }
     }
 }
 
 TEST_F(CudaSelectiveScan, RepeatsBitForBit) {
     for (const bool selective : {true, false}) {
-        const auto p =
-            problem(variant_of(!selective, Discretization::euler, selective), 2, 3000, 136, 16, DType::bf16);
+        const auto p = problem(variant_of(!selective, Discretization::euler, selective), 2, 3000, 136, 16, DType::bf16);
         const DeviceScan first(cuda, p, DType::bf16, 0), second(cuda, p, DType::bf16, 0);
         for (const DeviceScan* scan : {&first, &second}) scan->forward(), scan->backward();
         const auto x = first.results(), y = second.results();
@@ -252,8 +240,7 @@ TEST_F(CudaSelectiveScan, StateContinuesTheSequence) {
         const auto rows = [](const DeviceScan::Operand& x, int64_t begin, int64_t count) {
             View r = x.whole;
             if (r.empty()) return r;
-            r.data =
-                static_cast<char*>(r.data) + static_cast<size_t>(begin * r.row_stride) * size_of(r.dtype);
+            r.data = static_cast<char*>(r.data) + static_cast<size_t>(begin * r.row_stride) * size_of(r.dtype);
             r.shape = {1, count, r.shape[2]};
             return r;
         };
@@ -269,8 +256,7 @@ TEST_F(CudaSelectiveScan, StateContinuesTheSequence) {
         }
         ASSERT_EQ(begin, 190);
         const double tolerance = 2e-6;  // sums in another order
-        EXPECT_LE(test::relative_error(parts.download(parts.y, *cpu), whole.download(whole.y, *cpu)),
-                  tolerance);
+        EXPECT_LE(test::relative_error(parts.download(parts.y, *cpu), whole.download(whole.y, *cpu)), tolerance);
         EXPECT_LE(test::relative_error(parts.download(parts.state, *cpu), whole.download(whole.state, *cpu)),
                   tolerance);
     }
@@ -289,10 +275,8 @@ TEST_F(CudaSelectiveScan, OffsetsHaveSixtyFourBits) {
         return t;
     };
     SelectiveScan scan;
-    const Tensor u = filled({2, length, channels}, DType::bf16, 0x3d),
-                 delta = filled(u.shape(), DType::bf16, 0xbd);
-    const Tensor a = filled({channels, states}, DType::f32, 0xbe),
-                 bc = filled({2, length, states}, DType::bf16, 0x3e);
+    const Tensor u = filled({2, length, channels}, DType::bf16, 0x3d), delta = filled(u.shape(), DType::bf16, 0xbd);
+    const Tensor a = filled({channels, states}, DType::f32, 0xbe), bc = filled({2, length, states}, DType::bf16, 0x3e);
     const Tensor y = cuda->allocate(u.shape(), DType::bf16);
     cudaDeviceSynchronize();  // the backend's stream does not wait for cudaMemset
     scan.u = u, scan.delta = delta, scan.a = a, scan.b = bc, scan.c = bc;

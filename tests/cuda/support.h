@@ -34,8 +34,7 @@ inline Tensor to_device(Backend& cuda, const View& host, DType dtype, int64_t ga
     const Shape shape(extents);
     std::vector<uint8_t> bytes(static_cast<size_t>(shape.size()) * size_of(dtype));
     View staged;
-    staged.data = bytes.data(), staged.dtype = dtype, staged.shape = shape,
-    staged.row_stride = shape.columns();
+    staged.data = bytes.data(), staged.dtype = dtype, staged.shape = shape, staged.row_stride = shape.columns();
     for (int64_t i = 0; i < staged.size(); ++i) set(staged, i, 7);  // what lies in the gaps must not matter
     const View inner = staged.columns(gap, host.columns());
     for (int64_t i = 0; i < host.size(); ++i) set(inner, i, get(host, i));

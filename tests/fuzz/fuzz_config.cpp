@@ -1,5 +1,5 @@
-// The configuration's JSON, as it stands in every checkpoint: any bytes give a valid configuration or an Error. A valid one
-// survives being written and read again.
+// The configuration's JSON, as it stands in every checkpoint: any bytes give a valid configuration or an Error. A valid
+// one survives being written and read again.
 #include <cstdlib>
 
 #include "kernels/error.h"

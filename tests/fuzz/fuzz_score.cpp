@@ -1,5 +1,5 @@
-// Any text is either a score that can be played and written as MIDI, or an Error. The limits are lower than usual, so that a
-// score at the limit is still a quick one.
+// Any text is either a score that can be played and written as MIDI, or an Error. The limits are lower than usual, so
+// that a score at the limit is still a quick one.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

@@ -1,5 +1,5 @@
-// One Mamba block of the published code, with S6 (mamba_block) or with S4D in its place (mamba_s4_block): forward, every
-// gradient, and the step form.
+// One Mamba block of the published code, with S6 (mamba_block) or with S4D in its place (mamba_s4_block): forward,
+// every gradient, and the step form.
 #include "model/block.h"
 #include "tests/golden/golden.h"
 
@@ -34,7 +34,8 @@ void judge(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend,
     const auto layer = make_mamba_layer(store, "m", x[2], config, x[1], random);
     store.allocate_gradients();
     for (const auto& p : store.all())
-        backend->copy({.x = load(*backend, file, "param." + theirs(p->name, s6), dtype, p->value.shape()), .y = p->value});
+        backend->copy(
+            {.x = load(*backend, file, "param." + theirs(p->name, s6), dtype, p->value.shape()), .y = p->value});
 
     Tape tape(*backend, true);
     bool received = false;
@@ -51,7 +52,8 @@ void judge(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend,
         const std::string name = "grad.param." + theirs(p->name, s6);
         // A gradient that the file holds as float32 cannot be met closer than its rounding.
         const DType stored = file.at(name).dtype == "F32" ? DType::f32 : dtype;
-        expect_close(*backend, p->gradient, load(*backend, file, name, dtype, p->value.shape()), stored, "gradient of " + p->name);
+        expect_close(*backend, p->gradient, load(*backend, file, name, dtype, p->value.shape()), stored,
+                     "gradient of " + p->name);
     }
 
     LayerState state = layer->make_state(x[0]);
@@ -59,9 +61,11 @@ void judge(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend,
     for (int64_t t = 0; t < x[1]; ++t) {
         backend->copy({.x = x.reshaped({x[0], x[1] * x[2]}).columns(t * x[2], x[2]), .y = one.reshaped({x[0], x[2]})});
         const Tensor step = layer->advance(one, state);
-        backend->copy({.x = step.reshaped({x[0], x[2]}), .y = stepped.reshaped({x[0], x[1] * x[2]}).columns(t * x[2], x[2])});
+        backend->copy(
+            {.x = step.reshaped({x[0], x[2]}), .y = stepped.reshaped({x[0], x[1] * x[2]}).columns(t * x[2], x[2])});
     }
-    expect_close(*backend, stepped, file.contains("out.y_step") ? load(*backend, file, "out.y_step", dtype) : expected, dtype, "y step by step");
+    expect_close(*backend, stepped, file.contains("out.y_step") ? load(*backend, file, "out.y_step", dtype) : expected,
+                 dtype, "y step by step");
 }
 
 const Registration s6_block("mamba_block", judge);

@@ -15,19 +15,21 @@
 
 namespace nigiri::golden {
 
-// The files were computed in float64, so float64 must agree to rounding (1e-9 relative to the tensor's norm leaves room for
-// the order of long sums and for parameters that were stored as float32); float32 to 1e-5.
+// The files were computed in float64, so float64 must agree to rounding (1e-9 relative to the tensor's norm leaves room
+// for the order of long sums and for parameters that were stored as float32); float32 to 1e-5.
 inline double tolerance(DType dtype) { return dtype == DType::f64 ? 1e-9 : 1e-5; }
 
 // A tensor of the file in a backend's memory, by default under its own shape.
-inline Tensor load(Backend& backend, const SafeTensorsFile& file, const std::string& name, DType dtype, Shape shape = {}) {
+inline Tensor load(Backend& backend, const SafeTensorsFile& file, const std::string& name, DType dtype,
+                   Shape shape = {}) {
     const std::vector<double> values = file.values(name);
     if (shape.rank() == 0) {
         std::vector<int64_t> s = file.at(name).shape;
         shape = Shape(s);
     }
     Tensor t = backend.allocate(shape, dtype);
-    if (t.size() != static_cast<int64_t>(values.size())) throw Error("golden tensor " + name + " has another size than expected");
+    if (t.size() != static_cast<int64_t>(values.size()))
+        throw Error("golden tensor " + name + " has another size than expected");
     upload_values(backend, values, t);
     return t;
 }
@@ -62,7 +64,8 @@ inline std::string text(const SafeTensorsFile& file, const std::string& key, con
     return it == file.metadata().end() ? otherwise : it->second;
 }
 
-inline void expect_close(Backend& backend, const Tensor& actual, const Tensor& expected, DType dtype, const std::string& name) {
+inline void expect_close(Backend& backend, const Tensor& actual, const Tensor& expected, DType dtype,
+                         const std::string& name) {
     EXPECT_LE(test::relative_error(on_host(backend, actual), on_host(backend, expected)), tolerance(dtype))
         << name << " in " << name_of(dtype) << " on " << backend.name();
 }

@@ -1,5 +1,5 @@
-// Whole networks of the published code: sashimi_{,unet_}{mamba_s6,s4d_mlp}. Tokens to logits, mean cross-entropy, every parameter's
-// gradient, and the same logits sample by sample.
+// Whole networks of the published code: sashimi_{,unet_}{mamba_s6,s4d_mlp}. Tokens to logits, mean cross-entropy, every
+// parameter's gradient, and the same logits sample by sample.
 #include <map>
 #include <sstream>
 
@@ -23,7 +23,10 @@ struct Naming {
     int64_t units;  // residual units a stage: a Mamba block is one, S4 and MLP are two
 
     explicit Naming(const ModelConfig& c)
-        : config(c), units(c.layers * (c.outer.block == BlockKind::mamba ? 1 : c.outer.ff_expand > 0 ? 2 : 1)) {}
+        : config(c),
+          units(c.layers * (c.outer.block == BlockKind::mamba ? 1
+                            : c.outer.ff_expand > 0           ? 2
+                                                              : 1)) {}
 
     std::string unit_name(const std::string& rest, const std::string& stage, int64_t offset) const {
         // rest: "J.norm.weight", "J.mamba.in_proj.weight", "J.s4.ssm.C", "J.mlp.up.weight", "J.mlp_norm.bias"
@@ -78,7 +81,8 @@ struct Naming {
         for (int64_t s = 0; s < stage; ++s) outer *= config.pool_expand;
         const int64_t inner = outer * config.pool_expand;
         const auto flip = [&](int64_t g) { return (g % outer) * p + g / outer; };  // s H + h -> h p + s
-        if (name.find(".down.weight") != std::string::npos) return i / (p * outer) * (p * outer) + flip(i % (p * outer));
+        if (name.find(".down.weight") != std::string::npos)
+            return i / (p * outer) * (p * outer) + flip(i % (p * outer));
         if (name.find(".up.weight") != std::string::npos) return flip(i / inner) * inner + i % inner;
         if (name.find(".up.bias") != std::string::npos) return flip(i);
         return i;
@@ -86,7 +90,8 @@ struct Naming {
 
     std::vector<double> in_our_order(const std::string& name, const std::vector<double>& theirs) const {
         std::vector<double> ours(theirs.size());
-        for (size_t i = 0; i < ours.size(); ++i) ours[i] = theirs[static_cast<size_t>(permuted(name, static_cast<int64_t>(i)))];
+        for (size_t i = 0; i < ours.size(); ++i)
+            ours[i] = theirs[static_cast<size_t>(permuted(name, static_cast<int64_t>(i)))];
         return ours;
     }
 };
@@ -151,8 +156,12 @@ void judge(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend,
     const Var logits = network.forward(tape, tokens);
     const Tensor expected = load(*backend, file, "out.logits", dtype);
     expect_close(*backend, logits.value, expected, dtype, "logits");
-    const Tensor losses = backend->allocate({batch * length}, dtype), dlogits = backend->allocate(logits.shape(), dtype);
-    backend->cross_entropy({.logits = logits.value, .targets = targets, .losses = losses, .dlogits = dlogits,
+    const Tensor losses = backend->allocate({batch * length}, dtype),
+                 dlogits = backend->allocate(logits.shape(), dtype);
+    backend->cross_entropy({.logits = logits.value,
+                            .targets = targets,
+                            .losses = losses,
+                            .dlogits = dlogits,
                             .scale = 1.0 / static_cast<double>(batch * length)});
     const double loss = backend->sum(losses) / static_cast<double>(losses.size());
     const double expected_loss = file.values("out.loss_nats").at(0);

@@ -19,12 +19,10 @@ void judge_codes(const SafeTensorsFile& file, const std::string& name, Quantizat
 }
 
 void judge_values(const SafeTensorsFile& file, const std::string& name, Quantization quantization) {
-    const std::vector<double> codes = file.values("in.codes"),
-                              expected = file.values("out." + name + "_decoded");
+    const std::vector<double> codes = file.values("in.codes"), expected = file.values("out." + name + "_decoded");
     ASSERT_EQ(codes.size(), expected.size()) << name;
     for (size_t i = 0; i < codes.size(); ++i)
-        EXPECT_NEAR(decode(static_cast<int>(codes[i]), quantization), expected[i], 1e-15)
-            << name << " " << codes[i];
+        EXPECT_NEAR(decode(static_cast<int>(codes[i]), quantization), expected[i], 1e-15) << name << " " << codes[i];
 }
 
 const Registration registration("quantize", [](const SafeTensorsFile& file, DType) {

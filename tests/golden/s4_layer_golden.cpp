@@ -54,9 +54,7 @@ struct Case {
         return t;
     }
     // (B, H, L) of the file as (B, L, H).
-    Tensor sequence(const std::string& name) const {
-        return transposed(*backend, load(*backend, file, name, dtype));
-    }
+    Tensor sequence(const std::string& name) const { return transposed(*backend, load(*backend, file, name, dtype)); }
 
     void expect(const View& actual, const std::string& name) const {
         const Tensor expected = load(*backend, file, name, dtype, actual.shape);
@@ -74,8 +72,7 @@ struct Tail {
 
 Tail run_tail(const Case& c, const Tensor& state_space) {
     const int64_t rows = state_space[1];
-    Tail t{state_space, c.make(state_space.shape()), c.make({c.batch, rows, 2 * c.width}),
-           c.make(state_space.shape())};
+    Tail t{state_space, c.make(state_space.shape()), c.make({c.batch, rows, 2 * c.width}), c.make(state_space.shape())};
     c.backend->gelu_forward({.x = t.state_space, .y = t.activated});
     c.backend->linear_forward({.x = t.activated, .weight = c.weight, .bias = c.bias, .y = t.mixed});
     c.backend->glu_forward({.x = t.mixed, .y = t.y});
@@ -99,20 +96,11 @@ void judge_convolution(const Case& c) {
     const Tensor dweight = c.zeros(c.weight.shape(), c.dtype), dbias = c.zeros(c.bias.shape(), c.dtype);
     const Tensor dkernel = c.make(kernel.shape()), dskip = c.zeros(c.skip.shape(), c.dtype);
     backend.glu_backward({.x = t.mixed, .dy = dy, .dx = dmixed});
-    backend.linear_backward({.x = t.activated,
-                             .weight = c.weight,
-                             .dy = dmixed,
-                             .dx = dactivated,
-                             .dweight = dweight,
-                             .dbias = dbias});
+    backend.linear_backward(
+        {.x = t.activated, .weight = c.weight, .dy = dmixed, .dx = dactivated, .dweight = dweight, .dbias = dbias});
     backend.gelu_backward({.x = t.state_space, .dy = dactivated, .dx = dactivated});
-    backend.long_conv_backward({.u = x,
-                                .kernel = kernel,
-                                .skip = c.skip,
-                                .dy = dactivated,
-                                .du = dx,
-                                .dkernel = dkernel,
-                                .dskip = dskip});
+    backend.long_conv_backward(
+        {.u = x, .kernel = kernel, .skip = c.skip, .dy = dactivated, .du = dx, .dkernel = dkernel, .dskip = dskip});
     c.expect_sequence(dx, "grad.x");
     c.expect(dweight, "grad.param.output_linear.0.weight");
     c.expect(dbias, "grad.param.output_linear.0.bias");
@@ -156,15 +144,10 @@ void judge_steps(const Case& c) {
         };
         each([&](int64_t one, int64_t all) { test::set(sample, one, test::get(x, all)); });
         if (c.low_rank)
-            backend.s4_recurrence(
-                {.factors = factors, .skip = c.skip, .u = sample, .y = sample, .state = full_state});
+            backend.s4_recurrence({.factors = factors, .skip = c.skip, .u = sample, .y = sample, .state = full_state});
         else
-            backend.s4d_recurrence({.abar = abar,
-                                    .cbar = cbar,
-                                    .skip = c.skip,
-                                    .u = sample,
-                                    .y = sample,
-                                    .state = diagonal_state});
+            backend.s4d_recurrence(
+                {.abar = abar, .cbar = cbar, .skip = c.skip, .u = sample, .y = sample, .state = diagonal_state});
         const Tail t = run_tail(c, sample);
         each([&](int64_t one, int64_t all) { test::set(y, all, test::get(t.y, one)); });
     }

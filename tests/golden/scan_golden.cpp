@@ -44,7 +44,8 @@ void judge(const SafeTensorsFile& file, DType dtype) {
     scan.selective_b = scan.selective_c = selective;
     scan.softplus = is_true("delta_softplus");
     scan.discretization = Discretization::euler;
-    scan.u = u, scan.delta = delta, scan.delta_bias = bias, scan.a = a, scan.b = b, scan.c = c, scan.skip = skip, scan.z = z;
+    scan.u = u, scan.delta = delta, scan.delta_bias = bias, scan.a = a, scan.b = b, scan.c = c, scan.skip = skip,
+    scan.z = z;
 
     const auto filled = [&](const Shape& shape, double value) {
         Tensor t = backend->allocate(shape, dtype);

@@ -25,13 +25,10 @@ class Activation : public ::testing::Test {
     Tensor room(const Shape& shape, DType dtype = f64) { return backend->allocate(shape, dtype); }
 };
 
-double silu(double x) {
-    return x / (1 + std::exp(-x));
-}
+double silu(double x) { return x / (1 + std::exp(-x)); }
 
 TEST_F(Activation, Float64FollowsTheFormulas) {
-    const Tensor x = values({40}), z = values({40}), wide = values({3, 40}), y = room({40}),
-                 half = room({3, 20});
+    const Tensor x = values({40}), z = values({40}), wide = values({3, 40}), y = room({40}), half = room({3, 20});
     backend->gelu_forward({.x = x, .y = y});
     for (int64_t i = 0; i < 40; ++i)
         EXPECT_NEAR(get(y, i), get(x, i) * 0.5 * (1 + std::erf(get(x, i) / std::sqrt(2.0))), 1e-14);
@@ -42,8 +39,8 @@ TEST_F(Activation, Float64FollowsTheFormulas) {
     backend->glu_forward({.x = wide, .y = half});
     for (int64_t r = 0; r < 3; ++r)
         for (int64_t c = 0; c < 20; ++c)
-            EXPECT_NEAR(get(half, r * 20 + c),
-                        get(wide, r * 40 + c) / (1 + std::exp(-get(wide, r * 40 + 20 + c))), 1e-14);
+            EXPECT_NEAR(get(half, r * 20 + c), get(wide, r * 40 + c) / (1 + std::exp(-get(wide, r * 40 + 20 + c))),
+                        1e-14);
 }
 
 TEST_F(Activation, GradientsAreThoseOfFiniteDifferences) {
@@ -61,9 +58,8 @@ TEST_F(Activation, GradientsAreThoseOfFiniteDifferences) {
 
     const Tensor narrow = room({3, 3}), dnarrow = values({3, 3});
     backend->glu_backward({.x = x, .dy = dnarrow, .dx = dx});
-    test::expect_gradients(
-        [&] { return backend->glu_forward({.x = x, .y = narrow}), test::dot(narrow, dnarrow); },
-        {{"glu dx", x, dx}}, random);
+    test::expect_gradients([&] { return backend->glu_forward({.x = x, .y = narrow}), test::dot(narrow, dnarrow); },
+                           {{"glu dx", x, dx}}, random);
 
     backend->negative_exp_forward({.x = x, .y = y});
     backend->fill({.y = dx, .value = 0});
@@ -82,8 +78,7 @@ TEST_F(Activation, Float32AgreesWithFloat64) {
         // With gaps and without: two different ways through the same loop.
         for (const bool gaps : {false, true}) {
             const auto operand = [&] { return gaps ? strided(shape) : values(shape, f32); };
-            const Tensor x = operand(), z = operand(), dy = operand(), y = operand(), dx = operand(),
-                         dz = operand();
+            const Tensor x = operand(), z = operand(), dy = operand(), y = operand(), dx = operand(), dz = operand();
             const Tensor x64 = in_double(x), z64 = in_double(z), dy64 = in_double(dy), y64 = room(shape),
                          dx64 = room(shape), dz64 = room(shape);
 
@@ -136,9 +131,7 @@ TEST_F(Activation, ResultsMayReplaceOperands) {
         const Tensor x = values(shape, dtype), z = values(shape, dtype), dy = values(shape, dtype);
         const Tensor apart = room(shape, dtype), dz = room(shape, dtype), place = room(shape, dtype),
                      dz2 = room(shape, dtype);
-        const auto expect_same = [&](const char* what) {
-            EXPECT_EQ(test::max_difference(place, apart), 0) << what;
-        };
+        const auto expect_same = [&](const char* what) { EXPECT_EQ(test::max_difference(place, apart), 0) << what; };
 
         backend->gelu_forward({.x = x, .y = apart});
         backend->copy({.x = x, .y = place});
@@ -161,8 +154,7 @@ TEST_F(Activation, ResultsMayReplaceOperands) {
 }
 
 TEST_F(Activation, LargeArgumentsStayFinite) {
-    const Tensor x = room({4}, f32), one = room({4}, f32), y = room({4}, f32), dx = room({4}, f32),
-                 dz = room({4}, f32);
+    const Tensor x = room({4}, f32), one = room({4}, f32), y = room({4}, f32), dx = room({4}, f32), dz = room({4}, f32);
     const double at[4] = {-1e4, -100, 100, 1e4};
     for (int64_t i = 0; i < 4; ++i) test::set(x, i, at[i]), test::set(one, i, 1);
     const auto expect = [&](const Tensor& t, double low, double high100, double high) {

@@ -36,8 +36,8 @@ TEST_F(AdamWTest, FollowsTheRuleForManySteps) {
     for (const DType dtype : {f32, f64})
         for (const int64_t n : {1, 3, 16, 33, 40000}) {
             SCOPED_TRACE(std::string(name_of(dtype)) + ", " + std::to_string(n));
-            const Tensor w = test::random_tensor(*backend, {n}, dtype, random),
-                         m = backend->zeros({n}, dtype), v = backend->zeros({n}, dtype);
+            const Tensor w = test::random_tensor(*backend, {n}, dtype, random), m = backend->zeros({n}, dtype),
+                         v = backend->zeros({n}, dtype);
             const Tensor g = backend->allocate({n}, dtype);
             std::vector<State> expected;
             for (int64_t i = 0; i < n; ++i) expected.push_back({get(w, i)});
@@ -69,16 +69,15 @@ TEST_F(AdamWTest, FollowsTheRuleForManySteps) {
 }
 
 TEST_F(AdamWTest, AZeroGradientOnAFreshStateOnlyDecays) {
-    const Tensor w = backend->allocate({20}, f32), g = backend->zeros({20}, f32),
-                 m = backend->zeros({20}, f32), v = backend->zeros({20}, f32);
+    const Tensor w = backend->allocate({20}, f32), g = backend->zeros({20}, f32), m = backend->zeros({20}, f32),
+                 v = backend->zeros({20}, f32);
     backend->fill({.y = w, .value = 2});
     backend->adamw({.weight = w, .grad = g, .m = m, .v = v, .lr = 0.1, .weight_decay = 0.5, .step = 1});
     for (int64_t i = 0; i < 20; ++i) EXPECT_FLOAT_EQ(static_cast<float>(get(w, i)), 1.9f);
 }
 
 TEST_F(AdamWTest, RefusesOperandsThatDoNotFit) {
-    const Tensor a = backend->zeros({4}, f32), b = backend->zeros({5}, f32),
-                 wide = backend->zeros({3, 5}, f32);
+    const Tensor a = backend->zeros({4}, f32), b = backend->zeros({5}, f32), wide = backend->zeros({3, 5}, f32);
     EXPECT_THROW(backend->adamw({.weight = a, .grad = b, .m = a, .v = a}), Error);
     const Tensor gaps = wide.columns(0, 4);
     EXPECT_THROW(backend->adamw({.weight = gaps, .grad = gaps, .m = gaps, .v = gaps}), Error);
@@ -88,8 +87,7 @@ TEST_F(AdamWTest, RefusesOperandsThatDoNotFit) {
 TEST_F(AdamWTest, SumOfSquares) {
     const auto alone = make_backend("cpu", 1);
     for (const DType dtype : {f32, f64})
-        for (const Shape& shape :
-             {Shape{1}, Shape{15}, Shape{17}, Shape{3, 33}, Shape{1000, 131}, Shape{0, 3}}) {
+        for (const Shape& shape : {Shape{1}, Shape{15}, Shape{17}, Shape{3, 33}, Shape{1000, 131}, Shape{0, 3}}) {
             SCOPED_TRACE(shape.text());
             const Tensor x = test::random_tensor(*backend, shape, dtype, random),
                          gaps = test::random_strided(*backend, shape, dtype, random);

@@ -65,10 +65,8 @@ TEST_F(CausalConv1d, Float64FollowsTheFormula) {
                     double p = get(c.bias, d);
                     for (int64_t k = 0; k < taps; ++k)
                         if (l - (taps - 1) + k >= 0)
-                            p += get(c.weight, d * taps + k) *
-                                 get(c.x, (b * length + l - (taps - 1) + k) * width + d);
-                    EXPECT_NEAR(get(c.y, (b * length + l) * width + d), silu ? p / (1 + std::exp(-p)) : p,
-                                1e-13);
+                            p += get(c.weight, d * taps + k) * get(c.x, (b * length + l - (taps - 1) + k) * width + d);
+                    EXPECT_NEAR(get(c.y, (b * length + l) * width + d), silu ? p / (1 + std::exp(-p)) : p, 1e-13);
                 }
     }
 }
@@ -85,16 +83,15 @@ TEST_F(CausalConv1d, GradientsAreThoseOfFiniteDifferences) {
                 forward(*backend, c, silu);
                 return test::dot(c.y, c.dy);
             };
-            test::expect_gradients(
-                loss, {{"x", c.x, c.dx}, {"weight", c.weight, c.dweight}, {"bias", c.bias, c.dbias}}, random);
+            test::expect_gradients(loss, {{"x", c.x, c.dx}, {"weight", c.weight, c.dweight}, {"bias", c.bias, c.dbias}},
+                                   random);
         }
 }
 
 TEST_F(CausalConv1d, Float32AgreesWithFloat64) {
     const auto check = [&](int64_t batch, int64_t length, int64_t width, int64_t taps, bool silu, bool gaps) {
-        SCOPED_TRACE(std::to_string(batch) + " x " + std::to_string(length) + " x " + std::to_string(width) +
-                     ", " + std::to_string(taps) + " taps, silu " + std::to_string(silu) + ", gaps " +
-                     std::to_string(gaps));
+        SCOPED_TRACE(std::to_string(batch) + " x " + std::to_string(length) + " x " + std::to_string(width) + ", " +
+                     std::to_string(taps) + " taps, silu " + std::to_string(silu) + ", gaps " + std::to_string(gaps));
         const Case c = make(batch, length, width, taps, f32, gaps), d = in_double(c);
         forward(*backend, c, silu);
         forward(*backend, d, silu);

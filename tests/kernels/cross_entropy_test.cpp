@@ -21,9 +21,7 @@ class CrossEntropyTest : public ::testing::Test {
         const Tensor t = backend->allocate({rows}, DType::i32);
         for (int64_t i = 0; i < rows; ++i)
             test::set(t, i,
-                      random.below(5) == 0
-                          ? -1
-                          : static_cast<double>(random.below(static_cast<uint64_t>(classes))));
+                      random.below(5) == 0 ? -1 : static_cast<double>(random.below(static_cast<uint64_t>(classes))));
         return t;
     }
 };
@@ -44,8 +42,7 @@ TEST_F(CrossEntropyTest, GradientIsThatOfFiniteDifferences) {
     const Tensor logits = test::random_tensor(*backend, {5, 7}, f64, random), t = targets(5, 7),
                  losses = backend->allocate({5}, f64);
     const Tensor gradient = backend->allocate({5, 7}, f64);
-    backend->cross_entropy(
-        {.logits = logits, .targets = t, .losses = losses, .dlogits = gradient, .scale = 0.3});
+    backend->cross_entropy({.logits = logits, .targets = t, .losses = losses, .dlogits = gradient, .scale = 0.3});
     const auto loss = [&] {
         backend->cross_entropy({.logits = logits, .targets = t, .losses = losses});
         double sum = 0;
@@ -88,8 +85,7 @@ TEST_F(CrossEntropyTest, LargeLogitsDoNotOverflow) {
     const Tensor logits = backend->zeros({2, 20}, f32), t = backend->zeros({2}, DType::i32),
                  losses = backend->allocate({2}, f32);
     const Tensor gradient = backend->allocate({2, 20}, f32);
-    for (int64_t c = 0; c < 20; ++c)
-        test::set(logits, c, c == 0 ? 1e4 : -1e4), test::set(logits, 20 + c, -1e5);
+    for (int64_t c = 0; c < 20; ++c) test::set(logits, c, c == 0 ? 1e4 : -1e4), test::set(logits, 20 + c, -1e5);
     backend->cross_entropy({.logits = logits, .targets = t, .losses = losses, .dlogits = gradient});
     EXPECT_EQ(get(losses, 0), 0);
     EXPECT_NEAR(get(losses, 1), std::log(20.0), 1e-6);
@@ -118,9 +114,9 @@ TEST_F(CrossEntropyTest, RefusesTargetsThatAreNoClass) {
     }
     test::set(t, 1, 3);
     EXPECT_NO_THROW(backend->cross_entropy({.logits = logits, .targets = t, .losses = losses}));
-    EXPECT_THROW(backend->cross_entropy(
-                     {.logits = logits, .targets = backend->zeros({3}, DType::i32), .losses = losses}),
-                 Error);
+    EXPECT_THROW(
+        backend->cross_entropy({.logits = logits, .targets = backend->zeros({3}, DType::i32), .losses = losses}),
+        Error);
 }
 
 }  // namespace

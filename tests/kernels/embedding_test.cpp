@@ -46,8 +46,7 @@ TEST_P(Embedding, LooksUpRowsAndSumsTheirGradients) {
 
 TEST_P(Embedding, SumsDoNotDependOnTheNumberOfThreads) {
     const auto alone = make_backend("cpu", 1), many = make_backend("cpu", 3);
-    const Tensor t = tokens(4, 900, 256),
-                 dy = test::random_tensor(*backend, {4, 900, 64}, GetParam(), random);
+    const Tensor t = tokens(4, 900, 256), dy = test::random_tensor(*backend, {4, 900, 64}, GetParam(), random);
     const Tensor a = backend->zeros({256, 64}, GetParam()), b = backend->zeros({256, 64}, GetParam());
     alone->embedding_backward({.tokens = t, .dy = dy, .dtable = a});
     many->embedding_backward({.tokens = t, .dy = dy, .dtable = b});

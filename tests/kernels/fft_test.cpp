@@ -20,7 +20,9 @@ using cpu::RealFft;
 // Arrays as the interface wants them.
 template <class T>
 struct Aligned {
-    explicit Aligned(int64_t count) : size(count), data(static_cast<T*>(::operator new(static_cast<size_t>(count) * sizeof(T), std::align_val_t(64)))) {
+    explicit Aligned(int64_t count)
+        : size(count),
+          data(static_cast<T*>(::operator new(static_cast<size_t>(count) * sizeof(T), std::align_val_t(64)))) {
         std::fill_n(data, count, T());
     }
     ~Aligned() { ::operator delete(data, std::align_val_t(64)); }
@@ -54,13 +56,16 @@ TEST(RealFft, IsTheDefinitionAndItsInverse) {
         for (int64_t k = 0; k <= n / 2; ++k) {
             std::complex<double> sum = 0;
             for (int64_t t = 0; t < n; ++t)
-                sum += x[static_cast<size_t>(t)] * std::polar(1.0, -2 * M_PI * static_cast<double>(k * t % n) / static_cast<double>(n));
+                sum += x[static_cast<size_t>(t)] *
+                       std::polar(1.0, -2 * M_PI * static_cast<double>(k * t % n) / static_cast<double>(n));
             // Values of size sqrt(n), some roundings of 6e-8 of that.
-            EXPECT_LT(std::abs(sum - std::complex<double>(spectrum.data[k])), 1e-6 * std::sqrt(static_cast<double>(n))) << k;
+            EXPECT_LT(std::abs(sum - std::complex<double>(spectrum.data[k])), 1e-6 * std::sqrt(static_cast<double>(n)))
+                << k;
         }
         fft->inverse(spectrum.data, samples.data);
         for (int64_t t = 0; t < n; ++t)
-            EXPECT_NEAR(static_cast<double>(samples.data[t]) / static_cast<double>(n), x[static_cast<size_t>(t)], 2e-6) << t;
+            EXPECT_NEAR(static_cast<double>(samples.data[t]) / static_cast<double>(n), x[static_cast<size_t>(t)], 2e-6)
+                << t;
     }
 }
 

@@ -22,12 +22,8 @@ class Linear : public ::testing::Test {
     std::shared_ptr<Backend> backend = make_backend("cpu", 2);
     Random random{test::seed()};
 
-    Tensor values(const Shape& shape, DType dtype) {
-        return test::random_tensor(*backend, shape, dtype, random);
-    }
-    Tensor strided(const Shape& shape, DType dtype) {
-        return test::random_strided(*backend, shape, dtype, random);
-    }
+    Tensor values(const Shape& shape, DType dtype) { return test::random_tensor(*backend, shape, dtype, random); }
+    Tensor strided(const Shape& shape, DType dtype) { return test::random_strided(*backend, shape, dtype, random); }
     Tensor in_double(const View& x) { return x ? test::converted(*backend, x, f64) : Tensor(); }
 
     // The product in the test's own loops.
@@ -44,23 +40,19 @@ class Linear : public ::testing::Test {
     }
 
     void check_forward(int64_t m, int64_t n, int64_t k, DType dtype, bool gaps) {
-        SCOPED_TRACE(std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k) + " " +
-                     name_of(dtype));
+        SCOPED_TRACE(std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k) + " " + name_of(dtype));
         const auto operand = [&](const Shape& s) { return gaps ? strided(s, dtype) : values(s, dtype); };
         const Tensor x = operand({m, k}), weight = operand({n, k}), bias = values({n}, dtype);
         // Sums of k products of order one, each rounded (6e-8 in float32): 1e-6 of the size such sums have. A
         // single sum may come out near zero, so the tolerance is absolute.
-        const double tolerance =
-            (dtype == f32 ? 1e-6 : 1e-14) * std::sqrt(static_cast<double>(m * n * (k + 2)));
+        const double tolerance = (dtype == f32 ? 1e-6 : 1e-14) * std::sqrt(static_cast<double>(m * n * (k + 2)));
         for (const bool with_bias : {false, true})
             for (const bool accumulate : {false, true}) {
                 const Tensor y = operand({m, n}), before = accumulate ? in_double(y) : Tensor();
                 const Tensor b = with_bias ? bias : Tensor();
                 const Tensor wanted = expected(x, weight, b, before);
-                backend->linear_forward(
-                    {.x = x, .weight = weight, .bias = b, .y = y, .accumulate = accumulate});
-                EXPECT_LE(distance(y, wanted), tolerance)
-                    << "bias " << with_bias << ", accumulate " << accumulate;
+                backend->linear_forward({.x = x, .weight = weight, .bias = b, .y = y, .accumulate = accumulate});
+                EXPECT_LE(distance(y, wanted), tolerance) << "bias " << with_bias << ", accumulate " << accumulate;
             }
     }
 };
@@ -97,10 +89,8 @@ TEST_F(Linear, TakesThreeAxesAndNoRows) {
 TEST_F(Linear, GradientsAreThoseOfFiniteDifferences) {
     const Tensor x = values({5, 7}, f64), weight = values({3, 7}, f64), bias = values({3}, f64),
                  dy = values({5, 3}, f64), y = values({5, 3}, f64);
-    const Tensor dx = values({5, 7}, f64), dweight = backend->zeros({3, 7}, f64),
-                 dbias = backend->zeros({3}, f64);
-    backend->linear_backward(
-        {.x = x, .weight = weight, .dy = dy, .dx = dx, .dweight = dweight, .dbias = dbias});
+    const Tensor dx = values({5, 7}, f64), dweight = backend->zeros({3, 7}, f64), dbias = backend->zeros({3}, f64);
+    backend->linear_backward({.x = x, .weight = weight, .dy = dy, .dx = dx, .dweight = dweight, .dbias = dbias});
     const auto loss = [&] {
         backend->linear_forward({.x = x, .weight = weight, .bias = bias, .y = y});
         return test::dot(y, dy);
@@ -112,11 +102,11 @@ TEST_F(Linear, BackwardInFloat32AgreesWithFloat64) {
     struct Size {
         int64_t m, n, k;
     };
-    for (const auto& [m, n, k] : {Size{1, 1, 1}, Size{1, 33, 17}, Size{4, 5, 64}, Size{17, 16, 3},
-                                  Size{257, 33, 65}, Size{1000, 64, 37}})
+    for (const auto& [m, n, k] :
+         {Size{1, 1, 1}, Size{1, 33, 17}, Size{4, 5, 64}, Size{17, 16, 3}, Size{257, 33, 65}, Size{1000, 64, 37}})
         for (const bool gaps : {false, true}) {
-            SCOPED_TRACE(std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k) +
-                         ", gaps " + std::to_string(gaps));
+            SCOPED_TRACE(std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k) + ", gaps " +
+                         std::to_string(gaps));
             const auto operand = [&](const Shape& s) { return gaps ? strided(s, f32) : values(s, f32); };
             const Tensor x = operand({m, k}), weight = operand({n, k}), dy = operand({m, n});
             const Tensor dx = operand({m, k}), dweight = operand({n, k}), dbias = values({n}, f32);
@@ -142,8 +132,7 @@ TEST_F(Linear, BackwardWithoutSomeOfTheGradients) {
         const Tensor x = values({6, 5}, dtype), weight = values({4, 5}, dtype), dy = values({6, 4}, dtype);
         const Tensor dx = values({6, 5}, dtype), dweight = backend->zeros({4, 5}, dtype),
                      dbias = backend->zeros({4}, dtype);
-        backend->linear_backward(
-            {.x = x, .weight = weight, .dy = dy, .dx = dx, .dweight = dweight, .dbias = dbias});
+        backend->linear_backward({.x = x, .weight = weight, .dy = dy, .dx = dx, .dweight = dweight, .dbias = dbias});
         const Tensor dx1 = values({6, 5}, dtype), dweight1 = backend->zeros({4, 5}, dtype),
                      dbias1 = backend->zeros({4}, dtype);
         backend->linear_backward({.weight = weight, .dy = dy, .dx = dx1});
@@ -160,11 +149,10 @@ TEST_F(Linear, IsDeterministic) {
                  dy = values({2000, 96}, f32);
     std::vector<Tensor> first;
     for (int run = 0; run < 3; ++run) {
-        const Tensor y = values({2000, 96}, f32), dx = values({2000, 64}, f32),
-                     dweight = backend->zeros({96, 64}, f32), dbias = backend->zeros({96}, f32);
+        const Tensor y = values({2000, 96}, f32), dx = values({2000, 64}, f32), dweight = backend->zeros({96, 64}, f32),
+                     dbias = backend->zeros({96}, f32);
         backend->linear_forward({.x = x, .weight = weight, .bias = bias, .y = y});
-        backend->linear_backward(
-            {.x = x, .weight = weight, .dy = dy, .dx = dx, .dweight = dweight, .dbias = dbias});
+        backend->linear_backward({.x = x, .weight = weight, .dy = dy, .dx = dx, .dweight = dweight, .dbias = dbias});
         if (run == 0) first = {y, dx, dweight, dbias};
         const std::vector<Tensor> now = {y, dx, dweight, dbias};
         for (size_t i = 0; i < 4; ++i)
@@ -177,8 +165,7 @@ TEST_F(Linear, RefusesShapesThatDoNotFit) {
                  wrong = values({3, 4}, f32);
     EXPECT_THROW(backend->linear_forward({.x = x, .weight = weight, .y = wrong}), Error);
     EXPECT_THROW(backend->linear_forward({.x = x, .weight = y, .y = y}), Error);
-    EXPECT_THROW(backend->linear_forward({.x = x, .weight = weight, .bias = values({5}, f32), .y = y}),
-                 Error);
+    EXPECT_THROW(backend->linear_forward({.x = x, .weight = weight, .bias = values({5}, f32), .y = y}), Error);
     EXPECT_THROW(backend->linear_forward({.x = x, .weight = values({4, 5}, f64), .y = y}), Error);
     EXPECT_THROW(backend->linear_backward({.x = x, .dy = wrong, .dweight = weight}), Error);
     EXPECT_THROW(backend->linear_backward({.weight = weight, .dy = y, .dx = y}), Error);

@@ -32,7 +32,8 @@ Tensor reference(Backend& backend, const View& u, const View& kernel, const View
                     set(y, i, get(y, i) + v);
                 };
                 if (skip) add(t, get(skip, d) * x);
-                for (int64_t j = 0; j < kernel[1] && t + j < length; ++j) add(t + j, get(kernel, d * kernel[1] + j) * x);
+                for (int64_t j = 0; j < kernel[1] && t + j < length; ++j)
+                    add(t + j, get(kernel, d * kernel[1] + j) * x);
             }
     return y;
 }
@@ -51,9 +52,10 @@ struct Operands {
 };
 
 Operands random_operands(Backend& backend, const Case& c, DType dtype, Random& random, bool strided = false) {
-    const auto make = strided ? test::random_strided : [](Backend& b, const Shape& s, DType t, Random& r, double scale) {
-        return test::random_tensor(b, s, t, r, scale);
-    };
+    const auto make =
+        strided ? test::random_strided : [](Backend& b, const Shape& s, DType t, Random& r, double scale) {
+            return test::random_tensor(b, s, t, r, scale);
+        };
     Operands o;
     o.u = make(backend, {c.batch, c.length, c.channels}, dtype, random, 1);
     o.kernel = make(backend, {c.channels, c.taps}, dtype, random, 1);
@@ -74,8 +76,8 @@ Results run(Backend& backend, const Operands& o, double dskip_before = 0) {
     r.dkernel = filled(backend, o.kernel.shape(), dtype, -7);
     if (o.skip) r.dskip = filled(backend, o.skip.shape(), dtype, dskip_before);
     backend.long_conv_forward({.u = o.u, .kernel = o.kernel, .skip = o.skip, .y = r.y});
-    backend.long_conv_backward({.u = o.u, .kernel = o.kernel, .skip = o.skip, .dy = o.dy, .du = r.du, .dkernel = r.dkernel,
-                                .dskip = r.dskip});
+    backend.long_conv_backward(
+        {.u = o.u, .kernel = o.kernel, .skip = o.skip, .dy = o.dy, .du = r.du, .dkernel = r.dkernel, .dskip = r.dskip});
     return r;
 }
 
@@ -92,7 +94,8 @@ bool same_bits(const View& a, const View& b) {
 TEST(LongConv, Float64IsTheSumOfEchoes) {
     const auto backend = make_backend("cpu", 2);
     Random random(test::seed());
-    for (const Case& c : {Case{1, 1, 1, 1, true}, Case{2, 17, 3, 17, true}, Case{3, 40, 5, 9, false}, Case{1, 12, 2, 50, true}}) {
+    for (const Case& c :
+         {Case{1, 1, 1, 1, true}, Case{2, 17, 3, 17, true}, Case{3, 40, 5, 9, false}, Case{1, 12, 2, 50, true}}) {
         SCOPED_TRACE(testing::Message() << c << ", seed " << test::seed());
         const Operands o = random_operands(*backend, c, DType::f64, random, true);
         const Tensor y = backend->allocate(o.u.shape(), DType::f64);
@@ -121,7 +124,8 @@ TEST(LongConv, Float64GradientsAreThoseOfFiniteDifferences) {
 // float32 against float64. Both sums and transforms round at 6e-8 a step; 2e-6 of the norm leaves room for the
 // growth with the length (tens of roundings at 1000 samples).
 void expect_float32(const Case& c, bool strided, int threads) {
-    SCOPED_TRACE(testing::Message() << c << " strided " << strided << " threads " << threads << ", seed " << test::seed());
+    SCOPED_TRACE(testing::Message() << c << " strided " << strided << " threads " << threads << ", seed "
+                                    << test::seed());
     const auto backend = make_backend("cpu", threads);
     Random random(test::seed());
     const Operands single = random_operands(*backend, c, DType::f32, random, strided);
@@ -145,7 +149,8 @@ TEST(LongConv, Float32AgreesAtOddLengths) {
 
 TEST(LongConv, Float32AgreesAtEveryKindOfTransformSize) {
     // Sizes 2^k, 3 2^k and 5 2^k with k even and odd: every radix in every place.
-    for (const int64_t length : {16, 32, 48, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 2048, 2560})
+    for (const int64_t length :
+         {16, 32, 48, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 2048, 2560})
         expect_float32({1, length, 2, length, false}, false, 1);
 }
 
@@ -181,7 +186,8 @@ TEST(LongConv, LongSequencesOfImpulses) {
         SCOPED_TRACE(testing::Message() << "L " << length << ", seed " << test::seed());
         const Tensor u = filled(*backend, {1, length, 3}, DType::f32, 0);
         for (int64_t d = 0; d < 3; ++d)
-            for (const int64_t t : {int64_t{0}, length / 3, length / 2 + 1, length - 1}) set(u, t * 3 + d, random.normal());
+            for (const int64_t t : {int64_t{0}, length / 3, length / 2 + 1, length - 1})
+                set(u, t * 3 + d, random.normal());
         const Tensor kernel = test::random_tensor(*backend, {3, length}, DType::f32, random);
         const Tensor y = backend->allocate(u.shape(), DType::f32);
         backend->long_conv_forward({.u = u, .kernel = kernel, .skip = {}, .y = y});
@@ -194,12 +200,12 @@ TEST(LongConv, LongSequencesOfImpulses) {
         backend->long_conv_forward({.u = v, .kernel = kernel, .skip = {}, .y = conv});
         const Tensor impulse = filled(*backend, u.shape(), DType::f32, 0);
         for (int64_t d = 0; d < 3; ++d) set(impulse, d, 1);
-        backend->long_conv_backward({.u = impulse, .kernel = kernel, .skip = {}, .dy = u, .du = du, .dkernel = dkernel, .dskip = {}});
+        backend->long_conv_backward(
+            {.u = impulse, .kernel = kernel, .skip = {}, .dy = u, .du = du, .dkernel = dkernel, .dskip = {}});
         double norm = 0;
         for (int64_t i = 0; i < v.size(); ++i) norm += get(v, i) * get(v, i);
         EXPECT_NEAR(test::dot(u, conv), test::dot(du, v), 1e-5 * norm);
-        for (int64_t i = 0; i < u.size(); ++i)
-            ASSERT_NEAR(get(dkernel, i % 3 * length + i / 3), get(u, i), 1e-5) << i;
+        for (int64_t i = 0; i < u.size(); ++i) ASSERT_NEAR(get(dkernel, i % 3 * length + i / 3), get(u, i), 1e-5) << i;
     }
 }
 
@@ -248,7 +254,8 @@ TEST(LongConv, RefusesOperandsThatDoNotFit) {
     EXPECT_THROW(backend->long_conv_forward({.u = u, .kernel = narrow, .skip = {}, .y = u}), Error);
     EXPECT_THROW(backend->long_conv_forward({.u = u, .kernel = wide, .skip = {}, .y = u}), Error);
     EXPECT_THROW(backend->long_conv_forward({.u = u, .kernel = kernel, .skip = {}, .y = kernel}), Error);
-    EXPECT_THROW(backend->long_conv_backward({.u = u, .kernel = kernel, .skip = {}, .dy = u, .du = u, .dkernel = narrow, .dskip = {}}),
+    EXPECT_THROW(backend->long_conv_backward(
+                     {.u = u, .kernel = kernel, .skip = {}, .dy = u, .du = u, .dkernel = narrow, .dskip = {}}),
                  Error);
 }
 

@@ -78,8 +78,7 @@ TEST_P(Norm, Float64FollowsTheFormula) {
         double mean = 0, moment = 0, square = 0;
         for (int64_t i = 0; i < 9; ++i) mean += get(c.x, r * 9 + i) / 9;
         for (int64_t i = 0; i < 9; ++i)
-            moment += std::pow(get(c.x, r * 9 + i) - mean, 2) / 9,
-                square += std::pow(get(c.x, r * 9 + i), 2) / 9;
+            moment += std::pow(get(c.x, r * 9 + i) - mean, 2) / 9, square += std::pow(get(c.x, r * 9 + i), 2) / 9;
         for (int64_t i = 0; i < 9; ++i) {
             const double x = get(c.x, r * 9 + i), deviation = std::sqrt(moment + 1e-5);
             double wanted = 0;
@@ -110,8 +109,7 @@ TEST_P(Norm, Float32AgreesWithFloat64) {
     for (const int64_t width : {1, 3, 5, 16, 17, 33, 64, 257})
         for (const int64_t rows : {1, 2, 63, 1000})
             for (const bool gaps : {false, true}) {
-                SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(width) + ", gaps " +
-                             std::to_string(gaps));
+                SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(width) + ", gaps " + std::to_string(gaps));
                 const Case c = make({rows, width}, f32, gaps), d = in_double(c);
                 forward(*backend, c);
                 forward(*backend, d);
@@ -124,8 +122,7 @@ TEST_P(Norm, Float32AgreesWithFloat64) {
                 const auto close = [&](const Tensor& a, const Tensor& b, const char* what) {
                     if (!a) return;
                     const double norm = std::sqrt(test::dot(b, b));
-                    EXPECT_LE(test::relative_error(a, b) * (norm > 0 ? norm : 1),
-                              2e-6 * magnified * (norm + size))
+                    EXPECT_LE(test::relative_error(a, b) * (norm > 0 ? norm : 1), 2e-6 * magnified * (norm + size))
                         << what;
                 };
                 close(c.y, d.y, "y");
@@ -148,8 +145,7 @@ TEST_P(Norm, WorksInPlaceAndWithoutStatistics) {
     for (const DType dtype : {f32, f64}) {
         const Case c = make({7, 33}, dtype);
         forward(*backend, c);
-        backend->norm_forward(
-            {.kind = kind, .eps = 1e-5, .x = c.x, .weight = c.weight, .bias = c.bias, .y = c.x});
+        backend->norm_forward({.kind = kind, .eps = 1e-5, .x = c.x, .weight = c.weight, .bias = c.bias, .y = c.x});
         EXPECT_EQ(test::max_difference(c.x, c.y), 0);
     }
 }
@@ -187,21 +183,17 @@ TEST_P(Norm, ALargeMeanDoesNotCostAccuracy) {
 TEST_P(Norm, RefusesWrongParameters) {
     const Case c = make({3, 8}, f32);
     const Tensor odd = backend->zeros({5}, f32);
-    EXPECT_THROW(backend->norm_forward({.kind = kind, .x = c.x, .weight = odd, .bias = c.bias, .y = c.y}),
-                 Error);
-    EXPECT_THROW(backend->norm_forward({.kind = kind, .x = c.x, .weight = c.weight, .bias = odd, .y = c.y}),
-                 Error);
-    EXPECT_THROW(backend->norm_forward(
-                     {.kind = kind, .x = c.x, .weight = c.weight, .bias = c.bias, .y = c.y, .rstd = odd}),
-                 Error);
+    EXPECT_THROW(backend->norm_forward({.kind = kind, .x = c.x, .weight = odd, .bias = c.bias, .y = c.y}), Error);
+    EXPECT_THROW(backend->norm_forward({.kind = kind, .x = c.x, .weight = c.weight, .bias = odd, .y = c.y}), Error);
+    EXPECT_THROW(
+        backend->norm_forward({.kind = kind, .x = c.x, .weight = c.weight, .bias = c.bias, .y = c.y, .rstd = odd}),
+        Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, Norm, ::testing::Values(NormKind::layer, NormKind::rms, NormKind::scalar),
-                         [](const auto& type) {
-                             return std::string(type.param == NormKind::layer ? "layer"
-                                                : type.param == NormKind::rms ? "rms"
-                                                                              : "scalar");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, Norm, ::testing::Values(NormKind::layer, NormKind::rms, NormKind::scalar), [](const auto& type) {
+        return std::string(type.param == NormKind::layer ? "layer" : type.param == NormKind::rms ? "rms" : "scalar");
+    });
 
 }  // namespace
 }  // namespace nigiri

@@ -64,8 +64,7 @@ TEST(S4Kernel, Float32AgreesWithFloat64) {
     for (const int64_t length : test::odd_lengths) {
         const S4Layer single(5, 1, 17, length, DType::f32, random, true), both = single.as(DType::f64);
         // The arithmetic is the same; only the result is rounded.
-        EXPECT_LE(test::relative_error(single.kernel(length), both.kernel(length)), 1e-7)
-            << "length " << length;
+        EXPECT_LE(test::relative_error(single.kernel(length), both.kernel(length)), 1e-7) << "length " << length;
     }
 }
 
@@ -84,8 +83,7 @@ Gradients backward(const S4Layer& layer, const View& dkernel, double start) {
                       like(layer.p),      like(layer.b),      like(layer.c)};
     S4KernelBackward op = layer.with<S4KernelBackward>();
     op.dkernel = dkernel;
-    op.dinv_dt = g.inv_dt, op.da_real = g.a_real, op.da_imag = g.a_imag, op.dp = g.p, op.db = g.b,
-    op.dc = g.c;
+    op.dinv_dt = g.inv_dt, op.da_real = g.a_real, op.da_imag = g.a_imag, op.dp = g.p, op.db = g.b, op.dc = g.c;
     backend.s4_kernel_backward(op);
     return g;
 }
@@ -97,8 +95,8 @@ TEST(S4Kernel, GradientsAgreeWithFiniteDifferences) {
     struct Case {
         int64_t width, copies, count, length, taps;
     };
-    for (const Case& c : {Case{1, 1, 1, 1, 1}, Case{2, 2, 3, 2, 2}, Case{4, 2, 3, 33, 33},
-                          Case{3, 1, 5, 64, 50}, Case{2, 2, 4, 601, 601}}) {
+    for (const Case& c : {Case{1, 1, 1, 1, 1}, Case{2, 2, 3, 2, 2}, Case{4, 2, 3, 33, 33}, Case{3, 1, 5, 64, 50},
+                          Case{2, 2, 4, 601, 601}}) {
         const S4Layer layer(c.width, c.copies, c.count, c.length, DType::f64, random);
         const Tensor dkernel = test::random_tensor(*layer.backend, {c.width, c.taps}, DType::f64, random);
         const Gradients g = backward(layer, dkernel, 0);
@@ -121,8 +119,7 @@ TEST(S4Kernel, GradientsAreAddedAndMayBeAbsent) {
     const Gradients zero = backward(layer, dkernel, 0), two = backward(layer, dkernel, 2);
     const auto expect_added = [&](const Tensor& a, const Tensor& b, const char* name) {
         // One rounding of a sum of order one to a hundred.
-        for (int64_t i = 0; i < a.size(); ++i)
-            EXPECT_NEAR(test::get(b, i), test::get(a, i) + 2, 1e-12) << name;
+        for (int64_t i = 0; i < a.size(); ++i) EXPECT_NEAR(test::get(b, i), test::get(a, i) + 2, 1e-12) << name;
     };
     expect_added(zero.inv_dt, two.inv_dt, "inv_dt");
     expect_added(zero.a_real, two.a_real, "a_real");
@@ -147,8 +144,8 @@ TEST(S4Kernel, Float32GradientsAgreeWithFloat64AndRepeat) {
         const Tensor dkernel = test::random_strided(*single.backend, {5, length}, DType::f32, random);
         const Gradients a = backward(single, dkernel, 0), again = backward(single, dkernel, 0);
         const Gradients b = backward(both, test::converted(*single.backend, dkernel, DType::f64), 0);
-        for (auto member : {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p,
-                            &Gradients::b, &Gradients::c}) {
+        for (auto member : {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p, &Gradients::b,
+                            &Gradients::c}) {
             EXPECT_LE(test::relative_error(a.*member, b.*member), 1e-7) << "length " << length;
             EXPECT_EQ(test::max_difference(a.*member, again.*member), 0) << "length " << length;
         }
@@ -163,8 +160,8 @@ TEST(S4Kernel, DoesNotDependOnTheNumberOfThreads) {
     EXPECT_EQ(test::max_difference(one.kernel(500), three.kernel(500)), 0);
     const Tensor dkernel = test::random_tensor(*one.backend, {7, 500}, DType::f32, random);
     const Gradients a = backward(one, dkernel, 0), b = backward(three, dkernel, 0);
-    for (auto member : {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p,
-                        &Gradients::b, &Gradients::c})
+    for (auto member :
+         {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p, &Gradients::b, &Gradients::c})
         EXPECT_EQ(test::max_difference(a.*member, b.*member), 0);
 }
 
@@ -189,8 +186,7 @@ TEST(S4Kernel, AgreesOnEveryInstructionSet) {
     const Gradients gradients = backward(layer, dkernel, 0);
     const auto recurrence = [&] {
         const Tensor y = backend.allocate(u.shape(), DType::f64);
-        backend.s4_recurrence(
-            {.factors = layer.factors(), .u = u, .y = y, .state = zero_state(backend, 2, 3, 7)});
+        backend.s4_recurrence({.factors = layer.factors(), .u = u, .y = y, .state = zero_state(backend, 2, 3, 7)});
         return y;
     };
     const Tensor y = recurrence();
@@ -202,8 +198,8 @@ TEST(S4Kernel, AgreesOnEveryInstructionSet) {
         EXPECT_LE(test::relative_error(layer.kernel(300), kernel), 1e-12);
         EXPECT_LE(test::relative_error(recurrence(), y), 1e-12);
         const Gradients g = backward(layer, dkernel, 0);
-        for (auto member : {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p,
-                            &Gradients::b, &Gradients::c})
+        for (auto member :
+             {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p, &Gradients::b, &Gradients::c})
             EXPECT_LE(test::relative_error(g.*member, gradients.*member), 1e-12);
     }
 }

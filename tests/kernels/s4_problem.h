@@ -88,13 +88,10 @@ struct S4Layer {
     // The kernel C Abar^l Bbar of channel d with the full conjugate-closed matrices, C = C~ (I -
     // Abar^length)^-1.
     std::vector<double> dense_kernel(int64_t d, int64_t taps) const {
-        const auto pair = [](const Tensor& t, int64_t i) {
-            return Complex(get(t, 2 * i), get(t, 2 * i + 1));
-        };
+        const auto pair = [](const Tensor& t, int64_t i) { return Complex(get(t, 2 * i), get(t, 2 * i + 1)); };
         const auto n = static_cast<size_t>(count);
         const double dt = std::exp(get(inv_dt, d));
-        Matrix a(2 * n, std::vector<Complex>(2 * n)), plus = a, minus = a,
-                                                      b_column(2 * n, std::vector<Complex>(1));
+        Matrix a(2 * n, std::vector<Complex>(2 * n)), plus = a, minus = a, b_column(2 * n, std::vector<Complex>(1));
         std::vector<Complex> lambda(2 * n), low(2 * n), row(2 * n);
         for (size_t i = 0; i < n; ++i) {
             const int64_t at = (d % copies) * count + static_cast<int64_t>(i);

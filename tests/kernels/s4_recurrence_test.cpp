@@ -26,8 +26,7 @@ TEST(S4Recurrence, IsTheConvolutionWithinTheLengthAndTheStateSpaceBeyondIt) {
         const Tensor y = test::random_strided(backend, {batch, total, width}, DType::f64, random);
         backend.s4_recurrence({.factors = factors, .skip = skip, .u = u, .y = y, .state = state});
         // The dense kernel has as many taps as the sequence; the kernel op's own reach `length`.
-        EXPECT_LE(test::relative_error(y, convolved(backend, u, layer.dense(total), skip)), 1e-10)
-            << "N " << count;
+        EXPECT_LE(test::relative_error(y, convolved(backend, u, layer.dense(total), skip)), 1e-10) << "N " << count;
         const Tensor expected = convolved(backend, u, layer.kernel(length), skip);
         double worst = 0;
         for (int64_t b = 0; b < batch; ++b)
@@ -65,8 +64,7 @@ TEST(S4Recurrence, MayBeSplitAndDoneInPlace) {
             for (int64_t b = 0; b < batch; ++b)
                 for (int64_t l = 0; l < end - begin; ++l)
                     for (int64_t d = 0; d < width; ++d)
-                        EXPECT_EQ(test::get(part, (b * (end - begin) + l) * width + d),
-                                  test::get(y, at(b, l, d)));
+                        EXPECT_EQ(test::get(part, (b * (end - begin) + l) * width + d), test::get(y, at(b, l, d)));
         }
         EXPECT_EQ(test::max_difference(pieces, state), 0);
     }
@@ -94,12 +92,10 @@ TEST(S4Recurrence, RefusesWrongOperands) {
     const S4Layer layer(2, 1, 4, 40, DType::f64, random);
     Backend& backend = *layer.backend;
     const Tensor u = test::random_tensor(backend, {1, 3, 2}, DType::f64, random), factors = layer.factors();
-    EXPECT_THROW(
-        backend.s4_recurrence({.factors = factors, .u = u, .y = u, .state = zero_state(backend, 1, 2, 5)}),
-        Error);
-    EXPECT_THROW(
-        backend.s4_recurrence({.factors = factors, .u = u, .y = u, .state = zero_state(backend, 2, 2, 4)}),
-        Error);
+    EXPECT_THROW(backend.s4_recurrence({.factors = factors, .u = u, .y = u, .state = zero_state(backend, 1, 2, 5)}),
+                 Error);
+    EXPECT_THROW(backend.s4_recurrence({.factors = factors, .u = u, .y = u, .state = zero_state(backend, 2, 2, 4)}),
+                 Error);
 }
 
 TEST(S4Discrete, TyingCToALengthAndBackGivesTheSameC) {
@@ -116,8 +112,7 @@ TEST(S4Discrete, TyingCToALengthAndBackGivesTheSameC) {
         const S4Discrete layer = s4_discretize(lambda, p, b, 0.001);
         const ComplexVector back = s4_true_c(layer, length, s4_tied_c(layer, length, c));
         // At one sample I - Abar has singular values down to dt |Re A| = 5e-4.
-        for (size_t n = 0; n < c.size(); ++n)
-            EXPECT_LE(std::abs(back[n] - c[n]), 1e-10) << "length " << length;
+        for (size_t n = 0; n < c.size(); ++n) EXPECT_LE(std::abs(back[n] - c[n]), 1e-10) << "length " << length;
     }
 }
 

@@ -34,22 +34,19 @@ struct Problem {
     Tensor u, skip, state, dy;
     Tensor y, du, dskip, dstate, dinv_dt, da_real, da_imag, db, dc;
 
-    Problem(const S4dSetup& setup, int64_t batch, int64_t length, DType dtype, bool with_state,
-            Random& random)
+    Problem(const S4dSetup& setup, int64_t batch, int64_t length, DType dtype, bool with_state, Random& random)
         : backend(make_backend("cpu", 2)), layer(random_s4d(*backend, setup, dtype, random, true)) {
         const Shape shape = {batch, length, setup.channels};
         u = test::random_tensor(*backend, shape, dtype, random),
         dy = test::random_tensor(*backend, shape, dtype, random);
         skip = test::random_tensor(*backend, {setup.channels}, dtype, random);
         if (with_state)
-            state = test::random_tensor(
-                *backend, {batch, setup.is_complex ? 2 : 1, setup.modes * setup.channels}, dtype, random);
+            state = test::random_tensor(*backend, {batch, setup.is_complex ? 2 : 1, setup.modes * setup.channels},
+                                        dtype, random);
         connect();
     }
     void connect() {
-        const auto like = [&](const Tensor& t) {
-            return t ? filled(*backend, t.shape(), t.dtype(), 0) : Tensor();
-        };
+        const auto like = [&](const Tensor& t) { return t ? filled(*backend, t.shape(), t.dtype(), 0) : Tensor(); };
         y = like(u), du = like(u), dskip = like(skip), dstate = like(state);
         dinv_dt = like(layer.inv_dt), da_real = like(layer.a_real), da_imag = like(layer.a_imag);
         db = like(layer.b), dc = like(layer.c);
@@ -74,8 +71,7 @@ struct Problem {
     void backward() const {
         S4dConvBackward op;
         static_cast<S4dParameters&>(op) = layer.parameters;
-        op.skip = skip, op.u = u, op.state = state, op.dy = dy, op.du = du, op.dskip = dskip,
-        op.dstate = dstate;
+        op.skip = skip, op.u = u, op.state = state, op.dy = dy, op.du = du, op.dskip = dskip, op.dstate = dstate;
         op.dinv_dt = dinv_dt, op.da_real = da_real, op.da_imag = da_imag, op.db = db, op.dc = dc;
         backend->s4d_conv_backward(op);
     }
@@ -129,8 +125,7 @@ TEST(S4dConv, Float32AgreesWithFloat64) {
     for (const S4dSetup& setup : setups)
         for (const bool state : {false, true}) {
             SCOPED_TRACE(testing::Message() << setup << " state " << state << ", seed " << test::seed());
-            const Problem single(setup, 2, 130, DType::f32, state, random),
-                wide = single.converted(DType::f64);
+            const Problem single(setup, 2, 130, DType::f32, state, random), wide = single.converted(DType::f64);
             const Tensor a = single.forward(), b = wide.forward();
             single.backward(), wide.backward();
             EXPECT_LT(test::relative_error(single.y, wide.y), 3e-6);
@@ -138,8 +133,8 @@ TEST(S4dConv, Float32AgreesWithFloat64) {
                 EXPECT_LT(test::relative_error(a, b), 3e-6);
                 EXPECT_LT(test::relative_error(single.dstate, wide.dstate), 3e-6);
             }
-            for (auto member : {&Problem::du, &Problem::dinv_dt, &Problem::da_real, &Problem::db,
-                                &Problem::dc, &Problem::dskip})
+            for (auto member :
+                 {&Problem::du, &Problem::dinv_dt, &Problem::da_real, &Problem::db, &Problem::dc, &Problem::dskip})
                 EXPECT_LT(test::relative_error(single.*member, wide.*member), 1e-5);
         }
 }

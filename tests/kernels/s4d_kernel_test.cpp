@@ -24,7 +24,12 @@ const std::vector<S4dSetup> setups = {
     {.channels = 6, .copies = 2, .modes = 8, .discretization = Discretization::bilinear},
     {.channels = 4, .copies = 1, .modes = 17, .rate = 2.0},
     {.is_complex = false, .channels = 3, .copies = 1, .modes = 5},
-    {.is_complex = false, .channels = 4, .copies = 2, .modes = 16, .discretization = Discretization::bilinear, .rate = 0.5},
+    {.is_complex = false,
+     .channels = 4,
+     .copies = 2,
+     .modes = 16,
+     .discretization = Discretization::bilinear,
+     .rate = 0.5},
 };
 
 // K[d, l] from the definition in the header, with std::exp for every power: zoh only knows l dt A, and bilinear goes
@@ -80,7 +85,8 @@ Gradients gradients_of(Backend& backend, const S4dParameters& p, const View& dke
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {
-    return a.size() == b.size() && std::memcmp(a.view().data, b.view().data, static_cast<size_t>(a.size()) * size_of(a.dtype())) == 0;
+    return a.size() == b.size() &&
+           std::memcmp(a.view().data, b.view().data, static_cast<size_t>(a.size()) * size_of(a.dtype())) == 0;
 }
 
 TEST(S4dKernel, Float64IsTheDefinition) {
@@ -127,8 +133,9 @@ TEST(S4dKernel, TinyStepsLoseNothing) {
         for (const Tensor& t : {g.inv_dt, g.a_real, g.a_imag})
             for (int64_t i = 0; i < t.size(); ++i) set(t, i, scale * get(t, i));
         const auto loss = [&] { return scale * test::dot(kernel_of(*backend, p.parameters, 9), dkernel); };
-        test::expect_gradients(loss, {{"inv_dt", p.inv_dt, g.inv_dt}, {"a_real", p.a_real, g.a_real}, {"a_imag", p.a_imag, g.a_imag}},
-                               random);
+        test::expect_gradients(
+            loss, {{"inv_dt", p.inv_dt, g.inv_dt}, {"a_real", p.a_real, g.a_real}, {"a_imag", p.a_imag, g.a_imag}},
+            random);
     }
 }
 
@@ -139,7 +146,9 @@ void expect_float32(const S4dSetup& setup, int64_t length, int threads) {
     const auto backend = make_backend("cpu", threads);
     Random random(test::seed());
     const auto single = random_s4d(*backend, setup, DType::f32, random), wide = single.converted(*backend, DType::f64);
-    EXPECT_LT(test::relative_error(kernel_of(*backend, single.parameters, length), kernel_of(*backend, wide.parameters, length)), 1e-6);
+    EXPECT_LT(test::relative_error(kernel_of(*backend, single.parameters, length),
+                                   kernel_of(*backend, wide.parameters, length)),
+              1e-6);
     const Tensor dkernel = test::random_strided(*backend, {setup.channels, length}, DType::f32, random);
     const auto a = gradients_of(*backend, single.parameters, dkernel, 0.25).all();
     const auto b = gradients_of(*backend, wide.parameters, test::converted(*backend, dkernel, DType::f64), 0.25).all();
@@ -186,7 +195,8 @@ TEST(S4dKernel, Float32IsExactAtOneMillionSamples) {
         const Tensor kernel = kernel_of(*backend, single.parameters, length);
         double worst = 0, largest = 0;
         for (int64_t i = 0; i < 20000; ++i) {  // samples of both channels, the end included
-            const int64_t l = i < 10000 ? length - 1 - i : static_cast<int64_t>(random.below(static_cast<uint64_t>(length)));
+            const int64_t l =
+                i < 10000 ? length - 1 - i : static_cast<int64_t>(random.below(static_cast<uint64_t>(length)));
             const double expected = kernel_at(single.parameters, i % 2, l);
             largest = std::max(largest, std::abs(expected));
             worst = std::max(worst, std::abs(get(kernel, i % 2 * length + l) - expected));
@@ -205,7 +215,8 @@ TEST(S4dKernel, Float32IsExactAtOneMillionSamples) {
 TEST(S4dKernel, AZeroPoleIsNoQuotient) {
     const auto backend = make_backend("cpu", 1);
     Random random(test::seed());
-    const S4dSetup setup = {.is_complex = false, .channels = 1, .copies = 1, .modes = 1, .discretization = Discretization::bilinear};
+    const S4dSetup setup = {
+        .is_complex = false, .channels = 1, .copies = 1, .modes = 1, .discretization = Discretization::bilinear};
     Gradients g[2];
     for (const DType dtype : {DType::f32, DType::f64}) {
         const auto p = random_s4d(*backend, setup, dtype, random);

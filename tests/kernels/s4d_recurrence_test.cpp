@@ -116,8 +116,8 @@ TEST(S4dRecurrence, IsTheDefinitionFromAnyState) {
             for (const DType dtype : {DType::f32, DType::f64})
                 for (const int64_t length : {1, 2, 7, 8, 9, 31, 200})
                     for (const bool skip : {false, true}) {
-                        SCOPED_TRACE(testing::Message() << setup << " L " << length << " " << name_of(dtype) << " threads "
-                                                        << threads << ", seed " << test::seed());
+                        SCOPED_TRACE(testing::Message() << setup << " L " << length << " " << name_of(dtype)
+                                                        << " threads " << threads << ", seed " << test::seed());
                         const int64_t batch = length == 200 ? 3 : 2;
                         const auto layer = random_s4d(*backend, setup, dtype, random);
                         const Discrete r = discretized(*backend, layer.parameters);
@@ -127,7 +127,8 @@ TEST(S4dRecurrence, IsTheDefinitionFromAnyState) {
                         const Tensor skips = test::random_tensor(*backend, {setup.channels}, dtype, random);
                         if (skip) op.skip = skips;
                         const Tensor u = test::random_strided(*backend, {batch, length, setup.channels}, dtype, random);
-                        const Tensor state = test::random_strided(*backend, state_shape(layer.parameters, batch), dtype, random);
+                        const Tensor state =
+                            test::random_strided(*backend, state_shape(layer.parameters, batch), dtype, random);
                         const Tensor y = test::random_strided(*backend, u.shape(), dtype, random);
                         op.u = u, op.y = y, op.state = state;
                         const Tensor y64 = filled(*backend, u.shape(), DType::f64, 0);
@@ -149,7 +150,8 @@ TEST(S4dRecurrence, EqualsTheConvolutionWithTheKernel) {
     for (const S4dSetup& setup : setups)
         for (const DType dtype : {DType::f32, DType::f64})
             for (const int64_t length : {1, 5, 64, 129, 700}) {
-                SCOPED_TRACE(testing::Message() << setup << " L " << length << " " << name_of(dtype) << ", seed " << test::seed());
+                SCOPED_TRACE(testing::Message()
+                             << setup << " L " << length << " " << name_of(dtype) << ", seed " << test::seed());
                 const auto layer = random_s4d(*backend, setup, dtype, random);
                 const Discrete r = discretized(*backend, layer.parameters);
                 const Tensor u = test::random_tensor(*backend, {2, length, setup.channels}, dtype, random);
@@ -200,15 +202,18 @@ TEST(S4dRecurrence, PiecesEqualTheWholeBitForBit) {
                     op.is_complex = setup.is_complex;
                     op.abar = r.abar, op.cbar = r.cbar, op.skip = skip, op.state = state;
                     View part = y;
-                    part.data = static_cast<char*>(part.data) + static_cast<size_t>(begin * setup.channels) * size_of(dtype);
+                    part.data =
+                        static_cast<char*>(part.data) + static_cast<size_t>(begin * setup.channels) * size_of(dtype);
                     part.shape = {1, piece, setup.channels};
                     op.u = part, op.y = part;  // in place
                     (outputs.size() % 2 ? one : backend)->s4d_recurrence(op);
                     begin += piece;
                 }
                 outputs.push_back(y), states.push_back(state);
-                EXPECT_TRUE(same_bits(outputs[0], y)) << setup << " " << pieces.size() << " pieces, seed " << test::seed();
-                EXPECT_TRUE(same_bits(states[0], state)) << setup << " " << pieces.size() << " pieces, seed " << test::seed();
+                EXPECT_TRUE(same_bits(outputs[0], y))
+                    << setup << " " << pieces.size() << " pieces, seed " << test::seed();
+                EXPECT_TRUE(same_bits(states[0], state))
+                    << setup << " " << pieces.size() << " pieces, seed " << test::seed();
             }
         }
 }

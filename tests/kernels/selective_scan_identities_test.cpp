@@ -86,8 +86,7 @@ TEST_P(SelectiveScanIdentities, WithoutSelectionItIsS4D) {
             scan.is_complex = is_complex, scan.selective_b = scan.selective_c = scan.softplus = false;
             scan.discretization = rule;
             const Tensor y = backend->allocate(u.shape(), dtype);
-            scan.u = u, scan.delta_bias = dt, scan.a = a, scan.b = b, scan.c = c, scan.skip = skip,
-            scan.y = y;
+            scan.u = u, scan.delta_bias = dt, scan.a = a, scan.b = b, scan.c = c, scan.skip = skip, scan.y = y;
             backend->selective_scan_forward(scan);
             EXPECT_LE(test::relative_error(y, convolved), tolerance);
         }

@@ -72,8 +72,8 @@ struct ScanProblem {
     Tensor u, delta, bias, a, b, c, skip, z, dy, state, y, checkpoints;
     Tensor du, ddelta, dbias, da, db, dc, dskip, dz;
 
-    ScanProblem(std::shared_ptr<Backend> backend_, const ScanVariant& v, int64_t batch, int64_t length, int64_t channels,
-                int64_t states, Random& random, bool strided = false)
+    ScanProblem(std::shared_ptr<Backend> backend_, const ScanVariant& v, int64_t batch, int64_t length,
+                int64_t channels, int64_t states, Random& random, bool strided = false)
         : variant(v), backend(std::move(backend_)) {
         const auto rows = [&](int64_t columns, double scale) {
             const Shape shape{batch, length, columns};
@@ -148,8 +148,7 @@ struct ScanProblem {
         backend->selective_scan_forward({operands(), y, last, checkpoints});
     }
     void backward() const {
-        backend->selective_scan_backward(
-            {operands(), checkpoints, dy, du, ddelta, dbias, da, db, dc, dskip, dz});
+        backend->selective_scan_backward({operands(), checkpoints, dy, du, ddelta, dbias, da, db, dc, dskip, dz});
     }
     std::vector<std::pair<std::string, Tensor>> results() const {
         std::vector<std::pair<std::string, Tensor>> all = {{"y", y}, {"du", du}, {"da", da}, {"db", db}, {"dc", dc}};

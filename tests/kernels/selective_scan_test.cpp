@@ -41,10 +41,11 @@ std::vector<double> reference_forward(const ScanProblem& p, std::vector<Complex>
                     const Complex a = number(p.a, d * states + n);
                     const Complex bn = number(p.b, v.selective_b ? (b * length + l) * states + n : d * states + n);
                     const Complex cn = number(p.c, v.selective_c ? (b * length + l) * states + n : d * states + n);
-                    const Complex abar = v.rule == Discretization::bilinear ? (1.0 + dt * a / 2.0) / (1.0 - dt * a / 2.0)
-                                                                            : std::exp(dt * a);
+                    const Complex abar = v.rule == Discretization::bilinear
+                                           ? (1.0 + dt * a / 2.0) / (1.0 - dt * a / 2.0)
+                                           : std::exp(dt * a);
                     const Complex bbar = v.rule == Discretization::euler ? dt * bn
-                                         : v.rule == Discretization::zoh ? (std::exp(dt * a) - 1.0) / a * bn
+                                       : v.rule == Discretization::zoh   ? (std::exp(dt * a) - 1.0) / a * bn
                                                                          : dt / (1.0 - dt * a / 2.0) * bn;
                     Complex& h = state[static_cast<size_t>((b * channels + d) * states + n)];
                     h = abar * h + bbar * get(p.u, at);
@@ -85,7 +86,8 @@ TEST(SelectiveScan, CheckpointsAreTheStatesBeforeEvery64thStep) {
     const auto backend = make_backend("cpu", 2);
     for (const DType dtype : {DType::f64, DType::f32})
         for (const bool is_complex : {false, true}) {
-            const auto p = ScanProblem(backend, variant_of(is_complex, Discretization::euler), 2, 150, 19, 3, random).as(dtype);
+            const auto p =
+                ScanProblem(backend, variant_of(is_complex, Discretization::euler), 2, 150, 19, 3, random).as(dtype);
             p.forward();
             const auto judge = p.as(DType::f64);
             for (int64_t chunk = 0; chunk < 3; ++chunk) {
@@ -107,7 +109,8 @@ TEST(SelectiveScan, CheckpointsAreTheStatesBeforeEvery64thStep) {
                 const int64_t size = start.state.size();
                 const double tolerance = dtype == DType::f64 ? 1e-13 : 5e-6;
                 for (int64_t i = 0; i < size; ++i)
-                    ASSERT_NEAR(get(p.checkpoints, chunk * size + i), get(start.state, i), tolerance) << chunk << " " << i;
+                    ASSERT_NEAR(get(p.checkpoints, chunk * size + i), get(start.state, i), tolerance)
+                        << chunk << " " << i;
             }
         }
 }
@@ -125,7 +128,8 @@ TEST(SelectiveScan, Float64GradientsAreFiniteDifferences) {
             p.forward();
             return test::dot(p.y, p.dy);
         };
-        std::vector<test::GradientCheck> checks = {{"u", p.u, p.du}, {"a", p.a, p.da}, {"b", p.b, p.db}, {"c", p.c, p.dc}};
+        std::vector<test::GradientCheck> checks = {
+            {"u", p.u, p.du}, {"a", p.a, p.da}, {"b", p.b, p.db}, {"c", p.c, p.dc}};
         if (p.delta) checks.push_back({"delta", p.delta, p.ddelta});
         if (p.bias) checks.push_back({"delta_bias", p.bias, p.dbias});
         if (p.skip) checks.push_back({"skip", p.skip, p.dskip});
@@ -149,8 +153,8 @@ void expect_same_results(const ScanProblem& actual, const ScanProblem& expected,
     }
 }
 
-void expect_float32_is_float64(const std::shared_ptr<Backend>& backend, const ScanVariant& v, int64_t batch, int64_t length,
-                               int64_t channels, int64_t states, Random& random, bool strided = false) {
+void expect_float32_is_float64(const std::shared_ptr<Backend>& backend, const ScanVariant& v, int64_t batch,
+                               int64_t length, int64_t channels, int64_t states, Random& random, bool strided = false) {
     SCOPED_TRACE(v.text() + " B " + std::to_string(batch) + " L " + std::to_string(length) + " D " +
                  std::to_string(channels) + " N " + std::to_string(states));
     const ScanProblem p(backend, v, batch, length, channels, states, random, strided);
@@ -180,8 +184,8 @@ TEST(SelectiveScan, Float32IsFloat64AtOddSizes) {
         expect_float32_is_float64(backend, {}, 1, length, 17, 16, random, true);
     for (const int64_t channels : {1, 3, 5, 16, 17, 31, 32, 33, 64, 65})
         for (const bool is_complex : {false, true})
-            expect_float32_is_float64(backend, variant_of(is_complex, Discretization::euler, !is_complex), 2, 65, channels, 5,
-                                      random);
+            expect_float32_is_float64(backend, variant_of(is_complex, Discretization::euler, !is_complex), 2, 65,
+                                      channels, 5, random);
     for (const int64_t states : {1, 2, 7, 8, 15, 16, 17, 32, 64})
         expect_float32_is_float64(backend, variant_of(states % 2 == 0, Discretization::zoh), 1, 70, 5, states, random);
 }
@@ -214,7 +218,8 @@ TEST(SelectiveScan, GradientsOfParametersAreAdded) {
     const auto backend = make_backend("cpu", 2);
     for (const DType dtype : {DType::f64, DType::f32})
         for (const bool selective : {true, false}) {
-            const auto p = ScanProblem(backend, variant_of(true, Discretization::euler, selective), 2, 20, 5, 3, random).as(dtype);
+            const auto p =
+                ScanProblem(backend, variant_of(true, Discretization::euler, selective), 2, 20, 5, 3, random).as(dtype);
             p.forward();
             p.backward();
             const auto once = p.as(dtype);
@@ -261,7 +266,8 @@ TEST(SelectiveScan, StateContinuesTheSequence) {
             int64_t begin = 0;
             for (const int64_t count : {33, 50, 1, 1, 1, 2, 1, 1}) {
                 SelectiveScan part = p.operands();
-                part.u = rows(p.u, begin, count), part.delta = rows(p.delta, begin, count), part.z = rows(p.z, begin, count);
+                part.u = rows(p.u, begin, count), part.delta = rows(p.delta, begin, count),
+                part.z = rows(p.z, begin, count);
                 if (v.selective_b) part.b = rows(p.b, begin, count);
                 if (v.selective_c) part.c = rows(p.c, begin, count);
                 backend->selective_scan_forward({part, rows(y, begin, count), state, {}});
@@ -278,7 +284,8 @@ TEST(SelectiveScan, ResultsDoNotDependOnThreadsAndRepeatBitForBit) {
     Random random(test::seed(), 9);
     const auto one = make_backend("cpu", 1), two = make_backend("cpu", 2), three = make_backend("cpu", 3);
     for (const bool selective : {true, false}) {
-        // 700 steps of 320 channels: more than one pass of the backward's table of shares, more work than a thread takes alone.
+        // 700 steps of 320 channels: more than one pass of the backward's table of shares, more work than a thread
+        // takes alone.
         const ScanProblem p(one, variant_of(false, Discretization::euler, selective), 3, 700, 320, 6, random);
         p.forward();
         p.backward();
@@ -287,7 +294,8 @@ TEST(SelectiveScan, ResultsDoNotDependOnThreadsAndRepeatBitForBit) {
             q.forward();
             q.backward();
             const auto x = p.results(), y = q.results();
-            for (size_t i = 0; i < x.size(); ++i) EXPECT_EQ(test::max_difference(x[i].second, y[i].second), 0) << x[i].first;
+            for (size_t i = 0; i < x.size(); ++i)
+                EXPECT_EQ(test::max_difference(x[i].second, y[i].second), 0) << x[i].first;
         }
     }
 }

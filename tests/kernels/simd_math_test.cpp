@@ -115,8 +115,7 @@ std::vector<float> points(double low, double high) {
 
 // The largest error in units of the last place of the true value (of `floor_value`, where that is larger).
 template <class Function, class Reference>
-double worst_ulp(Function&& f, Reference&& reference, const std::vector<float>& x,
-                 double floor_value = 0x1p-126) {
+double worst_ulp(Function&& f, Reference&& reference, const std::vector<float>& x, double floor_value = 0x1p-126) {
     std::vector<float> y(x.size());
     f(x.data(), y.data(), x.size());
     double worst = 0;
@@ -129,19 +128,16 @@ double worst_ulp(Function&& f, Reference&& reference, const std::vector<float>& 
     return worst;
 }
 
-double phi(double x) {
-    return 0.5 * std::erfc(-x / std::sqrt(2.0));
-}
+double phi(double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); }
 
 TEST(SimdMath, KeepsItsStatedErrors) {
     on_every_target([] {
         EXPECT_LE(worst_ulp(
                       HWY_DYNAMIC_DISPATCH(exp), [](double x) { return std::exp(x); }, points(-86.9, 88.7)),
                   2);
-        EXPECT_LE(
-            worst_ulp(
-                HWY_DYNAMIC_DISPATCH(exp2), [](double x) { return std::exp2(x); }, points(-125.4, 127.99)),
-            2.5);
+        EXPECT_LE(worst_ulp(
+                      HWY_DYNAMIC_DISPATCH(exp2), [](double x) { return std::exp2(x); }, points(-125.4, 127.99)),
+                  2.5);
         std::vector<float> positive;
         for (double x = 0x1p-125; x < 0x1p126; x *= 1.0007) positive.push_back(static_cast<float>(x));
         for (double x = 0.5; x < 2; x += 1e-5) positive.push_back(static_cast<float>(x));
@@ -157,12 +153,10 @@ TEST(SimdMath, KeepsItsStatedErrors) {
                       points(-86, 100)),
                   2.5);
         EXPECT_LE(worst_ulp(
-                      HWY_DYNAMIC_DISPATCH(sigmoid), [](double x) { return 1 / (1 + std::exp(-x)); },
-                      points(-86, 100)),
+                      HWY_DYNAMIC_DISPATCH(sigmoid), [](double x) { return 1 / (1 + std::exp(-x)); }, points(-86, 100)),
                   2.5);
         EXPECT_LE(worst_ulp(
-                      HWY_DYNAMIC_DISPATCH(silu), [](double x) { return x / (1 + std::exp(-x)); },
-                      points(-80, 100)),
+                      HWY_DYNAMIC_DISPATCH(silu), [](double x) { return x / (1 + std::exp(-x)); }, points(-80, 100)),
                   2.5);
     });
 }
@@ -178,8 +172,8 @@ TEST(SimdMath, NormalDistributionIsExactInBothTails) {
             const double r = phi(x[i]);
             absolute = std::max(absolute, std::abs(cdf[i] - r));
             relative = std::max(relative, std::abs(cdf[i] / r - 1));
-            slope = std::max(slope, std::abs(density[i] - std::exp(-0.5 * x[i] * static_cast<double>(x[i])) /
-                                                              std::sqrt(2 * M_PI)));
+            slope = std::max(
+                slope, std::abs(density[i] - std::exp(-0.5 * x[i] * static_cast<double>(x[i])) / std::sqrt(2 * M_PI)));
         }
         EXPECT_LE(absolute, 1e-7);
         EXPECT_LE(relative, 2e-6);  // exp(-x^2 / 2) at x = -6 has lost 18 rounding errors of x^2 / 2
@@ -213,8 +207,8 @@ TEST(SimdMath, SpecialValues) {
         EXPECT_EQ(at(HWY_DYNAMIC_DISPATCH(normal_cdf), 1000.0f), 1.0f);
         EXPECT_EQ(at(HWY_DYNAMIC_DISPATCH(normal_cdf), -1000.0f), 0.0f);
         for (const auto f : {HWY_DYNAMIC_DISPATCH(exp), HWY_DYNAMIC_DISPATCH(exp2), HWY_DYNAMIC_DISPATCH(log),
-                             HWY_DYNAMIC_DISPATCH(softplus), HWY_DYNAMIC_DISPATCH(sigmoid),
-                             HWY_DYNAMIC_DISPATCH(silu), HWY_DYNAMIC_DISPATCH(normal_cdf)})
+                             HWY_DYNAMIC_DISPATCH(softplus), HWY_DYNAMIC_DISPATCH(sigmoid), HWY_DYNAMIC_DISPATCH(silu),
+                             HWY_DYNAMIC_DISPATCH(normal_cdf)})
             EXPECT_TRUE(std::isnan(at(f, nan)));
     });
 }

@@ -35,7 +35,8 @@ struct Saved {
         optimizer = std::make_unique<Optimizer>(network->parameters(), config.training);
         Random random(test::seed());
         for (const auto& m : optimizer->moments()) {
-            for (int64_t i = 0; i < m.m.size(); ++i) test::set(m.m, i, random.normal()), test::set(m.v, i, random.uniform());
+            for (int64_t i = 0; i < m.m.size(); ++i)
+                test::set(m.m, i, random.normal()), test::set(m.v, i, random.uniform());
         }
         TrainingState state;
         state.step = 12;
@@ -60,7 +61,9 @@ TEST(Checkpoint, BringsEverythingBack) {
         c.restore(optimizer, network->parameters());
         EXPECT_EQ(optimizer.steps(), 12);
         for (size_t i = 0; i < network->parameters().all().size(); ++i) {
-            EXPECT_EQ(test::max_difference(network->parameters().all()[i]->value, saved.network->parameters().all()[i]->value), 0);
+            EXPECT_EQ(test::max_difference(network->parameters().all()[i]->value,
+                                           saved.network->parameters().all()[i]->value),
+                      0);
             EXPECT_EQ(test::max_difference(optimizer.moments()[i].m, saved.optimizer->moments()[i].m), 0);
             EXPECT_EQ(test::max_difference(optimizer.moments()[i].v, saved.optimizer->moments()[i].v), 0);
         }
@@ -85,10 +88,12 @@ TEST(Checkpoint, RefusesATruncatedFile) {
     std::vector<size_t> cuts;
     for (size_t i = 0; i < 8 + header + 70; i += i < 400 ? 1 : 97) cuts.push_back(i);
     const SafeTensorsFile file = SafeTensorsFile::read(saved.path);
-    for (const auto& [name, t] : file.tensors()) cuts.push_back(8 + header + t.begin), cuts.push_back(8 + header + t.end - 1);
+    for (const auto& [name, t] : file.tensors())
+        cuts.push_back(8 + header + t.begin), cuts.push_back(8 + header + t.end - 1);
     for (const size_t cut : cuts) {
         if (cut >= bytes.size()) continue;
-        EXPECT_THROW(Checkpoint::parse({bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(cut)}, "cut"), Error) << cut;
+        EXPECT_THROW(Checkpoint::parse({bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(cut)}, "cut"), Error)
+            << cut;
     }
     EXPECT_NO_THROW(Checkpoint::parse(bytes, "whole"));
     auto longer = bytes;
@@ -102,7 +107,8 @@ TEST(Checkpoint, RefusesAHeaderThatLies) {
     const auto bytes = read_bytes(saved.path);
     uint64_t header_bytes = 0;
     std::memcpy(&header_bytes, bytes.data(), 8);
-    const auto header = nlohmann::json::parse(bytes.begin() + 8, bytes.begin() + 8 + static_cast<std::ptrdiff_t>(header_bytes));
+    const auto header =
+        nlohmann::json::parse(bytes.begin() + 8, bytes.begin() + 8 + static_cast<std::ptrdiff_t>(header_bytes));
     const auto with = [&](const auto& change) {
         nlohmann::json h = header;
         change(h);
@@ -117,16 +123,24 @@ TEST(Checkpoint, RefusesAHeaderThatLies) {
     const std::string name = "model.head.weight";
     const std::vector<std::pair<std::string, std::function<void(nlohmann::json&)>>> lies = {
         {"shape", [&](auto& h) { h[name]["shape"][0] = 12; }},
-        {"huge shape", [&](auto& h) { h[name]["shape"] = {uint64_t{1} << 62, 8}; }},
+        {"huge shape",
+         [&](auto& h) {
+             h[name]["shape"] = {uint64_t{1} << 62, 8};
+         }},
         {"negative shape", [&](auto& h) { h[name]["shape"][0] = -11; }},
-        {"begin", [&](auto& h) { h[name]["data_offsets"][0] = h[name]["data_offsets"][0].template get<int64_t>() + 4; }},
+        {"begin",
+         [&](auto& h) { h[name]["data_offsets"][0] = h[name]["data_offsets"][0].template get<int64_t>() + 4; }},
         {"end", [&](auto& h) { h[name]["data_offsets"][1] = uint64_t{1} << 60; }},
         {"offsets swapped", [&](auto& h) { std::swap(h[name]["data_offsets"][0], h[name]["data_offsets"][1]); }},
         {"offsets missing", [&](auto& h) { h[name].erase("data_offsets"); }},
         {"overlap", [&](auto& h) { h[name]["data_offsets"] = h["model.embedding.weight"]["data_offsets"]; }},
         {"dtype", [&](auto& h) { h[name]["dtype"] = "F64"; }},
         {"unknown dtype", [&](auto& h) { h[name]["dtype"] = "Q4"; }},
-        {"renamed", [&](auto& h) { h["model.tail.weight"] = h[name]; h.erase(name); }},
+        {"renamed",
+         [&](auto& h) {
+             h["model.tail.weight"] = h[name];
+             h.erase(name);
+         }},
         {"transposed", [&](auto& h) { std::swap(h[name]["shape"][0], h[name]["shape"][1]); }},
         {"version", [&](auto& h) { h["__metadata__"]["version"] = "2"; }},
         {"format", [&](auto& h) { h["__metadata__"]["format"] = "pt"; }},
@@ -177,15 +191,16 @@ TEST(Checkpoint, RoundsWeightsOnRequest) {
         for (int64_t k = 0; k < p.value.size(); ++k) {
             const double x = test::get(q.value, k), y = test::get(p.value, k);
             // Half a unit of the last of 8, 11 or all bits; below 2^-14 half precision has steps of 2^-24.
-            const double unit = p.group == ParameterGroup::decay         ? std::abs(x) / 256
-                                : p.group == ParameterGroup::state_space ? std::max(std::abs(x) / 2048, 0x1p-25)
-                                                                         : 0;
+            const double unit = p.group == ParameterGroup::decay       ? std::abs(x) / 256
+                              : p.group == ParameterGroup::state_space ? std::max(std::abs(x) / 2048, 0x1p-25)
+                                                                       : 0;
             ASSERT_NEAR(y, x, unit) << p.name;
             rounded = rounded || y != x;
         }
     }
     EXPECT_TRUE(rounded);
-    EXPECT_THROW(save_checkpoint(path, saved.config, *saved.network, saved.optimizer.get(), {}, {}, StoredAs::half), Error);
+    EXPECT_THROW(save_checkpoint(path, saved.config, *saved.network, saved.optimizer.get(), {}, {}, StoredAs::half),
+                 Error);
 }
 
 TEST(Half, EveryNumberComesBackAndTheRestIsRoundedToTheNearest) {
@@ -195,8 +210,12 @@ TEST(Half, EveryNumberComesBackAndTheRestIsRoundedToTheNearest) {
         BFloat16 b;
         b.bits = static_cast<uint16_t>(bits);
         const float x = static_cast<float>(h), y = static_cast<float>(b);
-        if (!std::isnan(x)) ASSERT_EQ(Float16(x).bits, bits);
-        if (!std::isnan(y)) ASSERT_EQ(BFloat16(y).bits, bits);
+        if (!std::isnan(x)) {
+            ASSERT_EQ(Float16(x).bits, bits);
+        }
+        if (!std::isnan(y)) {
+            ASSERT_EQ(BFloat16(y).bits, bits);
+        }
         if ((bits & 0x7fff) >= 0x7bff) continue;  // up to the largest finite number
         Float16 above;
         above.bits = static_cast<uint16_t>(bits + 1);

@@ -46,26 +46,26 @@ TEST(Config, RefusesWhatMakesNoSense) {
         return text.replace(at, from.size(), to);
     };
     EXPECT_NO_THROW(config_from_json(good));
-    for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
-             {"\"width\":64", "\"width\":0"},
-             {"\"width\":64", "\"width\":-5"},
-             {"\"width\":64", "\"width\":1e300"},
-             {"\"width\":64", "\"width\":99999999999999999999"},
-             {"\"width\":64", "\"width\":\"64\""},
-             {"\"width\":64", "\"widht\":64"},
-             {"\"pools\":[4,4]", "\"pools\":[4,1]"},
-             {"\"pools\":[4,4]", "\"pools\":[4096,4096,4096]"},
-             {"\"pools\":[4,4]", "\"pools\":[4,\"4\"]"},
-             {"\"pools\":[4,4]", "\"pools\":4"},
-             {"\"state\":64", "\"state\":63"},
-             {"\"init\":\"lin\"", "\"init\":\"real\""},
-             {"\"init\":\"lin\"", "\"init\":\"lion\""},
-             {"\"form\":\"sashimi\"", "\"form\":1"},
-             {"\"complex\":true", "\"complex\":1"},
-             {"\"sample_rate\":16000", "\"sample_rate\":4294983296"},
-             {"\"quantization\":\"mu-law\"", "\"quantization\":\"a-law\""},
-             {"\"seed\":0", "\"seed\":-1"},
-             {"\"batch\":1", "\"batch\":1.5"}})
+    for (const auto& [from, to] :
+         std::vector<std::pair<std::string, std::string>>{{"\"width\":64", "\"width\":0"},
+                                                          {"\"width\":64", "\"width\":-5"},
+                                                          {"\"width\":64", "\"width\":1e300"},
+                                                          {"\"width\":64", "\"width\":99999999999999999999"},
+                                                          {"\"width\":64", "\"width\":\"64\""},
+                                                          {"\"width\":64", "\"widht\":64"},
+                                                          {"\"pools\":[4,4]", "\"pools\":[4,1]"},
+                                                          {"\"pools\":[4,4]", "\"pools\":[4096,4096,4096]"},
+                                                          {"\"pools\":[4,4]", "\"pools\":[4,\"4\"]"},
+                                                          {"\"pools\":[4,4]", "\"pools\":4"},
+                                                          {"\"state\":64", "\"state\":63"},
+                                                          {"\"init\":\"lin\"", "\"init\":\"real\""},
+                                                          {"\"init\":\"lin\"", "\"init\":\"lion\""},
+                                                          {"\"form\":\"sashimi\"", "\"form\":1"},
+                                                          {"\"complex\":true", "\"complex\":1"},
+                                                          {"\"sample_rate\":16000", "\"sample_rate\":4294983296"},
+                                                          {"\"quantization\":\"mu-law\"", "\"quantization\":\"a-law\""},
+                                                          {"\"seed\":0", "\"seed\":-1"},
+                                                          {"\"batch\":1", "\"batch\":1.5"}})
         EXPECT_THROW(config_from_json(broken(from, to)), Error) << to;
     for (const std::string text : {"", "null", "[]", "{", "{\"model\":3}", "{\"unknown\":1}"})
         EXPECT_THROW(config_from_json(text), Error) << text;

@@ -30,7 +30,8 @@ TEST(Sampler, DrawsInProportionToTheProbabilities) {
     const double error = 5 * std::sqrt(0.25 / n);  // five standard deviations of a share, at most
     const auto expect = [&](const SamplingOptions& options, const std::vector<double>& expected) {
         const auto counts = shares(options);
-        for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(counts[i], expected[i], expected[i] == 0 ? 0 : error) << i << ", seed " << test::seed();
+        for (size_t i = 0; i < 4; ++i)
+            EXPECT_NEAR(counts[i], expected[i], expected[i] == 0 ? 0 : error) << i << ", seed " << test::seed();
     };
     expect({}, {0.1, 0.2, 0.3, 0.4});
     expect({.temperature = 0.5}, {1.0 / 30, 4.0 / 30, 9.0 / 30, 16.0 / 30});  // squares, normalised
@@ -43,7 +44,8 @@ TEST(Sampler, DrawsInProportionToTheProbabilities) {
 
 TEST(Sampler, ReportsTheUntemperedProbability) {
     const std::vector<float> logits = {0, std::log(3.0f)};
-    EXPECT_NEAR(Sampler({.temperature = 0.1}).draw(logits, 0.5).log2_probability, std::log2(0.75), 1e-7);  // float32 logits
+    EXPECT_NEAR(Sampler({.temperature = 0.1}).draw(logits, 0.5).log2_probability, std::log2(0.75),
+                1e-7);  // float32 logits
     EXPECT_NEAR(Sampler({.temperature = 10, .top_k = 2}).draw(logits, 0.0).log2_probability, -2, 1e-7);
     EXPECT_THROW(Sampler({}).draw(std::vector<float>{NAN, NAN}, 0.5), Error);
     EXPECT_THROW(validate({.temperature = -1}), Error);
@@ -55,7 +57,8 @@ TEST(Sampler, ReportsTheUntemperedProbability) {
 TEST(Generate, GivesTheLikelihoodThatEvaluationGives) {
     for (const std::string layer : {"mamba-s4", "mamba-s6", "s4-mlp", "s4-mlp-dplr"}) {
         const Network network = small_network(layer);
-        for (const SamplingOptions options : {SamplingOptions{.seed = 1}, SamplingOptions{.temperature = 0.7, .top_k = 20, .top_p = 0.9, .seed = 2}}) {
+        for (const SamplingOptions options :
+             {SamplingOptions{.seed = 1}, SamplingOptions{.temperature = 0.7, .top_k = 20, .top_p = 0.9, .seed = 2}}) {
             const auto clips = generate(network, 2, 200, {}, options);
             for (const Clip& clip : clips) {
                 ASSERT_EQ(clip.generated(), 200);
@@ -90,7 +93,8 @@ TEST(Generate, ContinuesAPrompt) {
 TEST(Generate, KeepsWhatWasMadeWhenCancelled) {
     const Network network = small_network("mamba-s4");
     const auto whole = generate(network, 1, 50, {}, {.seed = 4});
-    const auto part = generate(network, 1, 50, {}, {.seed = 4}, [](const std::vector<Clip>& c) { return c[0].generated() < 20; });
+    const auto part =
+        generate(network, 1, 50, {}, {.seed = 4}, [](const std::vector<Clip>& c) { return c[0].generated() < 20; });
     ASSERT_EQ(part[0].generated(), 20);
     EXPECT_TRUE(std::equal(part[0].codes.begin(), part[0].codes.end(), whole[0].codes.begin()));
     EXPECT_LT(part[0].log2_likelihood, 0);
@@ -120,7 +124,8 @@ TEST(Evaluate, AWholeRecordingIsOneSequence) {
         EXPECT_NEAR(whole.bits_per_sample(), parallel.bits_per_sample(), 1e-5) << layer;  // float32, averaged over many
         // From a zero state at every 1000 samples it is another number.
         std::vector<std::span<const uint8_t>> segments;
-        for (size_t at = 0; at < codes.size(); at += 1000) segments.push_back(std::span(codes).subspan(at, std::min<size_t>(1000, codes.size() - at)));
+        for (size_t at = 0; at < codes.size(); at += 1000)
+            segments.push_back(std::span(codes).subspan(at, std::min<size_t>(1000, codes.size() - at)));
         const Evaluation cut = evaluate_segments(network, segments);
         EXPECT_EQ(cut.samples, 40003);
         EXPECT_NE(cut.bits, whole.bits);
@@ -130,7 +135,8 @@ TEST(Evaluate, AWholeRecordingIsOneSequence) {
 // With all weights of the head at zero every code is equally likely: exactly eight bits.
 TEST(Evaluate, AUniformModelCostsEightBits) {
     Network network = small_network("mamba-s6");
-    for (const std::string name : {"head.weight", "head.bias"}) network.backend().fill({.y = network.parameters().find(name)->value, .value = 0});
+    for (const std::string name : {"head.weight", "head.bias"})
+        network.backend().fill({.y = network.parameters().find(name)->value, .value = 0});
     const std::vector<uint8_t> codes(777, 200);
     EXPECT_NEAR(evaluate_sequence(network, codes).bits_per_sample(), 8, 1e-6);
 }

@@ -17,8 +17,7 @@ using Complex = std::complex<double>;
 
 // The published code's own numbers (tests/golden): 8 pairs, five equal copies.
 SafeTensorsFile published(const std::string& name) {
-    return SafeTensorsFile::read(std::string(NIGIRI_SOURCE_DIR) + "/tests/golden/s4_layer_" + name +
-                                 ".safetensors");
+    return SafeTensorsFile::read(std::string(NIGIRI_SOURCE_DIR) + "/tests/golden/s4_layer_" + name + ".safetensors");
 }
 
 void expect_near(const std::vector<double>& ours, const std::vector<double>& theirs, double tolerance) {
@@ -28,13 +27,12 @@ void expect_near(const std::vector<double>& ours, const std::vector<double>& the
 }
 
 // An eigenvector's sign is free; P and B of a state must turn together.
-void expect_near_up_to_sign(const std::vector<Complex>& ours, const std::vector<double>& theirs,
-                            double tolerance, std::vector<double>& signs) {
+void expect_near_up_to_sign(const std::vector<Complex>& ours, const std::vector<double>& theirs, double tolerance,
+                            std::vector<double>& signs) {
     ASSERT_LE(2 * ours.size(), theirs.size());
     for (size_t n = 0; n < ours.size(); ++n) {
         const Complex their(theirs[2 * n], theirs[2 * n + 1]);
-        if (signs.size() <= n)
-            signs.push_back(std::abs(ours[n] - their) < std::abs(ours[n] + their) ? 1 : -1);
+        if (signs.size() <= n) signs.push_back(std::abs(ours[n] - their) < std::abs(ours[n] + their) ? 1 : -1);
         EXPECT_LE(std::abs(signs[n] * ours[n] - their), tolerance * std::max(1.0, std::abs(their))) << n;
     }
 }
@@ -54,8 +52,7 @@ TEST(StateInit, LinAndInvAreThePublishedOnes) {
 TEST(StateInit, LegsIsThePublishedOne) {
     // Theirs went through float32: 1e-7 for the eigenvalues, and the error of float32 eigenvectors. The real parts come
     // out 2e-7 off -1/2.
-    for (const auto& [init, name] :
-         {std::pair{StateInit::s4d_legs, "diag-legs_zoh"}, {StateInit::legs, "legs_zoh"}}) {
+    for (const auto& [init, name] : {std::pair{StateInit::s4d_legs, "diag-legs_zoh"}, {StateInit::legs, "legs_zoh"}}) {
         const StateMatrices s = initial_state(init, 8);
         const SafeTensorsFile file = published(name);
         std::vector<double> signs;
@@ -69,8 +66,8 @@ TEST(StateInit, LegsIsThePublishedOne) {
     }
 }
 
-// Diagonal plus low rank is HiPPO-LegS in another basis: P^T (z - A)^-1 P, a triangular solve with A_nk = -2 P_n P_k below
-// the diagonal and -(n + 1) on it, must be p^H (z - Lambda + p p^H)^-1 p = S / (1 + S).
+// Diagonal plus low rank is HiPPO-LegS in another basis: P^T (z - A)^-1 P, a triangular solve with A_nk = -2 P_n P_k
+// below the diagonal and -(n + 1) on it, must be p^H (z - Lambda + p p^H)^-1 p = S / (1 + S).
 TEST(StateInit, LegsIsHippoInAnotherBasis) {
     for (const int64_t states : {1, 2, 8, 32, 128}) {
         const StateMatrices s = initial_state(StateInit::legs, states);
@@ -133,8 +130,7 @@ TEST(StateInit, ALegsLayersKernelIsItsRecurrencesImpulseResponse) {
     const int64_t width = 3, states = 32, length = 3000;
     const StateMatrices s = initial_state(StateInit::legs, states);
     const std::vector<double> steps = log_uniform_steps(random, width);
-    const std::vector<Complex> c = complex_normal(random, width * states),
-                               tied = tied_output(s, steps, length, c);
+    const std::vector<Complex> c = complex_normal(random, width * states), tied = tied_output(s, steps, length, c);
     const auto real = [&](const Shape& shape, const std::vector<double>& values) {
         Tensor t = backend->allocate(shape, DType::f64);
         std::copy(values.begin(), values.end(), t.span<double>().begin());
@@ -156,15 +152,13 @@ TEST(StateInit, ALegsLayersKernelIsItsRecurrencesImpulseResponse) {
     backend->s4_discretize({parameters, factors});
     const Tensor impulse = real({1, length, width}, std::vector<double>(static_cast<size_t>(length * width)));
     for (int64_t d = 0; d < width; ++d) test::set(impulse, d, 1);
-    const Tensor state =
-        real({1, width, states, 2}, std::vector<double>(static_cast<size_t>(2 * width * states)));
+    const Tensor state = real({1, width, states, 2}, std::vector<double>(static_cast<size_t>(2 * width * states)));
     backend->s4_recurrence({.factors = factors, .u = impulse, .y = impulse, .state = state});
     for (int64_t d = 0; d < width; ++d) {
         double size = 0, worst = 0;
         for (int64_t l = 0; l < length; ++l) {
             size = std::max(size, std::abs(test::get(kernel, d * length + l)));
-            worst = std::max(worst,
-                             std::abs(test::get(kernel, d * length + l) - test::get(impulse, l * width + d)));
+            worst = std::max(worst, std::abs(test::get(kernel, d * length + l) - test::get(impulse, l * width + d)));
         }
         EXPECT_LE(worst, 1e-10 * size) << "channel " << d;
     }
@@ -212,12 +206,10 @@ TEST(ParameterInit, HasTheBoundsAndMomentsOfItsDistributions) {
     for (const double x : normal(random, count, 3)) square += x * x;
     EXPECT_NEAR(square / count, 9, 5 * 9 * std::sqrt(2.0 / count));
     double re = 0, im = 0;
-    for (const Complex& x : complex_normal(random, count))
-        re += x.real() * x.real(), im += x.imag() * x.imag();
+    for (const Complex& x : complex_normal(random, count)) re += x.real() * x.real(), im += x.imag() * x.imag();
     EXPECT_NEAR(re / count, 0.5, 5 * 0.5 * std::sqrt(2.0 / count));
     EXPECT_NEAR(im / count, 0.5, 5 * 0.5 * std::sqrt(2.0 / count));
-    EXPECT_EQ(s6_a_log(2, 3),
-              (std::vector<double>{0, std::log(2.0), std::log(3.0), 0, std::log(2.0), std::log(3.0)}));
+    EXPECT_EQ(s6_a_log(2, 3), (std::vector<double>{0, std::log(2.0), std::log(3.0), 0, std::log(2.0), std::log(3.0)}));
     EXPECT_THROW(fan_in_uniform(random, 1, 0), Error);
 }
 

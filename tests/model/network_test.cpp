@@ -12,7 +12,8 @@ namespace {
 
 Tensor random_tokens(Backend& backend, int64_t batch, int64_t length, int64_t vocabulary, Random& random) {
     const Tensor t = backend.allocate({batch, length}, DType::i32);
-    for (int64_t i = 0; i < t.size(); ++i) test::set(t, i, static_cast<double>(random.below(static_cast<uint64_t>(vocabulary))));
+    for (int64_t i = 0; i < t.size(); ++i)
+        test::set(t, i, static_cast<double>(random.below(static_cast<uint64_t>(vocabulary))));
     return t;
 }
 
@@ -40,7 +41,8 @@ TEST_P(EveryNetwork, HasTheGradientsOfFiniteDifferences) {
         const Var logits = network.forward(tape, tokens);
         const Tensor losses = backend->allocate({batch * length}, DType::f64);
         const Tensor dlogits = backend->allocate(logits.shape(), DType::f64);
-        backend->cross_entropy({.logits = logits.value, .targets = targets, .losses = losses, .dlogits = dlogits, .scale = 1.0});
+        backend->cross_entropy(
+            {.logits = logits.value, .targets = targets, .losses = losses, .dlogits = dlogits, .scale = 1.0});
         if (backward) tape.backward(logits, dlogits);
         double sum = 0;
         for (int64_t i = 0; i < losses.size(); ++i) sum += test::get(losses, i);
@@ -49,8 +51,9 @@ TEST_P(EveryNetwork, HasTheGradientsOfFiniteDifferences) {
     loss(true);
     std::vector<test::GradientCheck> checks;
     for (const auto& p : network.parameters().all()) checks.push_back({p->name, p->value, p->gradient});
-    // The loss is a sum of order 100: its rounding, 1e-14, over the step 1e-5 leaves 1e-9; truncation is of the same size
-    // for gradients of order one and grows with the depth of the exponentials. 2e-5 of the largest is far below any mistake.
+    // The loss is a sum of order 100: its rounding, 1e-14, over the step 1e-5 leaves 1e-9; truncation is of the same
+    // size for gradients of order one and grows with the depth of the exponentials. 2e-5 of the largest is far below
+    // any mistake.
     test::expect_gradients([&] { return loss(false); }, checks, random, 2e-5, 3);
 }
 
@@ -100,17 +103,20 @@ TEST_P(EveryNetwork, StepsAndPiecesAgreeWithTheParallelPass) {
                 NetworkState state = network.make_state(2);
                 const Tensor all = backend->allocate({2, length * v}, dtype);
                 for (int64_t at = 0; at < length;) {
-                    const int64_t count = pieces ? std::min<int64_t>(length - at, 1 + static_cast<int64_t>(random.below(40))) : 1;
+                    const int64_t count =
+                        pieces ? std::min<int64_t>(length - at, 1 + static_cast<int64_t>(random.below(40))) : 1;
                     const Tensor piece = backend->allocate({2, count}, DType::i32);
                     backend->copy({.x = tokens.columns(at, count), .y = piece});
-                    backend->copy({.x = network.advance(piece, state).reshaped({2, count * v}), .y = all.columns(at * v, count * v)});
+                    backend->copy({.x = network.advance(piece, state).reshaped({2, count * v}),
+                                   .y = all.columns(at * v, count * v)});
                     at += count;
                 }
                 EXPECT_EQ(state.position, length);
-                // float64: rounding through a dozen layers. float32: 1e-7 a rounding, some hundred of them a logit, and norms
-                // that divide by small deviations: 2e-4 of the logits' norm.
+                // float64: rounding through a dozen layers. float32: 1e-7 a rounding, some hundred of them a logit, and
+                // norms that divide by small deviations: 2e-4 of the logits' norm.
                 EXPECT_LE(test::relative_error(all, parallel), dtype == DType::f64 ? 1e-10 : 2e-4)
-                    << (pieces ? "pieces" : "steps") << " at length " << length << " in " << name_of(dtype) << ", seed " << test::seed();
+                    << (pieces ? "pieces" : "steps") << " at length " << length << " in " << name_of(dtype) << ", seed "
+                    << test::seed();
             }
         }
     }
@@ -134,7 +140,8 @@ TEST_P(EveryNetwork, IsCausal) {
             const double d = std::abs(test::get(after, i) - test::get(before, i));
             (i < at * config.vocabulary ? earlier : later) = std::max(i < at * config.vocabulary ? earlier : later, d);
         }
-        EXPECT_EQ(earlier, 0) << "sample " << at << " changed an output before it";  // float64 sums directly: exactly nothing
+        EXPECT_EQ(earlier, 0) << "sample " << at
+                              << " changed an output before it";  // float64 sums directly: exactly nothing
         EXPECT_GT(later, 1e-6) << "sample " << at << " changed nothing";
     }
 }
@@ -173,7 +180,8 @@ TEST(Presets, HaveThePublishedSizes) {
 TEST(Network, DrawsTheSameParametersFromTheSameSeed) {
     const auto backend = make_backend("cpu");
     const ModelConfig config = test::small_model(layer_by_name("mamba-s4"));
-    const Network a(backend, config, DType::f32, 5, 64), b(backend, config, DType::f32, 5, 64), c(backend, config, DType::f32, 6, 64);
+    const Network a(backend, config, DType::f32, 5, 64), b(backend, config, DType::f32, 5, 64),
+        c(backend, config, DType::f32, 6, 64);
     double difference = 0;
     for (size_t i = 0; i < a.parameters().all().size(); ++i) {
         EXPECT_EQ(test::max_difference(a.parameters().all()[i]->value, b.parameters().all()[i]->value), 0);

@@ -43,21 +43,28 @@ inline std::vector<NamedModel> all_models() {
     const auto both = [](ModelConfig& c, auto&& change) { change(c.outer), change(c.centre); };
     for (const bool is_complex : {false, true}) {
         const std::string layer = is_complex ? "mamba-s6-complex" : "mamba-s6", end = is_complex ? "-complex" : "";
-        variant("constant-delta" + end, layer, [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.selective_delta = false; }); });
-        variant("constant-b" + end, layer, [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.selective_b = false; }); });
-        variant("constant-c" + end, layer, [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.selective_c = false; }); });
+        variant("constant-delta" + end, layer,
+                [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.selective_delta = false; }); });
+        variant("constant-b" + end, layer,
+                [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.selective_b = false; }); });
+        variant("constant-c" + end, layer,
+                [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.selective_c = false; }); });
         variant("constant-all" + end, layer, [&](ModelConfig& c) {
             both(c, [](LayerConfig& l) { l.ssm.selective_delta = l.ssm.selective_b = l.ssm.selective_c = false; });
         });
-        variant("s6-zoh" + end, layer, [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.discretization = Discretization::zoh; }); });
-        variant("s6-bilinear" + end, layer,
-                [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.discretization = Discretization::bilinear; }); });
+        variant("s6-zoh" + end, layer,
+                [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.discretization = Discretization::zoh; }); });
+        variant("s6-bilinear" + end, layer, [&](ModelConfig& c) {
+            both(c, [](LayerConfig& l) { l.ssm.discretization = Discretization::bilinear; });
+        });
     }
     variant("s4d-bilinear-inv", "mamba-s4", [&](ModelConfig& c) {
         both(c, [](LayerConfig& l) { l.ssm.discretization = Discretization::bilinear, l.ssm.init = SsmInit::inv; });
     });
-    variant("s4d-legs-tied", "s4-mlp", [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.init = SsmInit::legs, l.ssm.copies = 2; }); });
-    variant("no-glu-no-mlp", "s4-mlp", [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.glu = false, l.ff_expand = 0; }); });
+    variant("s4d-legs-tied", "s4-mlp",
+            [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.init = SsmInit::legs, l.ssm.copies = 2; }); });
+    variant("no-glu-no-mlp", "s4-mlp",
+            [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.glu = false, l.ff_expand = 0; }); });
     variant("outer-s4-centre-s6", "mamba-s4", [&](ModelConfig& c) {
         c.centre = layer_by_name("mamba-s6");
         c.centre.ssm.state = 3;
@@ -70,7 +77,8 @@ inline std::vector<NamedModel> all_models() {
     variant("scalar-norm", "s4-mlp", [&](ModelConfig& c) { c.norm = NormKind::scalar; });
     variant("no-pools", "mamba-s6", [&](ModelConfig& c) { c.pools = {}; });
     variant("three-pools-expand-1", "mamba-s4", [&](ModelConfig& c) { c.pools = {2, 3, 2}, c.pool_expand = 1; });
-    variant("conv-width-1", "mamba-s4", [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.conv_width = 1, l.expand = 1; }); });
+    variant("conv-width-1", "mamba-s4",
+            [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.conv_width = 1, l.expand = 1; }); });
     return models;
 }
 

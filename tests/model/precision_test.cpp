@@ -1,4 +1,5 @@
-// Networks whose layers compute in bfloat16: types fit everywhere, results are near those of float32, rounded weights keep up.
+// Networks whose layers compute in bfloat16: types fit everywhere, results are near those of float32, rounded weights
+// keep up.
 #include <gtest/gtest.h>
 
 #include "tests/model/training.h"
@@ -38,8 +39,11 @@ TEST_P(EveryPrecision, HasGradientsNearThoseOfFloat32) {
         const Var logits = network.forward(tape, uploaded(*backend, tokens, {batch, length}));
         const Tensor gradient = backend->allocate(logits.shape(), activations);
         const Tensor losses = backend->allocate({batch * length}, DType::f32);
-        backend->cross_entropy({.logits = logits.value, .targets = uploaded(*backend, tokens, {batch * length}),
-                                .losses = losses, .dlogits = gradient, .scale = 1.0});
+        backend->cross_entropy({.logits = logits.value,
+                                .targets = uploaded(*backend, tokens, {batch * length}),
+                                .losses = losses,
+                                .dlogits = gradient,
+                                .scale = 1.0});
         tape.backward(logits, gradient);
         std::vector<double> all;
         for (const auto& p : network.parameters().all())

@@ -26,7 +26,8 @@ TEST(Trainer, ResumesBitForBit) {
             config.training.plateau_patience = 0;
             const test::TemporaryFolder folder;
             EXPECT_EQ(train(folder.path() / "whole", config), TrainingEnd::finished);
-            for (const int64_t stop : {1, 4, 7, 15, 23}) EXPECT_EQ(train(folder.path() / "parts", config, stop), TrainingEnd::stopped);
+            for (const int64_t stop : {1, 4, 7, 15, 23})
+                EXPECT_EQ(train(folder.path() / "parts", config, stop), TrainingEnd::stopped);
             EXPECT_EQ(train(folder.path() / "parts", config), TrainingEnd::finished);
             EXPECT_EQ(losses(folder.path() / "parts"), losses(folder.path() / "whole")) << layer;
             EXPECT_EQ(losses(folder.path() / "whole").size(), 24u);
@@ -150,13 +151,18 @@ TEST(Schedule, WarmsUpAndFollowsTheCosine) {
 // The papers' groups: state-space parameters at their own rate without decay, no decay on norms, biases and skips.
 TEST(Optimizer, TreatsEveryParameterAsItsGroupSays) {
     const auto backend = make_backend("cpu");
-    const std::map<std::string, ParameterGroup> expected = {
-        {"embedding.weight", ParameterGroup::decay},       {"head.bias", ParameterGroup::no_decay},
-        {"norm.weight", ParameterGroup::no_decay},         {"pool.0.down.weight", ParameterGroup::decay},
-        {"centre.0.mamba.ssm.inv_dt", ParameterGroup::state_space}, {"centre.0.mamba.ssm.A_real", ParameterGroup::state_space},
-        {"centre.0.mamba.ssm.A_imag", ParameterGroup::state_space}, {"centre.0.mamba.ssm.B", ParameterGroup::state_space},
-        {"centre.0.mamba.ssm.C", ParameterGroup::decay},   {"centre.0.mamba.ssm.D", ParameterGroup::no_decay},
-        {"centre.0.mamba.in_proj.weight", ParameterGroup::decay},   {"centre.0.mamba.conv1d.bias", ParameterGroup::no_decay}};
+    const std::map<std::string, ParameterGroup> expected = {{"embedding.weight", ParameterGroup::decay},
+                                                            {"head.bias", ParameterGroup::no_decay},
+                                                            {"norm.weight", ParameterGroup::no_decay},
+                                                            {"pool.0.down.weight", ParameterGroup::decay},
+                                                            {"centre.0.mamba.ssm.inv_dt", ParameterGroup::state_space},
+                                                            {"centre.0.mamba.ssm.A_real", ParameterGroup::state_space},
+                                                            {"centre.0.mamba.ssm.A_imag", ParameterGroup::state_space},
+                                                            {"centre.0.mamba.ssm.B", ParameterGroup::state_space},
+                                                            {"centre.0.mamba.ssm.C", ParameterGroup::decay},
+                                                            {"centre.0.mamba.ssm.D", ParameterGroup::no_decay},
+                                                            {"centre.0.mamba.in_proj.weight", ParameterGroup::decay},
+                                                            {"centre.0.mamba.conv1d.bias", ParameterGroup::no_decay}};
     Network network(backend, test::small_model(layer_by_name("mamba-s4")), DType::f64, 1, 64);
     for (const auto& [name, group] : expected) {
         ASSERT_NE(network.parameters().find(name), nullptr) << name;
@@ -167,12 +173,14 @@ TEST(Optimizer, TreatsEveryParameterAsItsGroupSays) {
     t.learning_rate = 0.1;
     t.weight_decay = 0.5;
     t.clip = 0;
-    const double matrix = test::get(network.parameters().find("head.weight")->value, 0), pole = test::get(network.parameters().find("centre.0.mamba.ssm.A_real")->value, 0);
+    const double matrix = test::get(network.parameters().find("head.weight")->value, 0),
+                 pole = test::get(network.parameters().find("centre.0.mamba.ssm.A_real")->value, 0);
     Optimizer optimizer(network.parameters(), t);
     optimizer.step(1);
     EXPECT_NEAR(test::get(network.parameters().find("head.weight")->value, 0), matrix * (1 - 0.05), 1e-15);
     EXPECT_EQ(test::get(network.parameters().find("centre.0.mamba.ssm.A_real")->value, 0), pole);
-    // With a gradient of one, Adam's first step is the group's rate (here up to its eps): 1e-3 for state-space parameters.
+    // With a gradient of one, Adam's first step is the group's rate (here up to its eps): 1e-3 for state-space
+    // parameters.
     for (const auto& p : network.parameters().all()) backend->fill({.y = p->gradient, .value = 1});
     Optimizer fresh(network.parameters(), t);
     fresh.step(1);
@@ -201,7 +209,9 @@ TEST_P(Overfit, LearnsHalfASecondOfPianoByHeart) {
     double bits = 8;
     int step = 0;
     for (constexpr int limit = 1500; step < limit && bits > 0.29; ++step)
-        bits = training_step(network, optimizer, batch, std::min(1.0, (step + 1) / 50.0) * (step > 600 ? 0.3 : 1.0)).nats / std::log(2.0);
+        bits =
+            training_step(network, optimizer, batch, std::min(1.0, (step + 1) / 50.0) * (step > 600 ? 0.3 : 1.0)).nats /
+            std::log(2.0);
     std::cout << GetParam() << ": " << bits << " bits after " << step << " steps\n";
     EXPECT_LT(bits, 0.3);
 }

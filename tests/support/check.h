@@ -25,10 +25,14 @@ inline const std::vector<int64_t> odd_lengths = {1, 2, 3, 7, 15, 16, 17, 31, 63,
 inline double get(const View& v, int64_t i) {
     const int64_t row = i / v.columns(), column = i % v.columns();
     switch (v.dtype) {
-        case DType::f32: return v.row<float>(row)[column];
-        case DType::f64: return v.row<double>(row)[column];
-        case DType::i32: return v.row<int32_t>(row)[column];
-        case DType::bf16: return static_cast<float>(v.row<BFloat16>(row)[column]);
+        case DType::f32:
+            return v.row<float>(row)[column];
+        case DType::f64:
+            return v.row<double>(row)[column];
+        case DType::i32:
+            return v.row<int32_t>(row)[column];
+        case DType::bf16:
+            return static_cast<float>(v.row<BFloat16>(row)[column]);
     }
     return 0;
 }
@@ -36,10 +40,18 @@ inline double get(const View& v, int64_t i) {
 inline void set(const View& v, int64_t i, double x) {
     const int64_t row = i / v.columns(), column = i % v.columns();
     switch (v.dtype) {
-        case DType::f32: v.row<float>(row)[column] = static_cast<float>(x); return;
-        case DType::f64: v.row<double>(row)[column] = x; return;
-        case DType::i32: v.row<int32_t>(row)[column] = static_cast<int32_t>(x); return;
-        case DType::bf16: v.row<BFloat16>(row)[column] = BFloat16(static_cast<float>(x)); return;
+        case DType::f32:
+            v.row<float>(row)[column] = static_cast<float>(x);
+            return;
+        case DType::f64:
+            v.row<double>(row)[column] = x;
+            return;
+        case DType::i32:
+            v.row<int32_t>(row)[column] = static_cast<int32_t>(x);
+            return;
+        case DType::bf16:
+            v.row<BFloat16>(row)[column] = BFloat16(static_cast<float>(x));
+            return;
     }
 }
 
@@ -102,8 +114,8 @@ struct GradientCheck {
     Tensor gradient;  // float64, what the backward pass said
 };
 
-inline void expect_gradients(const std::function<double()>& loss, const std::vector<GradientCheck>& checks, Random& random,
-                             double tolerance = 1e-6, int samples = 40, double step = 1e-5) {
+inline void expect_gradients(const std::function<double()>& loss, const std::vector<GradientCheck>& checks,
+                             Random& random, double tolerance = 1e-6, int samples = 40, double step = 1e-5) {
     for (const auto& check : checks) {
         ASSERT_EQ(check.value.size(), check.gradient.size()) << check.name;
         double scale = 1e-3;

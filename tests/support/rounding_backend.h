@@ -1,5 +1,5 @@
-// The CPU backend with bfloat16: every operation is computed in float32 and rounded where its operands are bfloat16, as the
-// CUDA backend does. With it the types that a network's parts hand to each other are tested without a GPU.
+// The CPU backend with bfloat16: every operation is computed in float32 and rounded where its operands are bfloat16, as
+// the CUDA backend does. With it the types that a network's parts hand to each other are tested without a GPU.
 #pragma once
 
 #include <cstdlib>
@@ -94,7 +94,8 @@ class RoundingBackend final : public Backend {
         narrower(op.x, op.y), narrower(op.x, op.weight);
         const Wide x(*this, op.x), weight(*this, op.weight), bias(*this, op.bias), residual(*this, op.residual);
         Wide y(*this, op.y);
-        cpu_->linear_forward({.x = x, .weight = weight, .bias = bias, .y = y, .accumulate = op.accumulate, .residual = residual});
+        cpu_->linear_forward(
+            {.x = x, .weight = weight, .bias = bias, .y = y, .accumulate = op.accumulate, .residual = residual});
     }
     void linear_backward(const LinearBackward& op) override {
         narrower(op.x, op.dy), narrower(op.x, op.weight);
@@ -141,7 +142,8 @@ class RoundingBackend final : public Backend {
     }
     void selective_scan_backward(const SelectiveScanBackward& op) override {
         same(op.u, op.dy), same(op.u, op.du);
-        const Wide u(*this, op.u), delta(*this, op.delta), b(*this, op.b), c(*this, op.c), z(*this, op.z), dy(*this, op.dy);
+        const Wide u(*this, op.u), delta(*this, op.delta), b(*this, op.b), c(*this, op.c), z(*this, op.z),
+            dy(*this, op.dy);
         Wide du(*this, op.du), ddelta(*this, op.ddelta), db(*this, op.db), dc(*this, op.dc), dz(*this, op.dz);
         SelectiveScanBackward wide = op;
         wide.u = u, wide.delta = delta, wide.b = b, wide.c = c, wide.z = z, wide.dy = dy;
@@ -195,13 +197,19 @@ class RoundingBackend final : public Backend {
         same(op.u, op.dy), same(op.u, op.du);
         const Wide u(*this, op.u), dy(*this, op.dy);
         Wide du(*this, op.du);
-        cpu_->long_conv_backward(
-            {.u = u, .kernel = op.kernel, .skip = op.skip, .dy = dy, .du = du, .dkernel = op.dkernel, .dskip = op.dskip});
+        cpu_->long_conv_backward({.u = u,
+                                  .kernel = op.kernel,
+                                  .skip = op.skip,
+                                  .dy = dy,
+                                  .du = du,
+                                  .dkernel = op.dkernel,
+                                  .dskip = op.dskip});
     }
     void cross_entropy(const CrossEntropy& op) override {
         const Wide logits(*this, op.logits);
         Wide dlogits(*this, op.dlogits);
-        cpu_->cross_entropy({.logits = logits, .targets = op.targets, .losses = op.losses, .dlogits = dlogits, .scale = op.scale});
+        cpu_->cross_entropy(
+            {.logits = logits, .targets = op.targets, .losses = op.losses, .dlogits = dlogits, .scale = op.scale});
     }
     void adamw(const AdamW& op) override { cpu_->adamw(op); }
     void adamw_step(const AdamWStep& op) override {

@@ -18,8 +18,9 @@ struct S4dSetup {
 };
 
 inline std::ostream& operator<<(std::ostream& out, const S4dSetup& s) {
-    return out << (s.is_complex ? "complex" : "real") << (s.discretization == Discretization::zoh ? " zoh" : " bilinear") << " D "
-               << s.channels << " S " << s.copies << " N " << s.modes << " rate " << s.rate;
+    return out << (s.is_complex ? "complex" : "real")
+               << (s.discretization == Discretization::zoh ? " zoh" : " bilinear") << " D " << s.channels << " S "
+               << s.copies << " N " << s.modes << " rate " << s.rate;
 }
 
 struct S4dLayer {
@@ -48,7 +49,8 @@ struct S4dLayer {
 inline S4dLayer random_s4d(Backend& backend, const S4dSetup& s, DType dtype, Random& random, bool strided = false) {
     S4dLayer layer;
     const auto make = [&](const Shape& shape, double scale, double offset) {
-        Tensor t = strided ? random_strided(backend, shape, dtype, random) : random_tensor(backend, shape, dtype, random);
+        Tensor t =
+            strided ? random_strided(backend, shape, dtype, random) : random_tensor(backend, shape, dtype, random);
         for (int64_t i = 0; i < t.size(); ++i) set(t, i, offset + scale * std::tanh(get(t, i)));
         return t;
     };
