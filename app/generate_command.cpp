@@ -1,17 +1,15 @@
 // nigiri generate: clips from a model, ranked by their exact likelihood.
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
+#include "app/clips.h"
 #include "app/command.h"
 #include "app/model_file.h"
 #include "app/text.h"
 #include "audio/analysis.h"
 #include "audio/file.h"
 #include "audio/output.h"
-#include "audio/write.h"
 
 namespace nigiri::app {
 
@@ -100,10 +98,7 @@ class GenerateCommand final : public Command {
         Audio audio = read_audio(prompt_, signal.sample_rate);
         const auto wanted = static_cast<size_t>(prompt_seconds_ * signal.sample_rate);
         if (wanted > 0 && audio.samples.size() > wanted) audio.samples.resize(wanted);
-        if (parse_scaling(signal.scaling) == Scaling::segment_minmax) stretch_to_full_scale(audio.samples);
-        std::vector<uint8_t> codes(audio.samples.size());
-        encode(audio.samples, parse_quantization(signal.quantization), codes);
-        return codes;
+        return prompt_codes(std::move(audio.samples), signal);
     }
 
     // Best first, named by rank: clip-1.wav, clip-2.wav, ...; with `count` clips and one file, clip 2 is NAME-2.wav.
@@ -116,33 +111,18 @@ class GenerateCommand final : public Command {
 
     void write(const std::vector<Clip>& clips, const Config& config, const fs::path& model,
                const Checkpoint& checkpoint, double samples_per_second) {
-        std::vector<size_t> order(clips.size());
-        std::iota(order.begin(), order.end(), size_t{0});
-        std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-            return clips[a].log2_likelihood_per_sample() > clips[b].log2_likelihood_per_sample();
-        });
+        const std::vector<size_t> order = by_likelihood(clips);
+        const ClipSettings settings = {.model = model.filename().string(),
+                                       .layer = layer_name(config.model),
+                                       .step = checkpoint.state().step,
+                                       .sampling = sampling_,
+                                       .prompt = prompt_.filename().string()};
         json files = json::array(), likelihoods = json::array();
         for (size_t rank = 0; rank < order.size(); ++rank) {
             const Clip& clip = clips[order[rank]];
             const fs::path path = path_of(rank);
             const std::vector<float> samples = waveform(clip, config.signal);
-            json facts = {{"model", model.filename().string()},
-                          {"layer", layer_name(config.model)},
-                          {"step", checkpoint.state().step},
-                          {"seed", sampling_.seed},
-                          {"clip", order[rank]},
-                          {"temperature", sampling_.temperature},
-                          {"top_k", sampling_.top_k},
-                          {"top_p", sampling_.top_p},
-                          {"prompt", prompt_.filename().string()},
-                          {"prompt_samples", clip.prompt},
-                          {"samples", clip.generated()},
-                          {"log2_likelihood_per_sample", clip.log2_likelihood_per_sample()}};
-            write_audio(path, samples, config.signal.sample_rate, SampleFormat::pcm16,
-                        {{"software", "nigiri"},
-                         {"title", "nigiri, seed " + std::to_string(sampling_.seed)},
-                         {"comment", facts.dump()}});
-            write_sidecar(path, facts);
+            write_clip(path, samples, config.signal.sample_rate, clip_facts(clip, order[rank], settings));
             const Analysis analysis =
                 analyse(std::span(samples).subspan(static_cast<size_t>(clip.prompt)), config.signal.sample_rate);
             std::string text = path.string() + "  " + fixed(clip.log2_likelihood_per_sample(), 3) + " bits/sample  " +
@@ -163,27 +143,12 @@ class GenerateCommand final : public Command {
         if (play_) play_clip(waveform(clips[order[0]], config.signal), config.signal.sample_rate);
     }
 
-    // The parameters beside the clip as well, for those who do not read tags.
-    static void write_sidecar(fs::path path, const json& facts) {
-        path += ".json";
-        std::ofstream out(path, std::ios::trunc);
-        out << facts.dump(2) << "\n";
-        if (!out.flush()) throw Error("cannot write " + path.string(), "check the free space");
-    }
-
     void play_clip(const std::vector<float>& samples, int rate) {
         std::string message;
         const auto output = open_output("auto", rate, message);
         say(message.empty() ? "playing on " + output->description() : message);
         if (message.empty())
             play(*output, samples, [](double, const std::string&) { return !stop_requested().load(); });
-    }
-
-    static void stretch_to_full_scale(std::vector<float>& samples) {
-        if (samples.empty()) return;
-        const auto [low, high] = std::minmax_element(samples.begin(), samples.end());
-        const float from = *low, range = *high - *low + 1e-6f;
-        for (float& x : samples) x = 2 * (x - from) / range - 1;
     }
 
     fs::path model_, prompt_, output_;

@@ -1,13 +1,10 @@
 // nigiri train: a folder of audio in, a run folder with a trained model out.
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
 #include "app/config_options.h"
-#include "app/data_source.h"
-#include "app/model_file.h"
 #include "app/text.h"
-#include "audio/baseline.h"
+#include "app/training_run.h"
 
 namespace nigiri::app {
 
@@ -33,27 +30,25 @@ class TrainCommand final : public Command {
         if (data_.empty()) throw Error("train needs audio", "give --data FOLDER");
         const Config config = make_config();
         ProgressLine line(common.quiet);
-
-        const Dataset data = Dataset::load(
-            data_, data_options(config.signal, config.training.seed, files_, common.threads), show_progress(line));
+        TrainingRun run({.data = data_, .files = files_, .run = run_, .config = config, .threads = common.threads});
+        run.load(show_progress(line));
         line.finish();
-        describe(data);
-        const auto backend = open_backend();
-        check_memory(backend, config);
-
-        DatasetSource source(data, config.training);
-        Trainer trainer(backend, config, run_, source, facts(data));
-        if (!fs::exists(run_ / "config.toml") || !trainer.resumed()) write_config(config);
+        describe(run);
+        run.open(open_backend());
+        const MemoryNeed& memory = run.memory();
+        say("memory: about " + bytes_text(memory.needed) + " for training" +
+            (memory.available > 0 ? ", " + bytes_text(memory.available) + " available" : ""));
+        const Network& network = run.trainer().network();
         say("network: " + layer_name(config.model) + ", " +
-            thousands(static_cast<double>(trainer.network().parameters().count())) + "parameters, batches of " +
+            thousands(static_cast<double>(network.parameters().count())) + "parameters, batches of " +
             std::to_string(config.training.batch) + " x " + std::to_string(config.training.length) + " in " +
-            name_of(trainer.network().activations()));
-        if (trainer.resumed())
-            say("going on with " + run_.string() + " at step " + std::to_string(trainer.state().step));
+            name_of(network.activations()));
+        if (run.trainer().resumed())
+            say("going on with " + run_.string() + " at step " + std::to_string(run.trainer().state().step));
 
-        const TrainingEnd end = trainer.run(stop_requested(), callbacks(line, config));
+        const TrainingEnd end = run.run(stop_requested(), [&](const TrainingMetrics& m) { show(line, m); });
         line.finish();
-        report(trainer, end);
+        report(run.trainer(), end);
         return 0;
     }
 
@@ -70,85 +65,40 @@ class TrainCommand final : public Command {
 
     Config make_config() {
         Config config = options_.make();
-        if (run_.empty()) {
-            std::string name = parser()->get_option("--preset")->as<std::string>() + "-" + layer_name(config.model);
-            for (char& c : name)
-                if (c == '/' || c == ' ') c = '-';
-            run_ = fs::path("runs") / name;
-        }
+        if (run_.empty())
+            run_ = fs::path("runs") / run_name(parser()->get_option("--preset")->as<std::string>(), config.model);
         // An existing run keeps its configuration; what is given on top may change its limits, not its model.
-        const fs::path last = run_ / "checkpoints" / "last.safetensors";
-        if (fs::exists(last)) {
-            const Config before = Checkpoint::read(last).config();
-            if (!options_.names_model()) config = options_.apply(before);
-        }
+        if (const auto before = config_of_run(run_); before && !options_.names_model())
+            config = options_.apply(*before);
         if (parser()->get_option("--seed")->count() > 0) config.training.seed = common.seed;
         if (config.training.steps == 0 && config.training.minutes == 0 &&
             parser()->get_option("--minutes")->count() == 0 && parser()->get_option("--steps")->count() == 0)
             config.training.minutes = default_minutes;
-        validate(config);
         return config;
     }
 
-    void describe(const Dataset& data) {
-        const ScanReport& report = data.report();
+    void describe(const TrainingRun& run) {
+        const ScanReport& report = run.data().report();
         for (const FileReport& file : report.files)
             if (!file.used()) say("skipped " + file.name + ": " + file.reason);
         for (const std::string& note : report.notes) say(note);
-        say("audio: train " + duration(data.seconds(Split::train)) + ", valid " + duration(data.seconds(Split::valid)) +
-            ", test " + duration(data.seconds(Split::test)));
-        if (data.samples(Split::valid) == 0) return;
-        for (int order = 0; order < 2; ++order)
-            baseline_[order] = ContextModel::fit(data, Split::train, order).bits_per_sample(data, Split::valid);
-        say("for scale, bits per sample on the validation audio: " + fixed(baseline_[0], 3) +
-            " with one distribution for all samples (order 0), " + fixed(baseline_[1], 3) +
+        say("audio: train " + duration(report.seconds(Split::train)) + ", valid " +
+            duration(report.seconds(Split::valid)) + ", test " + duration(report.seconds(Split::test)));
+        baseline_ = run.baseline();
+        if (!baseline_) return;
+        say("for scale, bits per sample on the validation audio: " + fixed(baseline_->order0, 3) +
+            " with one distribution for all samples (order 0), " + fixed(baseline_->order1, 3) +
             " given the previous sample (order 1)");
     }
 
-    void check_memory(const std::shared_ptr<Backend>& backend, const Config& config) {
-        const auto needed = static_cast<double>(estimate_training_bytes(backend, config));
-        const auto available = static_cast<double>(backend->available_bytes());
-        say("memory: about " + bytes_text(needed) + " for training" +
-            (available > 0 ? ", " + bytes_text(available) + " available" : ""));
-        if (available > 0 && needed > available)
-            throw Error("training needs about " + bytes_text(needed) + " of memory, " + bytes_text(available) +
-                            " are available",
-                        "use a smaller --batch or --length, or a smaller --preset");
-    }
-
-    ModelFacts facts(const Dataset& data) const {
-        return {{"data", fs::weakly_canonical(data_).filename().string()},
-                {"train_seconds", fixed(data.seconds(Split::train), 1)},
-                {"train_files", std::to_string(data.recordings(Split::train).size())}};
-    }
-
-    void write_config(const Config& config) const {
-        std::vector<Assignment> head = {{"data", fs::absolute(data_).string()}};
-        if (!files_.empty()) head.emplace_back("files", fs::absolute(files_).string());
-        const fs::path path = run_ / "config.toml", temporary = run_ / "config.toml.tmp";
-        {
-            std::ofstream out(temporary, std::ios::trunc);
-            out << to_toml(config, head);
-            if (!out.flush()) throw Error("cannot write " + path.string(), "check the free space");
-        }
-        fs::rename(temporary, path);
-    }
-
-    TrainingCallbacks callbacks(ProgressLine& line, const Config& config) {
-        TrainingCallbacks c;
-        c.log = [&line](const TrainingMetrics& m) {
-            std::string text = "step " + std::to_string(m.step) + "  " + fixed(m.train_bits, 3) + " bits";
-            if (m.valid_bits >= 0) text += "  valid " + fixed(m.valid_bits, 3);
-            text += "  rate " + fixed(m.learning_rate * 1e3, 2) + "e-3  norm " + fixed(m.gradient_norm, 2) + "  " +
-                    thousands(m.tokens_per_second) + "tokens/s";
-            if (m.remaining_seconds >= 0) text += "  " + duration(m.remaining_seconds) + " left";
-            line.show(text, m.valid_bits >= 0);
-            if (m.valid_bits >= 0) line.finish();
-        };
-        c.preview = [this, config](int64_t step, const Network& network) {
-            write_preview(network, config, run_ / "previews" / (std::to_string(step) + ".flac"), stop_requested());
-        };
-        return c;
+    static void show(ProgressLine& line, const TrainingMetrics& m) {
+        std::string text = "step " + std::to_string(m.step) + "  " + fixed(m.train_bits, 3) + " bits";
+        if (m.valid_bits >= 0) text += "  valid " + fixed(m.valid_bits, 3);
+        text += "  rate " + fixed(m.learning_rate * 1e3, 2) + "e-3  norm " + fixed(m.gradient_norm, 2) + "  " +
+                thousands(m.tokens_per_second) + "tokens/s";
+        if (m.remaining_seconds >= 0) text += "  " + duration(m.remaining_seconds) + " left";
+        line.show(text, m.valid_bits >= 0);
+        if (m.valid_bits >= 0) line.finish();
     }
 
     void report(const Trainer& trainer, TrainingEnd end) {
@@ -157,8 +107,8 @@ class TrainCommand final : public Command {
         say(std::string(end == TrainingEnd::finished ? "finished" : "stopped and saved") + " at step " +
             std::to_string(state.step) + " after " + duration(state.seconds) +
             (valid >= 0 ? ", validation " + fixed(valid, 3) + " bits per sample" : ""));
-        if (valid >= 0 && baseline_[0] > 0)
-            say("beside it: order 0 " + fixed(baseline_[0], 3) + ", order 1 " + fixed(baseline_[1], 3));
+        if (valid >= 0 && baseline_)
+            say("beside it: order 0 " + fixed(baseline_->order0, 3) + ", order 1 " + fixed(baseline_->order1, 3));
         say("model: " + trainer.best_checkpoint().string());
         if (end == TrainingEnd::stopped) say("the same command goes on from here");
         json out = {{"steps", state.step},
@@ -170,13 +120,14 @@ class TrainCommand final : public Command {
                     {"checkpoint", trainer.best_checkpoint().string()},
                     {"last_checkpoint", trainer.last_checkpoint().string()},
                     {"finished", end == TrainingEnd::finished}};
-        if (valid >= 0) out["order0_bits_per_sample"] = baseline_[0], out["order1_bits_per_sample"] = baseline_[1];
+        if (valid >= 0 && baseline_)
+            out["order0_bits_per_sample"] = baseline_->order0, out["order1_bits_per_sample"] = baseline_->order1;
         print_json(out);
     }
 
     fs::path data_, run_, files_;
     ConfigOptions options_;
-    double baseline_[2] = {0, 0};
+    std::optional<Baseline> baseline_;
 };
 
 }  // namespace

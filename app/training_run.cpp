@@ -1,0 +1,83 @@
+#include "app/training_run.h"
+
+#include <fstream>
+
+#include "app/config_options.h"
+#include "app/model_file.h"
+#include "app/text.h"
+#include "audio/baseline.h"
+
+namespace nigiri::app {
+
+namespace fs = std::filesystem;
+
+std::optional<Config> config_of_run(const fs::path& run) {
+    const fs::path last = run / "checkpoints" / "last.safetensors";
+    if (!fs::exists(last)) return std::nullopt;
+    return Checkpoint::read(last).config();
+}
+
+std::string run_name(const std::string& preset, const ModelConfig& model) {
+    std::string name = preset + "-" + layer_name(model);
+    for (char& c : name)
+        if (c == '/' || c == ' ') c = '-';
+    return name;
+}
+
+MemoryNeed training_memory(const std::shared_ptr<Backend>& backend, const Config& config) {
+    return {.needed = static_cast<double>(estimate_training_bytes(backend, config)),
+            .available = static_cast<double>(backend->available_bytes())};
+}
+
+TrainingRun::TrainingRun(TrainingRequest request) : request_(std::move(request)) { validate(request_.config); }
+
+void TrainingRun::load(const Progress& progress) {
+    const Config& c = request_.config;
+    data_ = Dataset::load(request_.data, data_options(c.signal, c.training.seed, request_.files, request_.threads),
+                          progress);
+}
+
+std::optional<Baseline> TrainingRun::baseline() const {
+    if (data_->samples(Split::valid) == 0) return std::nullopt;
+    const auto bits = [&](int order) {
+        return ContextModel::fit(*data_, Split::train, order).bits_per_sample(*data_, Split::valid);
+    };
+    return Baseline{.order0 = bits(0), .order1 = bits(1)};
+}
+
+void TrainingRun::open(const std::shared_ptr<Backend>& backend) {
+    memory_ = training_memory(backend, request_.config);
+    if (!memory_.fits())
+        throw Error("training needs about " + bytes_text(memory_.needed) + " of memory, " +
+                        bytes_text(memory_.available) + " are available",
+                    "use a smaller --batch or --length, or a smaller --preset");
+    source_ = std::make_unique<DatasetSource>(*data_, request_.config.training);
+    const ModelFacts facts = {{"data", fs::weakly_canonical(request_.data).filename().string()},
+                              {"train_seconds", fixed(data_->seconds(Split::train), 1)},
+                              {"train_files", std::to_string(data_->recordings(Split::train).size())}};
+    trainer_ = std::make_unique<Trainer>(backend, request_.config, request_.run, *source_, facts);
+    if (!fs::exists(request_.run / "config.toml") || !trainer_->resumed()) write_config();
+}
+
+TrainingEnd TrainingRun::run(const std::atomic<bool>& stop, const std::function<void(const TrainingMetrics&)>& log) {
+    TrainingCallbacks callbacks;
+    callbacks.log = log;
+    callbacks.preview = [&](int64_t step, const Network& network) {
+        write_preview(network, config(), request_.run / "previews" / (std::to_string(step) + ".flac"), stop);
+    };
+    return trainer_->run(stop, callbacks);
+}
+
+void TrainingRun::write_config() const {
+    std::vector<Assignment> head = {{"data", fs::absolute(request_.data).string()}};
+    if (!request_.files.empty()) head.emplace_back("files", fs::absolute(request_.files).string());
+    const fs::path path = request_.run / "config.toml", temporary = request_.run / "config.toml.tmp";
+    {
+        std::ofstream out(temporary, std::ios::trunc);
+        out << to_toml(config(), head);
+        if (!out.flush()) throw Error("cannot write " + path.string(), "check the free space");
+    }
+    fs::rename(temporary, path);
+}
+
+}  // namespace nigiri::app

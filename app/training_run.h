@@ -1,0 +1,71 @@
+// A training run as the command line and the studio start it: audio, memory, run folder, trainer, previews.
+#pragma once
+
+#include <optional>
+
+#include "app/data_source.h"
+
+namespace nigiri::app {
+
+struct TrainingRequest {
+    std::filesystem::path data;
+    std::filesystem::path files = {};  // if set: the list of training files to keep
+    std::filesystem::path run;         // run folder; one that exists is continued
+    Config config;
+    int threads = 0;
+};
+
+// What the run folder `run` was trained with; nothing where it holds no run yet. Throws Error where it is damaged.
+std::optional<Config> config_of_run(const std::filesystem::path& run);
+// "small-mamba-s4": a folder's name for runs of this kind.
+std::string run_name(const std::string& preset, const ModelConfig& model);
+
+struct MemoryNeed {
+    double needed = 0, available = 0;  // bytes; available 0: unknown
+
+    bool fits() const { return available <= 0 || needed <= available; }
+};
+MemoryNeed training_memory(const std::shared_ptr<Backend>& backend, const Config& config);
+
+// Bits per sample of the simplest models on the validation audio; a network should end far below.
+struct Baseline {
+    double order0 = 0;  // one distribution for all samples
+    double order1 = 0;  // given the previous sample
+};
+
+class TrainingRun {
+  public:
+    // Checks the configuration; reads nothing yet.
+    explicit TrainingRun(TrainingRequest request);
+    TrainingRun(const TrainingRun&) = delete;
+    TrainingRun& operator=(const TrainingRun&) = delete;
+
+    const TrainingRequest& request() const { return request_; }
+    const Config& config() const { return request_.config; }
+
+    // Reads the audio. Throws Error where there is none to train on, and Cancelled.
+    void load(const Progress& progress);
+    const Dataset& data() const { return *data_; }
+    // Nothing where there is no validation audio.
+    std::optional<Baseline> baseline() const;
+
+    // Makes the network or continues the run's. Throws Error where memory does not suffice, with what would help.
+    void open(const std::shared_ptr<Backend>& backend);
+    Trainer& trainer() { return *trainer_; }
+    const Trainer& trainer() const { return *trainer_; }
+    const MemoryNeed& memory() const { return memory_; }
+
+    // Trains until the end or until `stop`, and saves; may be called again after a stop.
+    TrainingEnd run(const std::atomic<bool>& stop, const std::function<void(const TrainingMetrics&)>& log);
+
+  private:
+    void write_config() const;
+
+    TrainingRequest request_;
+    std::optional<Dataset> data_;
+    std::unique_ptr<DatasetSource> source_;
+    std::unique_ptr<Trainer> trainer_;
+    MemoryNeed memory_;
+};
+
+}  // namespace nigiri::app
