@@ -35,13 +35,15 @@ class NullOutput : public AudioOutput {
             taken_ += static_cast<int64_t>(samples.size());
             return samples.size();
         }
-        queue_.set_finished(false);
-        return queue_.write(samples);
+        const size_t n = queue_.write(samples);
+        queue_.set_finished(false);  // only now: an empty queue before the first sample is no underrun
+        return n;
     }
     size_t room() const override { return real_time_ ? queue_.room() : queue_.capacity(); }
     int64_t queued() const override { return static_cast<int64_t>(queue_.queued()); }
     int64_t played() const override { return real_time_ ? static_cast<int64_t>(queue_.played()) : taken_; }
     int64_t underruns() const override { return static_cast<int64_t>(queue_.underruns()); }
+    size_t block() const override { return queue_.block(); }
     void finish() override { queue_.set_finished(true); }
     void drop() override { queue_.drop(); }
     void set_paused(bool paused) override { queue_.set_paused(paused); }

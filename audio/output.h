@@ -32,6 +32,12 @@ class AudioOutput {
     virtual int64_t played() const = 0;
     // Times the output ran empty although finish() had not been called.
     virtual int64_t underruns() const = 0;
+    // The most samples taken at once so far: a queue must always hold more.
+    virtual size_t block() const { return 0; }
+    // Seconds from when a sample counts as played until it is heard.
+    virtual double latency() const { return 0; }
+    // Why nothing will be heard any more, such as a device that was pulled out; empty while all is well.
+    virtual std::string failure() const { return {}; }
 
     // Nothing more is coming for now; what a converter or a file still holds goes out. write() afterwards
     // begins a new sound (of a file: throws Error).
