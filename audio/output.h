@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "audio/device.h"
 #include "audio/progress.h"
 
 namespace nigiri {
@@ -61,15 +62,8 @@ std::unique_ptr<AudioOutput> open_null_output(int rate, bool real_time = true);
 // leaves no file.
 std::unique_ptr<AudioOutput> open_file_output(const std::filesystem::path& path, int rate);
 
-struct OutputDevice {
-    int index = 0;     // for open_device_output
-    std::string name;  // "ALSA: HDA Intel PCH"
-    int channels = 0;
-    int default_rate = 0;
-    bool is_default = false;
-};
 // The devices PortAudio finds; empty where there are none.
-std::vector<OutputDevice> output_devices();
+std::vector<SoundDevice> output_devices();
 // index -1: the default device. Where the device does not take `rate`, samples are converted to its own rate.
 // Throws Error.
 std::unique_ptr<AudioOutput> open_device_output(int rate, int index = -1);

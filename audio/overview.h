@@ -17,7 +17,7 @@ struct SampleSummary {
 
 // Lowest, highest and energy of blocks of 64 samples, of 8 blocks of those, of 8 of these, and so on, made once and
 // continued as the sound grows. Whatever the zoom, a column on the screen is put together from about a hundred of
-// these and of single samples, and is exact. About a fifth of the sound's memory. For one thread.
+// these and of single samples, and is exact. A twentieth of the sound's memory. For one thread.
 class Overview {
   public:
     explicit Overview(std::shared_ptr<const Sound> sound) : sound_(std::move(sound)) {}
