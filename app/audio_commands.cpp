@@ -61,7 +61,7 @@ class PlayCommand final : public Command {
     int run() override {
         json devices = json::array();
         if (list_)
-            for (const OutputDevice& d : output_devices()) {
+            for (const SoundDevice& d : output_devices()) {
                 say(std::to_string(d.index) + "  " + d.name + (d.is_default ? "  (default)" : ""));
                 devices.push_back({{"index", d.index}, {"name", d.name}, {"default", d.is_default}});
             }

@@ -1,7 +1,6 @@
 #include "audio/output.h"
 
 #include <algorithm>
-#include <cctype>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -35,13 +34,15 @@ class NullOutput : public AudioOutput {
             taken_ += static_cast<int64_t>(samples.size());
             return samples.size();
         }
-        queue_.set_finished(false);
-        return queue_.write(samples);
+        const size_t n = queue_.write(samples);
+        queue_.set_finished(false);  // only now: an empty queue before the first sample is no underrun
+        return n;
     }
     size_t room() const override { return real_time_ ? queue_.room() : queue_.capacity(); }
     int64_t queued() const override { return static_cast<int64_t>(queue_.queued()); }
     int64_t played() const override { return real_time_ ? static_cast<int64_t>(queue_.played()) : taken_; }
     int64_t underruns() const override { return static_cast<int64_t>(queue_.underruns()); }
+    size_t block() const override { return queue_.block(); }
     void finish() override { queue_.set_finished(true); }
     void drop() override { queue_.drop(); }
     void set_paused(bool paused) override { queue_.set_paused(paused); }
@@ -97,19 +98,6 @@ class FileOutput : public AudioOutput {
     bool paused_ = false;
 };
 
-std::string lower(std::string s) {
-    std::transform(s.begin(), s.end(), s.begin(), [](unsigned char c) { return std::tolower(c); });
-    return s;
-}
-
-std::string list_of(const std::vector<OutputDevice>& devices) {
-    if (devices.empty()) return "there is no sound device; use null or file:PATH";
-    std::string text = "there are:";
-    for (const OutputDevice& d : devices)
-        text += " " + std::to_string(d.index) + " (" + d.name + ")" + (&d == &devices.back() ? "" : ",");
-    return text;
-}
-
 }  // namespace
 
 std::unique_ptr<AudioOutput> open_null_output(int rate, bool real_time) {
@@ -134,13 +122,7 @@ std::unique_ptr<AudioOutput> open_output(const std::string& what, int rate, std:
             return open_null_output(rate);
         }
     }
-    const auto devices = output_devices();
-    const bool number =
-        std::all_of(what.begin(), what.end(), [](unsigned char c) { return std::isdigit(c); }) && what.size() < 6;
-    for (const OutputDevice& d : devices)
-        if (number ? d.index == std::stoi(what) : lower(d.name).find(lower(what)) != std::string::npos)
-            return open_device_output(rate, d.index);
-    throw Error("there is no sound device '" + what + "'", list_of(devices));
+    return open_device_output(rate, find_device(output_devices(), what, "use null or file:PATH").index);
 }
 
 bool play(AudioOutput& output, std::span<const float> samples, const Progress& progress) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "audio/device.h"
 #include "audio/progress.h"
 
 namespace nigiri {
@@ -32,6 +33,12 @@ class AudioOutput {
     virtual int64_t played() const = 0;
     // Times the output ran empty although finish() had not been called.
     virtual int64_t underruns() const = 0;
+    // The most samples taken at once so far: a queue must always hold more.
+    virtual size_t block() const { return 0; }
+    // Seconds from when a sample counts as played until it is heard.
+    virtual double latency() const { return 0; }
+    // Why nothing will be heard any more, such as a device that was pulled out; empty while all is well.
+    virtual std::string failure() const { return {}; }
 
     // Nothing more is coming for now; what a converter or a file still holds goes out. write() afterwards
     // begins a new sound (of a file: throws Error).
@@ -55,15 +62,8 @@ std::unique_ptr<AudioOutput> open_null_output(int rate, bool real_time = true);
 // leaves no file.
 std::unique_ptr<AudioOutput> open_file_output(const std::filesystem::path& path, int rate);
 
-struct OutputDevice {
-    int index = 0;     // for open_device_output
-    std::string name;  // "ALSA: HDA Intel PCH"
-    int channels = 0;
-    int default_rate = 0;
-    bool is_default = false;
-};
 // The devices PortAudio finds; empty where there are none.
-std::vector<OutputDevice> output_devices();
+std::vector<SoundDevice> output_devices();
 // index -1: the default device. Where the device does not take `rate`, samples are converted to its own rate.
 // Throws Error.
 std::unique_ptr<AudioOutput> open_device_output(int rate, int index = -1);

@@ -7,6 +7,7 @@
 namespace nigiri {
 
 void PlaybackQueue::fill(float* out, size_t frames, size_t channels) noexcept {
+    if (frames > block_.load(std::memory_order_relaxed)) block_.store(frames, std::memory_order_relaxed);
     const float target = paused_.load(std::memory_order_relaxed) ? 0.0f : volume_.load(std::memory_order_relaxed);
     // Asked before reading: what is written before `finished` is set must be seen as written.
     const bool finished = finished_.load(std::memory_order_acquire);

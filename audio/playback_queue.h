@@ -39,6 +39,8 @@ class PlaybackQueue {
     // Any thread. Samples played; calls that ran empty in the midst of playing.
     uint64_t played() const noexcept { return played_.load(std::memory_order_acquire); }
     uint64_t underruns() const noexcept { return underruns_.load(std::memory_order_relaxed); }
+    // The most frames asked for by one call of fill().
+    size_t block() const noexcept { return block_.load(std::memory_order_relaxed); }
 
     static constexpr size_t fade = 256;
 
@@ -47,6 +49,7 @@ class PlaybackQueue {
     std::atomic<bool> finished_{false}, paused_{false};
     std::atomic<float> volume_{1};
     std::atomic<uint64_t> played_{0}, underruns_{0};
+    std::atomic<size_t> block_{0};
     // The consumer's own.
     float gain_ = 0;
     bool playing_ = false;

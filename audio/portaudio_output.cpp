@@ -1,87 +1,28 @@
 // Playing through PortAudio.
-#include <fcntl.h>
-#include <portaudio.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <atomic>
 #include <cmath>
-#include <mutex>
 #include <optional>
 
 #include "audio/output.h"
 #include "audio/playback_queue.h"
+#include "audio/portaudio_session.h"
 #include "audio/resample.h"
-#include "audio/text.h"
 
 namespace nigiri {
 namespace {
 
 constexpr double queue_seconds = 2;
 
-// PortAudio's back ends (ALSA, JACK) write pages to stderr while they look for devices, found or not. The
-// descriptor is the process's, so this lasts only as long as the calls that are known to do it.
-class QuietStderr {
-  public:
-    QuietStderr() : lock_(mutex()) {
-        const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
-        if (nowhere < 0) return;
-        saved_ = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-        if (saved_ >= 0) ::dup2(nowhere, STDERR_FILENO);
-        ::close(nowhere);
-    }
-    ~QuietStderr() {
-        if (saved_ < 0) return;
-        ::dup2(saved_, STDERR_FILENO);
-        ::close(saved_);
-    }
-    QuietStderr(const QuietStderr&) = delete;
-    QuietStderr& operator=(const QuietStderr&) = delete;
-
-  private:
-    static std::mutex& mutex() {
-        static std::mutex m;
-        return m;
-    }
-    std::unique_lock<std::mutex> lock_;
-    int saved_ = -1;
-};
-
-[[noreturn]] void fail(const std::string& what, PaError error) {
-    std::string reason = Pa_GetErrorText(error);
-    if (const PaHostErrorInfo* host = error == paUnanticipatedHostError ? Pa_GetLastHostErrorInfo() : nullptr;
-        host && host->errorText)
-        reason += std::string(": ") + host->errorText;
-    throw Error(what + ": " + printable(reason));
-}
-
-// PortAudio counts how often it was started.
-class Session {
-  public:
-    Session() {
-        const QuietStderr quiet;
-        if (const PaError error = Pa_Initialize(); error != paNoError) fail("sound cannot be started", error);
-    }
-    ~Session() {
-        const QuietStderr quiet;
-        Pa_Terminate();
-    }
-    Session(const Session&) = delete;
-    Session& operator=(const Session&) = delete;
-};
-
-std::string name_of_device(const PaDeviceInfo& info) {
-    const PaHostApiInfo* api = Pa_GetHostApiInfo(info.hostApi);
-    return printable((api && api->name ? std::string(api->name) + ": " : "") + (info.name ? info.name : ""));
-}
-
 class PortAudioOutput : public AudioOutput {
   public:
     PortAudioOutput(int rate, int index)
-        : AudioOutput(rate), device_(index >= 0 ? index : Pa_GetDefaultOutputDevice()), queue_(open(rate)) {
+        : AudioOutput(rate), device_(index >= 0 ? index : Pa_GetDefaultSoundDevice()), queue_(open(rate)) {
         const QuietStderr quiet;
+        Pa_SetStreamFinishedCallback(stream_, &ended);
         if (const PaError error = Pa_StartStream(stream_); error != paNoError) {
             Pa_CloseStream(stream_);
-            fail("'" + name_ + "' cannot be played to", error);
+            fail_with("'" + name_ + "' cannot be played to", error);
         }
     }
     ~PortAudioOutput() override {
@@ -99,12 +40,16 @@ class PortAudioOutput : public AudioOutput {
     }
 
     size_t write(std::span<const float> samples) override {
-        queue_.set_finished(false);
-        if (!resampler_) return queue_.write(samples);
-        flush();
-        const size_t n = std::min(samples.size(), room());
-        resampler_->process(samples.first(n), converted_);
-        flush();
+        size_t n = samples.size();
+        if (!resampler_) {
+            n = queue_.write(samples);
+        } else {
+            flush();
+            n = std::min(n, room());
+            resampler_->process(samples.first(n), converted_);
+            flush();
+        }
+        queue_.set_finished(false);  // only now: an empty queue before the first sample is no underrun
         return n;
     }
     // With a converter: so few that what comes of them fits, whatever the converter holds back.
@@ -117,6 +62,11 @@ class PortAudioOutput : public AudioOutput {
     int64_t queued() const override { return static_cast<int64_t>(to_own(queue_.queued() + converted_.size())); }
     int64_t played() const override { return static_cast<int64_t>(to_own(queue_.played())); }
     int64_t underruns() const override { return static_cast<int64_t>(queue_.underruns()); }
+    size_t block() const override { return to_own(queue_.block()); }
+    double latency() const override { return latency_; }
+    std::string failure() const override {
+        return ended_.load(std::memory_order_acquire) ? "'" + name_ + "' went away" : "";
+    }
     void finish() override {
         if (resampler_) resampler_->finish(converted_);
         flush();
@@ -140,7 +90,7 @@ class PortAudioOutput : public AudioOutput {
     size_t open(int rate) {
         const PaDeviceInfo* info = device_ == paNoDevice ? nullptr : Pa_GetDeviceInfo(device_);
         if (!info || info->maxOutputChannels < 1) throw Error("there is no sound device");
-        name_ = name_of_device(*info);
+        name_ = name_of(*info);
         PaStreamParameters parameters{};
         parameters.device = device_;
         parameters.sampleFormat = paFloat32;
@@ -157,10 +107,11 @@ class PortAudioOutput : public AudioOutput {
                 if (error != paNoError) continue;
                 channels_ = static_cast<size_t>(channels);
                 device_rate_ = static_cast<int>(std::lround(candidate));
+                if (const PaStreamInfo* stream = Pa_GetStreamInfo(stream_)) latency_ = stream->outputLatency;
                 if (device_rate_ != rate) resampler_.emplace(rate, device_rate_);
                 return static_cast<size_t>(queue_seconds * device_rate_) + 8192;
             }
-        fail("'" + name_ + "' cannot be opened", error);
+        fail_with("'" + name_ + "' cannot be opened", error);
     }
 
     static int callback(const void*, void* out, unsigned long frames, const PaStreamCallbackTimeInfo*,
@@ -168,6 +119,11 @@ class PortAudioOutput : public AudioOutput {
         auto* output = static_cast<PortAudioOutput*>(self);
         output->queue_.fill(static_cast<float*>(out), frames, output->channels_);
         return paContinue;
+    }
+
+    // PortAudio's thread gave up: a device that was pulled out, a sound server that ended.
+    static void ended(void* self) {
+        static_cast<PortAudioOutput*>(self)->ended_.store(true, std::memory_order_release);
     }
 
     void flush() {
@@ -179,12 +135,14 @@ class PortAudioOutput : public AudioOutput {
                                    static_cast<uint64_t>(device_rate_));
     }
 
-    Session session_;
+    PortAudioSession session_;
     PaDeviceIndex device_;
     PaStream* stream_ = nullptr;
     std::string name_;
     size_t channels_ = 1;
     int device_rate_ = 0;
+    double latency_ = 0;
+    std::atomic<bool> ended_{false};
     std::optional<Resampler> resampler_;
     std::vector<float> converted_;  // converted, but not yet in the queue
     PlaybackQueue queue_;
@@ -192,16 +150,16 @@ class PortAudioOutput : public AudioOutput {
 
 }  // namespace
 
-std::vector<OutputDevice> output_devices() {
-    std::vector<OutputDevice> devices;
+std::vector<SoundDevice> output_devices() {
+    std::vector<SoundDevice> devices;
     try {
-        const Session session;
+        const PortAudioSession session;
         for (PaDeviceIndex i = 0; i < Pa_GetDeviceCount(); ++i) {
             const PaDeviceInfo* info = Pa_GetDeviceInfo(i);
             if (!info || info->maxOutputChannels < 1) continue;
-            devices.push_back({i, name_of_device(*info), info->maxOutputChannels,
+            devices.push_back({i, name_of(*info), info->maxOutputChannels,
                                static_cast<int>(std::lround(info->defaultSampleRate)),
-                               i == Pa_GetDefaultOutputDevice()});
+                               i == Pa_GetDefaultSoundDevice()});
         }
     } catch (const Error&) {
         devices.clear();  // no sound system: no devices

@@ -20,7 +20,7 @@ class DeviceOutput : public testing::Test {
                               recorded().string() + "\" format raw }\n");
         ::setenv("ALSA_CONFIG_PATH", (folder_ / "asound.conf").c_str(), 1);
         bool there = false;
-        for (const OutputDevice& d : output_devices()) there = there || d.name.find("nigiri_test") != std::string::npos;
+        for (const SoundDevice& d : output_devices()) there = there || d.name.find("nigiri_test") != std::string::npos;
         if (!there) GTEST_SKIP() << "PortAudio has no ALSA here";
     }
 

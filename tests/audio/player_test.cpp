@@ -1,0 +1,446 @@
+// The player with a device that takes samples when the test says so: what is heard is compared with what was asked for.
+#include "audio/player.h"
+
+#include <algorithm>
+
+#include "audio/playback_clock.h"
+#include "tests/audio/controlled_output.h"
+#include "tests/audio/support.h"
+#include "tests/support/check.h"
+
+namespace nigiri {
+namespace {
+
+using test::controlled;
+using test::Device;
+
+constexpr int rate = 16000;
+// 60 ms: nothing is sent further ahead than this.
+constexpr size_t ahead = 960;
+
+std::shared_ptr<Sound> finished(std::vector<float> samples, int hertz = rate) {
+    return std::make_shared<Sound>(hertz, std::move(samples));
+}
+
+// A waveform that says where it is: value i is (i + 1) / 65536, exactly.
+std::vector<float> ramp(size_t n) {
+    std::vector<float> x(n);
+    for (size_t i = 0; i < n; ++i) x[i] = static_cast<float>(i + 1) / 65536.0f;
+    return x;
+}
+
+template <class F>
+bool soon(F&& condition) {
+    for (int k = 0; k < 5000; ++k) {
+        if (condition()) return true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return false;
+}
+
+TEST(Player, SendsASoundToItsEndAndSaysSo) {
+    const auto device = std::make_shared<Device>();
+    std::atomic<int> told{0};
+    PlayerOptions options = controlled(device);
+    options.on_change = [&] { ++told; };
+    Player player(options);
+    EXPECT_EQ(player.status().device, "") << "a device is opened when it is needed";
+    const auto x = ramp(20000);
+    player.load(finished(x));
+    EXPECT_EQ(player.status().length, 20000);
+    player.play();
+    EXPECT_EQ(player.status().state, PlayState::playing);
+    const auto heard = device->take_all();
+    ASSERT_EQ(heard.size(), x.size() + 960);
+    for (size_t i = 256; i < x.size() - 160; ++i) ASSERT_EQ(heard[i], x[i]) << i;
+    ASSERT_TRUE(soon([&] { return player.status().ends == 1; }));
+    const PlayerStatus s = player.status();
+    EXPECT_EQ(s.state, PlayState::stopped);
+    EXPECT_EQ(s.position, 0);
+    EXPECT_EQ(s.underruns, 0);
+    EXPECT_EQ(s.device, "controlled");
+    EXPECT_EQ(s.problem, "");
+    EXPECT_TRUE(soon([&] { return told >= 3; })) << "loaded or played, opened, ended";
+    // At rest the thread sleeps and says nothing.
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    const int before = told;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    EXPECT_EQ(told, before);
+}
+
+TEST(Player, EndCountsOnlyWhenItIsHeard) {
+    const auto device = std::make_shared<Device>();
+    Player player(controlled(device));
+    player.load(finished(ramp(500)));  // all of it fits into the queue
+    player.play();
+    ASSERT_TRUE(soon([&] { return device->queue.queued() >= 500; }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    EXPECT_EQ(player.status().ends, 0u);
+    EXPECT_EQ(player.status().state, PlayState::playing);
+    device->take_all();
+    EXPECT_TRUE(soon([&] { return player.status().ends == 1; }));
+    EXPECT_EQ(player.status().state, PlayState::stopped);
+}
+
+TEST(Player, KeepsOnlyALittleAhead) {
+    const auto device = std::make_shared<Device>();
+    Player player(controlled(device));
+    player.load(finished(std::vector<float>(10 * rate, 0.25f)));
+    player.play();
+    for (int k = 0; k < 20; ++k) {
+        ASSERT_EQ(device->take(500).size(), 500u);
+        EXPECT_LE(device->queue.queued(), ahead);
+    }
+}
+
+TEST(Player, SeekIsHeardAfterWhatWasQueued) {
+    const auto device = std::make_shared<Device>();
+    Player player(controlled(device));
+    const auto x = ramp(60000);
+    player.load(finished(x));
+    player.play();
+    auto heard = device->take(5000);
+    player.seek(40000);
+    const auto after = device->take(5000);
+    // Somewhere within the queue's length the ramp goes on from 40000, having been crossfaded over 160 samples.
+    const auto jump = std::find(after.begin(), after.end(), x[40160]);
+    ASSERT_NE(jump, after.end());
+    const size_t at = static_cast<size_t>(jump - after.begin());
+    EXPECT_GE(at, 160u);
+    EXPECT_LE(at, ahead + 160);
+    for (size_t i = 0; i + 160 < at; ++i) ASSERT_EQ(after[i], x[5000 + i]) << i;
+    for (size_t i = at; i < after.size(); ++i) ASSERT_EQ(after[i], x[40160 + i - at]) << i;
+    heard.insert(heard.end(), after.begin(), after.end());
+    // A jump of 0.5 within 160 samples, by a raised cosine: 0.5 (pi / 160)^2 / 2; at once it would be 0.5.
+    EXPECT_LT(test::largest_corner(heard), 2e-4);
+}
+
+TEST(Player, PositionIsThatOfWhatIsHeard) {
+    const auto device = std::make_shared<Device>();
+    Player player(controlled(device));
+    player.load(finished(ramp(60000)));
+    player.play();
+    device->take(8000);
+    player.pause();
+    EXPECT_EQ(player.status().state, PlayState::paused);
+    const auto rest = device->take_all();
+    ASSERT_TRUE(soon([&] { return player.status().position >= 8000; }));
+    ASSERT_TRUE(soon([&] {
+        const int64_t p = player.status().position;
+        std::this_thread::sleep_for(std::chrono::milliseconds(30));
+        return p == player.status().position;
+    }));
+    const int64_t paused = player.status().position;
+    EXPECT_LE(paused, 8000 + static_cast<int64_t>(ahead));
+    player.play();
+    const auto again = device->take(1000);
+    EXPECT_EQ(again[300], static_cast<float>(paused + 301) / 65536.0f) << "it goes on where it said that it was";
+    player.stop();
+    device->take_all();
+    EXPECT_TRUE(soon([&] { return player.status().position == 0; }));
+    player.seek(1234);
+    EXPECT_EQ(player.status().position, 1234) << "at rest at once";
+}
+
+TEST(Player, SwitchesTracksInStep) {
+    const auto device = std::make_shared<Device>();
+    Player player(controlled(device));
+    const auto a = ramp(60000);
+    auto b = a;
+    for (float& v : b) v = -v;
+    player.load({{finished(a), 1}, {finished(b), 0.5f}});
+    player.play();
+    device->take(3000);
+    player.select(1);
+    const auto heard = device->take(3000);
+    bool negative = false;
+    for (size_t i = 0; i < heard.size(); ++i) {
+        negative = negative || heard[i] == 0.5f * b[3000 + i];
+        if (!negative && i > ahead + 160) FAIL() << "not switched within the queue's length";
+        if (negative) {
+            ASSERT_EQ(heard[i], 0.5f * b[3000 + i]) << i;
+        }
+    }
+    EXPECT_EQ(player.status().track, 1u);
+}
+
+TEST(Player, LoopsUntilItIsToldNotTo) {
+    const auto device = std::make_shared<Device>();
+    Player player(controlled(device));
+    const auto x = ramp(20000);
+    player.load(finished(x));
+    player.set_range(SoundRange{5000, 7000});
+    player.set_loop(true);
+    player.seek(5000);
+    player.play();
+    const auto heard = device->take(11000);
+    ASSERT_EQ(heard.size(), 11000u);
+    for (size_t i = 256; i < heard.size(); ++i)
+        if (i % 2000 >= 160) {
+            ASSERT_EQ(heard[i], x[5000 + i % 2000]) << i;
+        }
+    EXPECT_EQ(player.status().ends, 0u);
+    player.set_loop(false);
+    device->take_all();
+    EXPECT_TRUE(soon([&] { return player.status().ends == 1; }));
+}
+
+TEST(Player, GrowingSoundStartsBuffersAndGoesOn) {
+    const auto device = std::make_shared<Device>();
+    Player player(controlled(device));
+    const auto x = ramp(60000);
+    const auto sound = std::make_shared<Sound>(rate);
+    player.set_buffer(0.25);
+    player.load(sound);
+    player.play();
+    EXPECT_EQ(player.status().state, PlayState::buffering);
+    sound->append(std::span(x).first(10000));
+    const auto first = device->take_all();
+    ASSERT_GE(first.size(), 10000u);
+    for (size_t i = 256; i < 9840; ++i) ASSERT_EQ(first[i], x[i]) << i;
+    EXPECT_EQ(player.status().state, PlayState::buffering);
+    EXPECT_EQ(player.status().dry_runs, 1);
+    EXPECT_EQ(player.status().underruns, 0) << "the device had all that it was promised";
+    sound->append(std::span(x).subspan(10000, 10000));
+    sound->finish();
+    const auto second = device->take_all();
+    ASSERT_EQ(second.size(), 20000u - 9840 + 960);
+    for (size_t i = 160; i + 1120 < second.size(); ++i) ASSERT_EQ(second[i], x[9840 + i]) << i;
+    EXPECT_EQ(player.status().dry_runs, 1);
+}
+
+TEST(Player, ToggleVolumeAndStop) {
+    const auto device = std::make_shared<Device>();
+    Player player(controlled(device));
+    player.load(finished(std::vector<float>(5 * rate, 0.5f)));
+    player.set_volume(0.5f);
+    player.toggle();
+    EXPECT_EQ(device->take(2000).back(), 0.25f);
+    player.toggle();
+    EXPECT_EQ(player.status().state, PlayState::paused);
+    const auto rest = device->take_all();
+    EXPECT_EQ(rest.back(), 0.0f);
+    EXPECT_LE(rest.size(), ahead + 160 + 960);
+    EXPECT_LT(test::largest_corner(rest), 0.001);
+}
+
+TEST(Player, MeterShowsWhatIsHeard) {
+    const auto device = std::make_shared<Device>();
+    Player player(controlled(device));
+    auto x = test::sine(1000, 2, rate, 0.5);  // 16 samples a period: its peak is met
+    x[20000] = 1.0f;
+    player.load(finished(x));
+    EXPECT_EQ(player.levels().peak, 0);
+    player.play();
+    device->take(8000);
+    ASSERT_TRUE(soon([&] { return player.levels().peak > 0.49f; }));
+    EXPECT_NEAR(player.levels().peak, 0.5, 1e-4);
+    EXPECT_NEAR(player.levels().rms, 0.5 / std::sqrt(2.0), 1e-3);
+    EXPECT_FALSE(player.levels().clipped);
+    device->take(13500);
+    ASSERT_TRUE(soon([&] { return player.levels().held > 0.99f; }));
+    EXPECT_TRUE(player.levels().clipped);
+    player.reset_clipped();
+    EXPECT_FALSE(player.levels().clipped);
+    player.stop();
+    device->take_all();
+    EXPECT_TRUE(soon([&] { return player.levels().peak == 0 && player.levels().rms == 0; })) << "it falls to rest";
+}
+
+TEST(Player, OtherRateOpensTheDeviceAnew) {
+    const auto device = std::make_shared<Device>();
+    Player player(controlled(device));
+    player.load(finished(ramp(2000)));
+    player.play();
+    device->take_all();
+    EXPECT_EQ(device->opened, 1);
+    player.play();
+    device->take_all();
+    EXPECT_EQ(device->opened, 1) << "kept for the next sound";
+    const auto x = ramp(3000);
+    player.load(finished(x, 22050));
+    player.play();
+    const auto heard = device->take_all();
+    EXPECT_EQ(device->opened, 2);
+    EXPECT_EQ(heard[1000], x[1000]);
+    EXPECT_EQ(player.status().rate, 22050);
+}
+
+TEST(Player, LostDeviceFallsSilentAndComesBack) {
+    const auto device = std::make_shared<Device>();
+    std::atomic<int> told{0};
+    PlayerOptions options = controlled(device);
+    options.on_change = [&] { ++told; };
+    Player player(options);
+    player.load(finished(std::vector<float>(60 * rate, 0.25f)));
+    player.play();
+    device->take(4000);
+    const int before = told;
+    device->missing = true;
+    device->lost = true;
+    ASSERT_TRUE(soon([&] { return !player.status().problem.empty(); }));
+    EXPECT_EQ(player.status().problem, "'controlled' went away");
+    EXPECT_EQ(player.status().device, "null");
+    EXPECT_EQ(player.status().state, PlayState::playing) << "the position goes on, in silence";
+    EXPECT_TRUE(soon([&] { return told > before; }));
+    const int64_t position = player.status().position;
+    EXPECT_TRUE(soon([&] { return player.status().position > position + 1000; }));
+    // Asked for in vain, then with success.
+    player.open_device("wrong");
+    ASSERT_TRUE(soon([&] { return player.status().problem.find("wrong") != std::string::npos; }));
+    device->missing = false;
+    player.open_device("right");
+    ASSERT_TRUE(soon([&] { return player.status().problem.empty(); }));
+    EXPECT_EQ(player.status().device, "controlled");
+    EXPECT_EQ(device->take(3000).size(), 3000u);
+}
+
+TEST(Player, MissingDeviceIsTriedAgainWithTheNextSound) {
+    const auto device = std::make_shared<Device>();
+    device->missing = true;
+    Player player(controlled(device));
+    player.load(finished(ramp(1600)));
+    player.play();
+    ASSERT_TRUE(soon([&] { return player.status().ends == 1; })) << "played in silence, in real time";
+    EXPECT_NE(player.status().problem, "");
+    device->missing = false;
+    player.play();
+    EXPECT_GT(device->take_all().size(), 1600u);
+    EXPECT_EQ(player.status().problem, "");
+}
+
+TEST(Player, DeviceThatStandsStillIsLost) {
+    const auto device = std::make_shared<Device>();
+    PlayerOptions options = controlled(device);
+    options.patience_seconds = 0.1;
+    Player player(options);
+    player.load(finished(std::vector<float>(60 * rate, 0.25f)));
+    player.play();
+    ASSERT_TRUE(soon([&] { return !player.status().problem.empty(); }));
+    EXPECT_EQ(player.status().problem, "controlled takes no more sound");
+    EXPECT_EQ(player.status().device, "null");
+}
+
+TEST(Player, KeepsMoreAheadOfADeviceThatTakesMoreAtOnce) {
+    const auto device = std::make_shared<Device>();
+    Player player(controlled(device));
+    player.load(finished(std::vector<float>(10 * rate, 0.25f)));
+    player.play();
+    std::vector<float> block(960);
+    for (int k = 0; k < 3; ++k) {
+        ASSERT_TRUE(soon([&] { return device->queue.queued() >= block.size(); }));
+        device->queue.fill(block.data(), block.size(), 1);
+    }
+    // Twice 60 ms, and 20 ms for itself.
+    EXPECT_TRUE(soon([&] { return device->queue.queued() == 2240; })) << device->queue.queued();
+    // One that ran empty gets half as much again.
+    std::vector<float> gap(5000);
+    device->queue.fill(gap.data(), gap.size(), 1);
+    ASSERT_TRUE(soon([&] { return player.status().underruns == 1; }));
+    EXPECT_TRUE(soon([&] { return device->queue.queued() == 8000; })) << "no more than half a second";
+}
+
+TEST(Player, CallbackNeverAllocatesNorLocks) {
+    const auto device = std::make_shared<Device>();
+    Player player(controlled(device));
+    const auto sound = std::make_shared<Sound>(rate);
+    sound->append(test::sine(440, 5, rate));
+    player.load({{sound, 1}, {finished(test::sine(660, 4, rate)), 1}});
+    player.set_buffer(0.1);
+    player.set_loop(true);
+    player.play();
+    Random random(test::seed());
+    std::atomic<bool> done{false};
+    // The interface's calls and a sound that grows, while another thread is the device.
+    std::jthread interface([&] {
+        for (int k = 0; k < 300; ++k) {
+            switch (random.below(6)) {
+                case 0:
+                    player.seek(static_cast<int64_t>(random.below(60000)));
+                    break;
+                case 1:
+                    player.select(random.below(2));
+                    break;
+                case 2:
+                    player.pause();
+                    break;
+                case 3:
+                    player.set_gain(0, static_cast<float>(random.uniform()));
+                    break;
+                case 4:
+                    sound->append(std::vector<float>(1000, 0.1f));
+                    break;
+                default:
+                    player.set_volume(static_cast<float>(random.uniform()));
+                    break;
+            }
+            player.play();
+            (void)player.levels();
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+        done = true;
+    });
+    while (!done) device->take(400, 100);
+    EXPECT_GT(device->callbacks, 100);
+    EXPECT_EQ(device->allocations, 0) << "seed " << test::seed();
+    EXPECT_EQ(device->locks, 0);
+    // The counters work.
+    std::mutex mutex;
+    const auto locks = test::locks_of([&] { const std::lock_guard lock(mutex); });
+    if (locks) {
+        EXPECT_EQ(*locks, 1);
+    }
+}
+
+TEST(Player, CanBeDestroyedAtAnyTime) {
+    for (int k = 0; k < 20; ++k) {
+        const auto device = std::make_shared<Device>();
+        Player player(controlled(device));
+        if (k % 4 == 0) continue;
+        player.load(finished(ramp(30000)));
+        player.play();
+        if (k % 4 == 1) continue;
+        device->take(100 * static_cast<size_t>(k));
+    }
+}
+
+TEST(PlaybackClock, RunsEvenlyBetweenBlocks) {
+    // A device of 16 kHz that takes 1000 samples at a time, every 62.5 ms, and plays them 0.1 s later.
+    PlaybackClock clock;
+    clock.start(0, rate, 0.1);
+    double last = 0, worst = 0;
+    for (int ms = 0; ms < 5000; ++ms) {
+        const double now = 50 + ms / 1000.0;
+        const int64_t taken = 1000 * (ms * 16 / 1000 + 1);
+        if (ms % 10 == 0) clock.update(now, taken, taken + 900);
+        const double heard = clock.heard(now);
+        ASSERT_GE(heard, last) << ms;
+        // 16 samples a millisecond; corrections stay below a fifth of that once it has settled.
+        if (ms > 1000) {
+            ASSERT_NEAR(heard - last, 16, 16) << ms;
+            worst = std::max(worst, std::abs(heard - (16.0 * ms - 1600 + 500)));
+        }
+        last = heard;
+    }
+    EXPECT_LT(worst, 1000) << "within a block of the truth";
+}
+
+TEST(PlaybackClock, HearsOutWhatTheDeviceHolds) {
+    PlaybackClock clock;
+    clock.start(5000, rate, 0.1);
+    EXPECT_EQ(clock.heard(1), 5000);
+    clock.update(1.0, 5000, 6000);
+    EXPECT_EQ(clock.heard(1.05), 5000) << "nothing before the device's own delay";
+    clock.update(1.05, 6000, 6000);
+    EXPECT_LT(clock.heard(1.1), 5900);
+    clock.update(1.1, 6000, 6000);
+    clock.update(1.2, 6000, 6000);
+    EXPECT_EQ(clock.heard(1.25), 6000);
+    EXPECT_EQ(clock.heard(9), 6000);
+    clock.update(10, 6000, 7000);
+    EXPECT_EQ(clock.heard(10.05), 6000);
+    EXPECT_NEAR(clock.heard(10.15), 6800, 1);
+}
+
+}  // namespace
+}  // namespace nigiri
