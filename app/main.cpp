@@ -43,6 +43,9 @@ int main(int argc, char** argv) {
     app.require_subcommand(1);
     app.get_formatter()->column_width(34);
     auto commands = make_commands();
+#ifdef NIGIRI_STUDIO
+    commands.push_back(make_studio_command());
+#endif
     for (const auto& command : commands) command->declare(app);
     try {
         app.parse(argc, argv);

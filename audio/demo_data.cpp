@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cmath>
 #include <cstring>
 #include <exception>
@@ -74,7 +75,16 @@ int run_program(const std::vector<std::string>& arguments, const fs::path& log) 
     for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
     argv.push_back(nullptr);
     pid_t child = 0;
-    if (const int code = posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), environ); code != 0)
+    // Signals that this program takes in a thread of its own must reach the child as usual.
+    posix_spawnattr_t attributes;
+    if (posix_spawnattr_init(&attributes) != 0) throw Error("cannot start " + arguments.front());
+    const std::unique_ptr<posix_spawnattr_t, int (*)(posix_spawnattr_t*)> attributes_guard(&attributes,
+                                                                                           posix_spawnattr_destroy);
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    if (const int code = posix_spawn(&child, argv[0], &actions, &attributes, argv.data(), environ); code != 0)
         throw Error("cannot start " + arguments.front() + ": " + std::strerror(code), install_hint);
     int status = 0;
     while (waitpid(child, &status, 0) < 0)

@@ -42,7 +42,8 @@ bool Background::start(std::function<void()> work) {
         }
         {
             const std::lock_guard lock(mutex_);
-            status_ = {.fraction = status_.fraction, .what = {}, .error = error, .hint = hint, .ended = status_.ended + 1};
+            status_ = {
+                .fraction = status_.fraction, .what = {}, .error = error, .hint = hint, .ended = status_.ended + 1};
         }
         if (wake_) wake_();
     });

@@ -19,11 +19,11 @@ class Background {
   public:
     struct Status {
         bool running = false;
-        bool stopping = false;  // asked to stop, not there yet
-        double fraction = 0;    // in [0, 1]
-        std::string what;       // being worked on
+        bool stopping = false;    // asked to stop, not there yet
+        double fraction = 0;      // in [0, 1]
+        std::string what;         // being worked on
         std::string error, hint;  // of the last work, if it failed; empty again with the next start
-        uint64_t ended = 0;     // how many works have ended
+        uint64_t ended = 0;       // how many works have ended
     };
 
     explicit Background(Wake wake) : wake_(std::move(wake)) {}

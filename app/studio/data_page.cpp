@@ -90,7 +90,8 @@ class DataPage final : public Page {
                               .start = desk.data,
                               .places = desk.settings.recent_data},
                              [&desk](const fs::path& folder) { open(desk, folder); });
-        ui::help("Any format that libsndfile reads: WAV, FLAC, MP3, Ogg, AIFF and more. You can also drop a folder here.");
+        ui::help(
+            "Any format that libsndfile reads: WAV, FLAC, MP3, Ogg, AIFF and more. You can also drop a folder here.");
         ImGui::SameLine();
         draw_recent(desk);
         ImGui::SameLine();
@@ -115,8 +116,9 @@ class DataPage final : public Page {
         const Background::Status status = demo_.status();
         if (!status.running) {
             if (ui::button("Make demo recordings")) make_demo(desk);
-            ui::help("Renders 45 minutes of piano from the scores that come with Nigiri, on FluidSynth's grand piano: "
-                     "enough to try everything without recordings of your own.");
+            ui::help(
+                "Renders 45 minutes of piano from the scores that come with Nigiri, on FluidSynth's grand piano: "
+                "enough to try everything without recordings of your own.");
             return;
         }
         if (ui::button("Stop rendering", !status.stopping)) demo_.stop();
@@ -187,8 +189,8 @@ class DataPage final : public Page {
         ui::label("Press a file to listen to it.", 0);
         ImGui::NewLine();
         const float height = std::max(ImGui::GetContentRegionAvail().y, theme().units(120));
-        if (!ImGui::BeginTable("files", 5,
-                               ImGuiTableFlags_ScrollY | ImGuiTableFlags_RowBg | ImGuiTableFlags_Resizable, {0, height}))
+        if (!ImGui::BeginTable("files", 5, ImGuiTableFlags_ScrollY | ImGuiTableFlags_RowBg | ImGuiTableFlags_Resizable,
+                               {0, height}))
             return;
         ImGui::TableSetupScrollFreeze(0, 1);
         ImGui::TableSetupColumn("File", ImGuiTableColumnFlags_WidthStretch, 4);
@@ -217,7 +219,8 @@ class DataPage final : public Page {
         ImGui::TableNextRow();
         ImGui::TableNextColumn();
         const bool playing = desk.deck.path() == file.path;
-        if (ImGui::Selectable(file.name.c_str(), playing, ImGuiSelectableFlags_SpanAllColumns)) desk.deck.open(file.path);
+        if (ImGui::Selectable(file.name.c_str(), playing, ImGuiSelectableFlags_SpanAllColumns))
+            desk.deck.open(file.path);
         ui::mark("file/" + file.name);
         ImGui::TableNextColumn();
         if (file.info.frames > 0) ImGui::TextUnformatted(app::duration(file.info.seconds()).c_str());

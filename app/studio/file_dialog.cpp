@@ -87,9 +87,12 @@ void FileDialog::go_to(const fs::path& to) {
 
 bool FileDialog::ready() const {
     switch (request_.wanted) {
-        case Wanted::folder: return true;
-        case Wanted::file: return !selected_.empty();
-        case Wanted::new_file: return !name_.empty() && name_.find('/') == std::string::npos;
+        case Wanted::folder:
+            return true;
+        case Wanted::file:
+            return !selected_.empty();
+        case Wanted::new_file:
+            return !name_.empty() && name_.find('/') == std::string::npos;
     }
     return false;
 }
@@ -125,7 +128,7 @@ void FileDialog::draw_entries(float height) {
         if (filter.empty() || lower(e.name).find(filter) != std::string::npos) shown.push_back(&e);
     if (shown.empty())
         ui::muted(request_.wanted == Wanted::folder || request_.endings.empty() ? "Nothing here."
-                                                                              : "No file of the wanted kind here.");
+                                                                                : "No file of the wanted kind here.");
     fs::path enter, take;
     ImGuiListClipper clipper;
     clipper.Begin(static_cast<int>(shown.size()));
@@ -165,8 +168,8 @@ void FileDialog::draw() {
     }
     if (!open_) return;
     const ImVec2 size = ImGui::GetMainViewport()->WorkSize;
-    ImGui::SetNextWindowSize({std::min(theme().units(860), size.x * 0.9f), std::min(theme().units(560), size.y * 0.85f)},
-                             ImGuiCond_Always);
+    ImGui::SetNextWindowSize(
+        {std::min(theme().units(860), size.x * 0.9f), std::min(theme().units(560), size.y * 0.85f)}, ImGuiCond_Always);
     ImGui::SetNextWindowPos(ImGui::GetMainViewport()->GetCenter(), ImGuiCond_Always, {0.5f, 0.5f});
     bool stays = true;
     const std::string title = request_.title + popup;
@@ -220,9 +223,7 @@ void FileDialog::draw() {
         ui::label("Name", 60);
         if (ui::text_field("##name", name_) && asking_to_replace_) asking_to_replace_ = false, problem_.clear();
     }
-    const fs::path target = request_.wanted == Wanted::folder ? folder
-                            : names                           ? folder / name_
-                                                              : folder / selected_;
+    const fs::path target = request_.wanted == Wanted::folder ? folder : names ? folder / name_ : folder / selected_;
     std::error_code code;
     const char* verb = request_.wanted == Wanted::folder ? "Choose this folder" : names ? "Save" : "Open";
     if (asking_to_replace_) verb = "Replace it";

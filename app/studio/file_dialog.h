@@ -15,9 +15,9 @@ class FileDialog {
 
     struct Request {
         Wanted wanted = Wanted::file;
-        std::string title;                    // "Choose a folder of recordings"
-        std::filesystem::path start;          // a folder, or for a new file its suggested path; empty: the last one
-        std::vector<std::string> endings;     // files to show, such as ".wav"; empty: all
+        std::string title;                 // "Choose a folder of recordings"
+        std::filesystem::path start;       // a folder, or for a new file its suggested path; empty: the last one
+        std::vector<std::string> endings;  // files to show, such as ".wav"; empty: all
         std::vector<std::filesystem::path> places;  // shown as shortcuts
     };
     // Opens it with the next frame; `chosen` is called from draw().

@@ -13,7 +13,8 @@ class FolderScan {
   public:
     explicit FolderScan(Wake wake) : work_(std::move(wake)) {}
 
-    // What runs is cancelled; `folder` follows with the next update(). The last report stays until the new one is there.
+    // What runs is cancelled; `folder` follows with the next update(). The last report stays until the new one is
+    // there.
     void start(const std::filesystem::path& folder, int threads = 0);
     void cancel();
     // The window's thread, every frame.

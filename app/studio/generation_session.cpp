@@ -37,6 +37,18 @@ fs::path free_name(const fs::path& folder, const std::string& stem, const std::s
     }
 }
 
+// At `rate`.
+std::vector<float> prompt_of(const GenerationRequest& request, int rate, const Progress& progress) {
+    if (!request.prompt_file.empty()) {
+        std::vector<float> samples = read_audio(request.prompt_file, rate, progress).samples;
+        const auto wanted = static_cast<size_t>(request.prompt_seconds * rate);
+        if (wanted > 0 && samples.size() > wanted) samples.resize(wanted);
+        return samples;
+    }
+    if (request.prompt.empty() || request.prompt_rate == rate) return request.prompt;
+    return resample(request.prompt, request.prompt_rate, rate);
+}
+
 }  // namespace
 
 struct GenerationSession::Loaded {
@@ -98,12 +110,8 @@ void GenerationSession::work(const GenerationRequest& request) {
     fs::create_directories(request.folder);  // before the work: a folder that cannot be made is said at once
     const Loaded& model = load(request);
     const SignalConfig& signal = model.config.signal;
-    std::vector<uint8_t> prompt;
-    if (!request.prompt.empty())
-        prompt = app::prompt_codes(request.prompt_rate == signal.sample_rate
-                                       ? request.prompt
-                                       : resample(request.prompt, request.prompt_rate, signal.sample_rate),
-                                   signal);
+    const std::vector<uint8_t> prompt =
+        app::prompt_codes(prompt_of(request, signal.sample_rate, work_.progress()), signal);
     const auto wanted = static_cast<int64_t>(request.seconds * signal.sample_rate);
     if (wanted < 1) throw Error("a clip needs at least one sample", "ask for more seconds");
 
@@ -143,12 +151,12 @@ void GenerationSession::work(const GenerationRequest& request) {
     };
     std::vector<Clip> clips;
     try {
-        clips = generate(*model.network, request.count, wanted, prompt, request.sampling,
-                         [&](const std::vector<Clip>& c) {
-                             done = c[0].generated();
-                             if (done - appended >= samples_a_piece || done == wanted) grow(c[0]);
-                             return !work_.stopping().load();
-                         });
+        clips =
+            generate(*model.network, request.count, wanted, prompt, request.sampling, [&](const std::vector<Clip>& c) {
+                done = c[0].generated();
+                if (done - appended >= samples_a_piece || done == wanted) grow(c[0]);
+                return !work_.stopping().load();
+            });
         if (done > appended) grow(clips[0]);
     } catch (...) {
         sound->finish();

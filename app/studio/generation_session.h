@@ -17,8 +17,11 @@ struct GenerationRequest {
     double seconds = 8;
     int count = 1;
     SamplingOptions sampling;
-    std::vector<float> prompt;  // at prompt_rate; what is continued, empty: nothing
+    // What is continued: samples at prompt_rate, or the beginning of a file (prompt_seconds, 0: all of it), or nothing.
+    std::vector<float> prompt;
     int prompt_rate = 0;
+    std::filesystem::path prompt_file;
+    double prompt_seconds = 0;
     std::string prompt_name;
     std::string device = "auto";  // where to compute
     int threads = 0;

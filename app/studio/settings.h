@@ -17,9 +17,9 @@ struct Settings {
     std::string output_device = "auto";
     std::string compute_device = "auto";
     int threads = 0;
-    std::filesystem::path home;           // where runs, clips and results are kept; empty: ~/Nigiri
-    std::filesystem::path last_data;      // folder of audio
-    std::filesystem::path last_folder;    // of the file chooser
+    std::filesystem::path home;         // where runs, clips and results are kept; empty: ~/Nigiri
+    std::filesystem::path last_data;    // folder of audio
+    std::filesystem::path last_folder;  // of the file chooser
     std::vector<std::filesystem::path> recent_data, recent_models, open_runs;  // latest first
 
     std::filesystem::path runs_folder() const;

@@ -49,10 +49,10 @@ std::unique_ptr<Page> make_generate_page(const Wake& wake);
 std::unique_ptr<Page> make_settings_page();
 
 struct StudioOptions {
-    std::filesystem::path data;              // opened at start
-    std::filesystem::path settings;          // empty: settings_file()
-    std::filesystem::path marks;             // marks.h; empty: off
-    std::filesystem::path picture;           // after `picture_frames` frames the window is written here and closed
+    std::filesystem::path data;      // opened at start
+    std::filesystem::path settings;  // empty: settings_file()
+    std::filesystem::path marks;     // marks.h; empty: off
+    std::filesystem::path picture;   // after `picture_frames` frames the window is written here and closed
     int picture_frames = 30;
 };
 

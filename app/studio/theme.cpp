@@ -59,8 +59,8 @@ Palette light() {
 ImFont* load(const char* name, float size) {
     ImFontAtlas& atlas = *ImGui::GetIO().Fonts;
     // Latin with its accents, Greek and Cyrillic, and the signs the texts use.
-    static const ImWchar ranges[] = {0x0020, 0x024f, 0x0370, 0x03ff, 0x0400, 0x04ff, 0x2010, 0x2027,
-                                     0x2030, 0x203a, 0x2070, 0x209f, 0x2190, 0x21ff, 0x2200, 0x22ff, 0};
+    static const ImWchar ranges[] = {0x0020, 0x024f, 0x0370, 0x03ff, 0x0400, 0x04ff, 0x2010, 0x2027, 0x2030,
+                                     0x203a, 0x2070, 0x209f, 0x2190, 0x21ff, 0x2200, 0x22ff, 0};
     ImFontConfig config;
     config.OversampleH = 2, config.OversampleV = 1;
     const std::string path = std::string(NIGIRI_ASSETS_DIR) + "/fonts/" + name;

@@ -15,7 +15,6 @@ std::string page;
 
 float wide(float design) { return design > 0 ? theme().units(design) : -1.0f; }
 
-
 struct Colour {
     Colour(ImGuiCol which, const ImVec4& colour) { ImGui::PushStyleColor(which, colour); }
     ~Colour() { ImGui::PopStyleColor(); }
@@ -29,6 +28,38 @@ struct Font {
     Font(const Font&) = delete;
     Font& operator=(const Font&) = delete;
 };
+
+void draw_icon(ImDrawList& draw, Icon icon, ImVec2 c, float r, ImU32 colour) {
+    switch (icon) {
+        case Icon::play:
+            draw.AddTriangleFilled({c.x - 0.6f * r, c.y - r}, {c.x - 0.6f * r, c.y + r}, {c.x + r, c.y}, colour);
+            break;
+        case Icon::pause:
+            draw.AddRectFilled({c.x - 0.8f * r, c.y - r}, {c.x - 0.2f * r, c.y + r}, colour);
+            draw.AddRectFilled({c.x + 0.2f * r, c.y - r}, {c.x + 0.8f * r, c.y + r}, colour);
+            break;
+        case Icon::stop:
+            draw.AddRectFilled({c.x - 0.8f * r, c.y - 0.8f * r}, {c.x + 0.8f * r, c.y + 0.8f * r}, colour);
+            break;
+        case Icon::loop:
+            draw.PathArcTo(c, r * 0.9f, -0.6f, 4.6f, 20);
+            draw.PathStroke(colour, 0, r * 0.28f);
+            draw.AddTriangleFilled({c.x + 0.3f * r, c.y - 0.75f * r}, {c.x + 1.25f * r, c.y - 0.75f * r},
+                                   {c.x + 0.75f * r, c.y + 0.15f * r}, colour);
+            break;
+        case Icon::record:
+            draw.AddCircleFilled(c, r * 0.85f, colour, 24);
+            break;
+        case Icon::to_start:
+            draw.AddRectFilled({c.x - r, c.y - r}, {c.x - 0.65f * r, c.y + r}, colour);
+            draw.AddTriangleFilled({c.x + 0.9f * r, c.y - r}, {c.x - 0.6f * r, c.y}, {c.x + 0.9f * r, c.y + r}, colour);
+            break;
+        case Icon::to_end:
+            draw.AddRectFilled({c.x + 0.65f * r, c.y - r}, {c.x + r, c.y + r}, colour);
+            draw.AddTriangleFilled({c.x - 0.9f * r, c.y - r}, {c.x - 0.9f * r, c.y + r}, {c.x + 0.6f * r, c.y}, colour);
+            break;
+    }
+}
 
 void wrapped(const std::string& text) {
     ImGui::PushTextWrapPos(0);
@@ -100,6 +131,22 @@ bool small_button(const char* label, bool enabled) {
     ImGui::PushStyleVar(ImGuiStyleVar_FramePadding, {theme().units(7), theme().units(3)});
     const bool pressed = button(label, enabled);
     ImGui::PopStyleVar();
+    return pressed;
+}
+
+bool icon_button(const char* label, Icon icon, const std::string& text, bool lit, bool enabled) {
+    const float size = ImGui::GetFrameHeight() * 1.15f;
+    ImGui::BeginDisabled(!enabled);
+    if (lit) ImGui::PushStyleColor(ImGuiCol_Button, theme().colours.accent);
+    const std::string id = "##" + std::string(label);
+    const bool pressed = ImGui::Button(id.c_str(), {size, size});
+    if (lit) ImGui::PopStyleColor();
+    mark(label);
+    const ImVec2 a = ImGui::GetItemRectMin(), b = ImGui::GetItemRectMax();
+    const ImVec4& colour = !enabled ? theme().colours.muted : lit ? theme().colours.accent_text : theme().colours.text;
+    draw_icon(*ImGui::GetWindowDrawList(), icon, {(a.x + b.x) / 2, (a.y + b.y) / 2}, size * 0.22f, packed(colour));
+    ImGui::EndDisabled();
+    help(text);
     return pressed;
 }
 

@@ -16,11 +16,11 @@ void mark(const std::string& label);
 
 void title(const char* text);
 void heading(const char* text);
-void muted(const std::string& text);    // wraps
+void muted(const std::string& text);      // wraps
 void paragraph(const std::string& text);  // wraps
 void problem(const std::string& text, const std::string& hint = {});
 void warning(const std::string& text);
-// A sentence shown over the last item.
+// A sentence shown over the last item while the pointer rests there.
 void help(const std::string& text);
 
 // The one thing to press next.
@@ -38,6 +38,10 @@ bool text_field(const char* label, std::string& value, float width = 0);
 void label(const char* text, float width);
 // A line "NAME  VALUE", the name muted.
 void fact(const char* name, const std::string& value, float width = 150);
+
+enum class Icon { play, pause, stop, loop, record, to_start, to_end };
+// A square button with a drawn sign; `lit` shows a state that is on.
+bool icon_button(const char* label, Icon icon, const std::string& help, bool lit = false, bool enabled = true);
 
 void progress(double fraction, const std::string& text);
 

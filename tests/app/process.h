@@ -17,6 +17,7 @@ struct ProcessResult {
 class Process {
   public:
     Process(const std::string& program, const std::vector<std::string>& arguments, const std::string& folder);
+    pid_t id() const { return pid_; }
     void send(int signal) const;
     // Whether it has ended within `seconds`.
     bool ended_within(double seconds);
