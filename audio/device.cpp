@@ -22,8 +22,10 @@ const SoundDevice& find_device(const std::vector<SoundDevice>& devices, const st
     for (const SoundDevice& d : devices)
         if (number ? d.index == std::stoi(what) : lower(d.name).find(lower(what)) != std::string::npos) return d;
     std::string hint = devices.empty() ? "there is no sound device; " + without : "there are:";
-    for (const SoundDevice& d : devices)
-        hint += " " + std::to_string(d.index) + " (" + d.name + ")" + (&d == &devices.back() ? "" : ",");
+    for (const SoundDevice& d : devices) {
+        if (&d != &devices.front()) hint += ',';
+        hint.append(" ").append(std::to_string(d.index)).append(" (").append(d.name).append(")");
+    }
     throw Error("there is no sound device '" + what + "'", hint);
 }
 

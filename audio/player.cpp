@@ -43,7 +43,7 @@ void Player::load(std::vector<Track> tracks) {
 }
 void Player::load(std::shared_ptr<const Sound> sound) { load(std::vector<Track>{{std::move(sound)}}); }
 void Player::play() {
-    change([&] { transport_.play(); });
+    change([&] { begin(); });
 }
 void Player::pause() {
     change([&] { transport_.pause(); });
@@ -54,7 +54,7 @@ void Player::toggle() {
         if (state == PlayState::playing || state == PlayState::buffering)
             transport_.pause();
         else
-            transport_.play();
+            begin();
     });
 }
 void Player::stop() {
@@ -86,6 +86,12 @@ void Player::open_device(const std::string& device) {
         device_ = device;
         reopen_ = true;
     });
+}
+
+// With the lock held.
+void Player::begin() {
+    if (transport_.state() != PlayState::playing && !problem_.empty()) reopen_ = true;
+    transport_.play();
 }
 
 PlayerStatus Player::status() const {
@@ -153,7 +159,6 @@ void Player::run(const std::stop_token& stop) {
 bool Player::step(Lock& lock) {
     transport_.tick(seconds_now());
     if (transport_.active() && transport_.rate() > 0) {
-        if (idle_ && !problem_.empty()) reopen_ = true;
         if (idle_ && output_ && !output_->failure().empty()) reopen_ = true;
         if (reopen_ || !output_ || output_->rate() != transport_.rate()) open(lock);
     }

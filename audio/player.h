@@ -55,7 +55,7 @@ struct PlayerStatus {
 // All calls come from one thread (the interface's) and return at once; a thread of the player's makes the samples and
 // opens and closes devices. The device's own callback only ever reads a lock-free queue. What a call changes is heard
 // when what is queued was played. A device that is missing or lost is replaced by silence that takes its time, and the
-// status says so; it is tried again with open_device() and whenever playing begins after a rest.
+// status says so; it is tried again with open_device() and play().
 class Player {
   public:
     explicit Player(PlayerOptions options = {});
@@ -91,6 +91,7 @@ class Player {
 
     template <class F>
     void change(F&& f);
+    void begin();
     void run(const std::stop_token& stop);
     bool step(Lock& lock);
     void open(Lock& lock);

@@ -17,7 +17,7 @@ constexpr double queue_seconds = 2;
 class PortAudioOutput : public AudioOutput {
   public:
     PortAudioOutput(int rate, int index)
-        : AudioOutput(rate), device_(index >= 0 ? index : Pa_GetDefaultSoundDevice()), queue_(open(rate)) {
+        : AudioOutput(rate), device_(index >= 0 ? index : Pa_GetDefaultOutputDevice()), queue_(open(rate)) {
         const QuietStderr quiet;
         Pa_SetStreamFinishedCallback(stream_, &ended);
         if (const PaError error = Pa_StartStream(stream_); error != paNoError) {
@@ -159,7 +159,7 @@ std::vector<SoundDevice> output_devices() {
             if (!info || info->maxOutputChannels < 1) continue;
             devices.push_back({i, name_of(*info), info->maxOutputChannels,
                                static_cast<int>(std::lround(info->defaultSampleRate)),
-                               i == Pa_GetDefaultSoundDevice()});
+                               i == Pa_GetDefaultOutputDevice()});
         }
     } catch (const Error&) {
         devices.clear();  // no sound system: no devices

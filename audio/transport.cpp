@@ -133,9 +133,11 @@ int64_t Transport::length() const {
 void Transport::cut() {
     if (!lead_) return;
     position_ = lead_->position;
-    if (lead_->level > 0) tails_.push_back(*lead_);
+    if (lead_->level > 0) {
+        if (lead_->position < lead_->end) tails_.push_back(*lead_);
+        rest_ = std::llround(rest_seconds * rate());
+    }
     lead_.reset();
-    rest_ = static_cast<int64_t>(rest_seconds * rate());
 }
 
 void Transport::begin_at(int64_t position) {

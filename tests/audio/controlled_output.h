@@ -74,6 +74,7 @@ class ControlledOutput final : public AudioOutput {
     int64_t queued() const override { return static_cast<int64_t>(device_->queue.queued()); }
     int64_t played() const override { return static_cast<int64_t>(device_->queue.played() - played_before_); }
     int64_t underruns() const override { return static_cast<int64_t>(device_->queue.underruns()); }
+    size_t block() const override { return device_->queue.block(); }
     std::string failure() const override { return device_->lost ? "'controlled' went away" : ""; }
     void finish() override { device_->queue.set_finished(true); }
     void drop() override { device_->queue.drop(); }
