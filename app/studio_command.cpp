@@ -20,6 +20,7 @@ class StudioCommand final : public Command {
     }
 
     int run() override {
+        options_.stop = &stop_requested();
         studio::run_studio(options_);
         return 0;
     }

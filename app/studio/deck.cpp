@@ -191,7 +191,7 @@ void Deck::draw_meter(float width, float height) {
     }
     draw.AddRectFilled({at.x + width - lamp, top}, {at.x + width, bottom}, packed(levels.clipped ? p.error : p.raised),
                        2);
-    shown_level_ = std::max(levels.peak, levels.held);
+    shown_level_ = levels.peak;
 }
 
 void Deck::draw(float height, float& volume) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "app/studio/marks.h"
 #include "app/studio/theme.h"
@@ -15,10 +16,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr double frames_per_second = 60;
-// A frame that took longer than this to draw (a software renderer) is followed by a pause as long again, so that
-// training and generation keep most of the processor.
-constexpr double cheap_frame = 0.006;
+// On a graphics card a frame costs next to nothing; drawn by the processor, training and generation keep most of it.
+constexpr double frame_period = 1 / 60.0, costly_frame_period = 1 / 31.0;
+constexpr double costly = 0.008;  // seconds to draw
+// How long it sleeps when nothing moves; it wakes at once for input and news.
+constexpr double idle = 0.5;
 constexpr int frames_to_settle = 3;  // after an event: what hovers, opens and gets its size needs a few
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -51,18 +53,14 @@ class Studio {
 
     void run() {
         int settling = frames_to_settle, frames = 0;
-        double frame_seconds = 0;
         for (bool open = true; open;) {
             const bool moves = moving();
-            const double pause =
-                std::max(1 / frames_per_second - frame_seconds, frame_seconds > cheap_frame ? frame_seconds : 0);
-            window_.wait(settling > 0 || !options_.picture.empty() ? 0.001
-                         : moves                                   ? std::max(pause, 0.001)
-                                                                   : idle_wait());
+            const double period = frame_seconds_ > costly ? costly_frame_period : frame_period;
+            const double pause = moves ? std::max(period - frame_seconds_, 0.001) : showing() ? idle / 2 : idle;
+            window_.wait(settling > 0 || !options_.picture.empty() ? 0.001 : pause);
+            if (options_.stop != nullptr && options_.stop->load()) break;
             if (window_.stirred()) settling = frames_to_settle;
-            if (!window_.stirred() && !moves && settling == 0 && !desk_.messages.showing() && !typing_ &&
-                options_.picture.empty())
-                continue;
+            if (!window_.stirred() && !moves && settling == 0 && !showing() && options_.picture.empty()) continue;
             settling = std::max(settling - 1, 0);
             if (window_.iconified()) {
                 update();
@@ -79,7 +77,7 @@ class Studio {
             draw();
             window_.end_frame();
             marks().end_frame();
-            frame_seconds = now() - began;
+            frame_seconds_ = now() - began;
             if (window_.asked_to_close() && !close()) window_.keep_open();
             open = open && !(window_.asked_to_close() || closing_);
         }
@@ -87,9 +85,8 @@ class Studio {
     }
 
   private:
-    // Without anything that moves the loop sleeps; it looks now and then for a cursor that blinks or a message that
-    // goes.
-    double idle_wait() const { return typing_ || desk_.messages.showing() ? 0.25 : -1; }
+    // A cursor that blinks, a message that goes.
+    bool showing() const { return typing_ || desk_.messages.showing(); }
 
     bool moving() const {
         return desk_.deck.moving() ||
@@ -126,7 +123,7 @@ class Studio {
         ImGui::PushStyleVar(ImGuiStyleVar_WindowRounding, 0);
         ImGui::Begin("nigiri", nullptr,
                      ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
-                         ImGuiWindowFlags_NoBringToFrontOnFocus);
+                         ImGuiWindowFlags_NoBackground | ImGuiWindowFlags_NoBringToFrontOnFocus);
         ImGui::PopStyleVar(2);
         const float deck = theme().units(196), side = theme().units(150);
         ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, {0, 0});
@@ -147,6 +144,7 @@ class Studio {
         typing_ = ImGui::GetIO().WantTextInput;
         if (!typing_ && !desk_.dialog.is_open() && !asking_) keys();
         marks().note("page", desk_.page);
+        if (moving()) marks().note("frame_ms", std::to_string(static_cast<int>(std::lround(1e3 * frame_seconds_))));
     }
 
     void draw_sidebar(float width, float height) {
@@ -222,6 +220,7 @@ class Studio {
     Desk desk_;
     std::vector<std::unique_ptr<Page>> pages_;
     std::string unfinished_;
+    double frame_seconds_ = 0;
     bool themed_ = false, light_ = false, typing_ = false, asking_ = false, closing_ = false;
 };
 

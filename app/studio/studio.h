@@ -54,6 +54,7 @@ struct StudioOptions {
     std::filesystem::path marks;     // marks.h; empty: off
     std::filesystem::path picture;   // after `picture_frames` frames the window is written here and closed
     int picture_frames = 30;
+    const std::atomic<bool>* stop = nullptr;  // becomes true: close, and keep everything
 };
 
 // Runs until the window is closed. Throws Error where there is no display.
