@@ -199,7 +199,7 @@ void Player::send(Lock& lock) {
     const double rate = output_->rate();
     const double block = static_cast<double>(output_->block()) / rate;
     const double queue = std::max(queue_seconds_, std::min(2 * block + 0.02, longest_queue)) * rate;
-    const size_t full = static_cast<size_t>(queue), queued = static_cast<size_t>(output_->queued());
+    const size_t full = static_cast<size_t>(std::llround(queue)), queued = static_cast<size_t>(output_->queued());
     if (queued >= full) return;
     block_.resize(std::min(full - queued, output_->room()));
     const int64_t at = transport_.rendered();

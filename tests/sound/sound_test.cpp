@@ -108,6 +108,14 @@ class RealSound : public testing::Test {
         }
         return false;
     }
+    // Opens the device with a moment of silence. Where a stream begins the server computes again what its sink was
+    // about to play, but what the monitor has given of it cannot be called back: the first milliseconds would be
+    // missing from the recording, not from the sound.
+    static void open(Player& player) {
+        player.load(std::make_shared<Sound>(rate, std::vector<float>(rate / 2)));
+        player.play();
+        ASSERT_TRUE(eventually([&] { return player.status().ends == 1; }));
+    }
     static void expect_well(const Player& player) {
         const PlayerStatus s = player.status();
         EXPECT_EQ(s.underruns, 0);
@@ -137,9 +145,10 @@ TEST_F(RealSound, AWholeClipIsHeardAsItIs) {
     {
         Recording recording(folder_);
         Player player(options());
+        open(player);
         player.load(std::make_shared<Sound>(rate, clip));
         player.play();
-        ASSERT_TRUE(eventually([&] { return player.status().ends == 1; }));
+        ASSERT_TRUE(eventually([&] { return player.status().ends == 2; }));
         expect_well(player);
         heard = recording.stop();
     }
@@ -164,11 +173,12 @@ TEST_F(RealSound, ASwitchKeepsStep) {
     {
         Recording recording(folder_);
         Player player(options());
+        open(player);
         player.load({{std::make_shared<Sound>(rate, a), 1}, {std::make_shared<Sound>(rate, b), 1}});
         player.play();
         ASSERT_TRUE(eventually([&] { return player.status().position > 5 * rate / 2; }));
         player.select(1);
-        ASSERT_TRUE(eventually([&] { return player.status().ends == 1; }));
+        ASSERT_TRUE(eventually([&] { return player.status().ends == 2; }));
         expect_well(player);
         heard = recording.stop();
     }
@@ -191,12 +201,13 @@ TEST_F(RealSound, ASeekGoesWhereItShouldWithoutAClick) {
     {
         Recording recording(folder_);
         Player player(options());
+        open(player);
         player.load(std::make_shared<Sound>(rate, clip));
         player.play();
         ASSERT_TRUE(eventually([&] { return player.status().position > 2 * rate; }));
         player.seek(4 * rate);
         asked = static_cast<double>(player.status().position) / rate;
-        ASSERT_TRUE(eventually([&] { return player.status().ends == 1; }));
+        ASSERT_TRUE(eventually([&] { return player.status().ends == 2; }));
         expect_well(player);
         heard = recording.stop();
     }
