@@ -11,7 +11,6 @@
 #include "audio/analysis.h"
 #include "audio/file.h"
 #include "audio/output.h"
-#include "audio/write.h"
 
 namespace nigiri::app {
 
@@ -126,22 +125,8 @@ class GenerateCommand final : public Command {
             const Clip& clip = clips[order[rank]];
             const fs::path path = path_of(rank);
             const std::vector<float> samples = waveform(clip, config.signal);
-            json facts = {{"model", model.filename().string()},
-                          {"layer", layer_name(config.model)},
-                          {"step", checkpoint.state().step},
-                          {"seed", sampling_.seed},
-                          {"clip", order[rank]},
-                          {"temperature", sampling_.temperature},
-                          {"top_k", sampling_.top_k},
-                          {"top_p", sampling_.top_p},
-                          {"prompt", prompt_.filename().string()},
-                          {"prompt_samples", clip.prompt},
-                          {"samples", clip.generated()},
-                          {"log2_likelihood_per_sample", clip.log2_likelihood_per_sample()}};
-            write_audio(path, samples, config.signal.sample_rate, SampleFormat::pcm16,
-                        {{"software", "nigiri"},
-                         {"title", "nigiri, seed " + std::to_string(sampling_.seed)},
-                         {"comment", facts.dump()}});
+            const json facts = clip_facts(clip, order[rank], model, checkpoint, sampling_, prompt_.filename().string());
+            write_clip(path, samples, config.signal.sample_rate, facts);
             write_sidecar(path, facts);
             const Analysis analysis =
                 analyse(std::span(samples).subspan(static_cast<size_t>(clip.prompt)), config.signal.sample_rate);

@@ -20,6 +20,9 @@ struct SoundSet {
     double seconds() const { return static_cast<double>(samples()) / rate; }
 };
 
+// `count` of n things, at most half of them, spread evenly: the k-th stands in the middle of the k-th of `count` parts.
+std::vector<size_t> evenly_spread(size_t n, size_t count);
+
 // A set in two parts: `count` sounds spread evenly over it (at most half of them), and the rest. The first is what a
 // perfect imitation of the second would be: as many sounds of the same kind that are not in it.
 struct SplitSounds {
