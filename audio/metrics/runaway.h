@@ -1,6 +1,6 @@
 // Clips that leave the road: a model's own output, fed back, may drift into silence, noise, a constant offset or
-// overdrive and stay there. (Published samplers of such models warn of noise; Goel et al. 2022, "It's Raw!",
-// arXiv:2202.09729, drop the least likely clips for it. The criteria here are our own.)
+// overdrive and stay there. (The sampler published with Goel et al. 2022, "It's Raw! Audio Generation with State-Space
+// Models", arXiv:2202.09729, ranks clips by likelihood and leaves the ends out. The criteria here are our own.)
 #pragma once
 
 #include <cstdint>
