@@ -13,7 +13,7 @@ namespace nigiri {
 namespace {
 
 constexpr double lowest = 100, highest = 2000;  // Hz
-constexpr double below_highest_peak = 1e-4;     // of power: 40 dB
+constexpr double below_highest_peak = 1e-3;     // of power: 30 dB, above the side lobes of the window
 
 // Adds the frame's profile, whose sum is 1, to `sum`; false where the frame has no peak.
 bool add_profile(std::span<const double> power, double hertz_per_bin, PitchClasses& sum) {
