@@ -23,10 +23,10 @@ struct PitchClassStatistics {
 // A pitch class profile (Fujishima 1999, "Realtime chord recognition of musical sound", ICMC) from spectral peaks, as
 // in Gomez 2006 ("Tonal description of polyphonic audio for music content processing", INFORMS Journal on Computing
 // 18). Frames of a Hann window of 256 ms (or the next smaller power of two), every half window, louder than -60 dBFS
-// RMS. In each the peaks of the spectrum between 100 Hz and 2 kHz that are at most 40 dB below the highest of them; a
-// peak's frequency is the vertex of the parabola through its and its neighbours' log powers, its pitch class is
-// round(12 log2(f / 440 Hz)) above A, its weight the square root of its power. A frame's shares sum to 1. Overtones
-// count as pitch classes of their own, in both sets alike.
+// RMS. In each the peaks of the spectrum between 100 Hz and 2 kHz that are at most 30 dB below the highest of them (the
+// side lobes of the window are 31 dB down); a peak's frequency is the vertex of the parabola through its and its
+// neighbours' log powers, its pitch class is round(12 log2(f / 440 Hz)) above A, its weight the square root of its
+// power. A frame's shares sum to 1. Overtones count as pitch classes of their own, in both sets alike.
 PitchClassStatistics pitch_classes(const SoundSet& sounds);
 
 // Jensen-Shannon divergence in bits. none where either is silent.

@@ -88,8 +88,10 @@ HeldOut::HeldOut(SoundSet pieces, const SimilarityOptions& options, const Progre
     if (frames.count() > 1) s.frames = fit_gaussian(frames);
     if (patches.count() > 1) s.patches = fit_gaussian(patches);
     report(progress, 0.2, what);
-    const auto most = static_cast<int>(std::min<int64_t>(options.clusters, patches.count() / 10));
-    s.centres = k_means(patches, std::max(2, most), options.seed);
+    int64_t most = std::min<int64_t>(options.clusters, patches.count() / 10);
+    if (const int64_t expected = mel_features(s.sample, patch_options).count(); expected > 0)
+        most = std::min(most, expected / 8);
+    s.centres = k_means(patches, std::max(2, static_cast<int>(most)), options.seed);
     s.counts = count_nearest(patches, s.centres);
     report(progress, 0.6, what);
     s.pitch = pitch_classes(rest);

@@ -40,7 +40,9 @@ struct Similarity {
 struct SimilarityOptions {
     // How many sounds a set has that will be compared: as many of the held-out ones are kept apart for the floor.
     size_t count = 8;
-    int clusters = 50;  // at most one for ten held-out patches
+    // At most; one for ten held-out patches, and one for eight of a set as large as the pieces kept apart: of a cluster
+    // with fewer one could not say that it is missing.
+    int clusters = 50;
     uint64_t seed = 1;  // of the clusters' start
 };
 

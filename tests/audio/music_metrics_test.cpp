@@ -110,7 +110,7 @@ TEST(OnsetStatistics, CountsIntervalsByHand) {
 
 TEST(OnsetStatistics, HearTheTempo) {
     const auto slow = onset_statistics(melodies(8, 1, 0, 0.5)), again = onset_statistics(melodies(8, 2, 0, 0.5)),
-               fast = onset_statistics(melodies(8, 3, 0, 0.2));
+               fast = onset_statistics(melodies(8, 3, 0, 0.17));
     EXPECT_NEAR(slow.per_second, 1 / (1.5 * 0.5), 0.2);  // every 1 or 2 paces, alike often
     EXPECT_GT(fast.per_second, 2 * slow.per_second);
     EXPECT_LT(*interval_distance(slow, again), 0.15);
@@ -127,7 +127,8 @@ TEST_F(RunawayClips, AreFoundByKind) {
     EXPECT_EQ(judged(melody(77)), Runaway::none);
     EXPECT_EQ(judged(test::noise(4 * rate, 0.1, test::seed())), Runaway::noise);
     EXPECT_EQ(judged(std::vector<float>(4 * rate)), Runaway::silence);
-    EXPECT_EQ(judged(test::sine(300, 4, rate, 1.0)), Runaway::none) << "as loud as a sine can be is not beyond -3 dBFS";
+    EXPECT_EQ(judged(test::sine(300, 4, rate, 1.0)), Runaway::loud) << "far beyond these melodies";
+    EXPECT_EQ(ran_away(test::sine(300, 4, rate, 1.0), rate, {}), Runaway::none) << "-3.01 dBFS is what a sine may have";
     auto square = test::sine(300, 4, rate);
     for (float& x : square) x = x < 0 ? -1 : 1;
     EXPECT_EQ(judged(square), Runaway::loud);
@@ -186,7 +187,8 @@ TEST_F(Likeness, OfASetWithItselfIsPerfect) {
     EXPECT_EQ(held_out().sample().sounds, parts.sample.sounds);
     const Similarity s = held_out().measure(parts.rest);
     for (const std::string key : {"frechet_log_mel", "frechet_log_mel_patches"})
-        EXPECT_NEAR(at(s, key), 0, 1e-4) << key;  // roots of eigenvalues of the order 1e4, in double
+        // Roots of eigenvalues that are zero but for rounding, 1e-8 beside the largest of 1e8: 1e-4 each.
+        EXPECT_NEAR(at(s, key), 0, 0.05) << key;
     for (const std::string key :
          {"ndb", "js_bins", "js_pitch_classes", "js_pitch_classes_transposed", "js_onset_intervals", "runaway"})
         EXPECT_EQ(at(s, key), 0) << key;
@@ -245,7 +247,7 @@ TEST(HeldOutAudio, MayBeShort) {
     const HeldOut one({rate, {melody(1)}}, {.count = 4});
     EXPECT_FALSE(one.floor());
     EXPECT_EQ(one.seconds(), 4);
-    EXPECT_NEAR(at(one.measure({rate, {melody(1)}}), "frechet_log_mel"), 0, 1e-4);
+    EXPECT_NEAR(at(one.measure({rate, {melody(1)}}), "frechet_log_mel"), 0, 0.05);
     const HeldOut tiny({rate, {std::vector<float>(100, 0.1f)}}, {.count = 1});
     EXPECT_FALSE(tiny.measure({rate, {std::vector<float>(100, 0.1f)}}).value("frechet_log_mel"));
     int calls = 0;
