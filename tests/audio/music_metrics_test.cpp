@@ -111,7 +111,8 @@ TEST(OnsetStatistics, CountsIntervalsByHand) {
 TEST(OnsetStatistics, HearTheTempo) {
     const auto slow = onset_statistics(melodies(8, 1, 0, 0.5)), again = onset_statistics(melodies(8, 2, 0, 0.5)),
                fast = onset_statistics(melodies(8, 3, 0, 0.17));
-    EXPECT_NEAR(slow.per_second, 1 / (1.5 * 0.5), 0.2);  // every 1 or 2 paces, alike often
+    // Every 1 or 2 paces, alike often; without the first note of each clip, which is no rise from anything before it.
+    EXPECT_NEAR(slow.per_second, 1 / (1.5 * 0.5) - 0.25, 0.2);
     EXPECT_GT(fast.per_second, 2 * slow.per_second);
     EXPECT_LT(*interval_distance(slow, again), 0.15);
     EXPECT_GT(*interval_distance(slow, fast), 0.6);
