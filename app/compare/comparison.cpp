@@ -84,7 +84,7 @@ class Comparison {
     Dataset load(const SignalConfig& signal) {
         return Dataset::load(options_.data,
                              data_options(signal, checkpoints_[0].config().training.seed, {}, options_.threads),
-                             [&](double, const std::string& what) { return tell(0, what, false); });
+                             [&](double, const std::string& what) { return tell(0, "reading " + what, false); });
     }
 
     const Dataset& data_for(size_t model) {

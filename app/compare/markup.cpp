@@ -35,7 +35,7 @@ std::string html_escape(const std::string& text) {
 std::string markdown_escape(const std::string& text) {
     std::string out;
     for (const char c : printable(text)) {
-        if (std::string_view("\\`*_{}[]<>()#+!|~&").find(c) != std::string_view::npos) out += '\\';
+        if (std::string_view("\\`*_{}[]<>#|~&").find(c) != std::string_view::npos) out += '\\';
         out += c;
     }
     return out;

@@ -21,7 +21,7 @@ constexpr double most_embedded_seconds = 900;
 
 std::string table_html(const Table& table, const ComparisonResult& result, bool held_out) {
     std::string out = "<div class=\"scroll\"><table>\n<thead><tr><td></td>";
-    if (held_out) out += "<th scope=\"col\">held-out audio</th>";
+    if (held_out) out += "<th scope=\"col\">held-out audio (floor)</th>";
     for (const ComparedModel& m : result.models) out += "<th scope=\"col\">" + html_escape(m.name) + "</th>";
     out += "</tr></thead>\n<tbody>\n";
     for (const TableRow& r : table.rows) {
@@ -161,7 +161,7 @@ std::string to_html(const ComparisonOptions& options, const ComparisonResult& re
     out += "<h2>" + html_escape(similarity.title) + "</h2>\n" + table_html(similarity, result, true) +
            "<p class=\"soft\">The column of held-out audio is the floor: what pieces of recordings score against other "
            "pieces. A model at the floor cannot be told from recordings by that number; differences well below the "
-           "floor mean nothing. The best value of a row is marked.</p>\n";
+           "floor mean nothing. The best value of a row is marked where it leads by more than half of the floor.</p>\n";
     out +=
         "<h2>Listen</h2>\n<p>First without names: in every row the sounds stand in another order, one of them is a "
         "real recording where there was one to spare, and all have the same loudness, because the louder sound is "

@@ -9,7 +9,7 @@ namespace {
 
 std::string head_line(const std::string& first, const ComparisonResult& result, bool held_out) {
     std::string head = "| " + first + " |", rule = "|---|";
-    if (held_out) head += " held-out audio |", rule += "--:|";
+    if (held_out) head += " held-out audio (floor) |", rule += "--:|";
     for (const ComparedModel& m : result.models) head += " " + markdown_escape(m.name) + " |", rule += "--:|";
     return head + "\n" + rule + "\n";
 }
@@ -49,7 +49,8 @@ std::string to_markdown(const ComparisonOptions& options, const ComparisonResult
     for (const std::string& d : differences(result)) text += markdown_escape(d) + "\n\n";
     text += table_text(similarity, result, true);
     text +=
-        "The best value of a row is bold. What held-out audio itself scores, pieces of it against the rest, is the "
+        "The best value of a row is bold where it leads by more than half of the floor. What held-out audio itself "
+        "scores, pieces of it against the rest, is the "
         "floor: a model at it cannot be told from recordings by that number. What is above it by less than the floor "
         "itself hardly counts. The definitions with their sources are in the project's docs/metrics.md.\n\n";
     text += table_text(recording_table(result), result, false);

@@ -26,16 +26,20 @@ small { font-size: .82rem; line-height: 1.4; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .5rem .8rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; }
-thead th { color: var(--soft); font-size: .88rem; max-width: 14rem; overflow-wrap: anywhere; }
+thead th { color: var(--soft); font-size: .88rem; min-width: 6.2rem; max-width: 14rem; overflow-wrap: anywhere; }
 tbody th { text-align: left; font-weight: 500; min-width: 9rem; position: sticky; left: 0; background: var(--card); }
 tbody tr:last-child th, tbody tr:last-child td { border-bottom: 0; }
 tbody th small { display: block; font-weight: 400; }
 td { white-space: nowrap; }
 td.best { font-weight: 700; background: var(--best); }
 td.floor { color: var(--soft); }
-.switch { display: inline-block; margin: .8rem 0; padding: .45rem .9rem; border: 1px solid var(--line);
+.switch { display: inline-block; margin: .8rem 0; padding: .5rem 1rem; border: 1px solid var(--line);
   border-radius: 2rem; background: var(--card); cursor: pointer; }
-#reveal { accent-color: var(--accent); width: 1.1rem; height: 1.1rem; vertical-align: -.15rem; margin-right: .3rem; }
+.switch::before { content: ""; display: inline-block; width: .95rem; height: .95rem; margin-right: .55rem;
+  border: 2px solid var(--soft); border-radius: .25rem; vertical-align: -.15rem; }
+#reveal { position: absolute; opacity: 0; }
+#reveal:checked + .switch::before { background: var(--accent); border-color: var(--accent); }
+#reveal:focus-visible + .switch { outline: 2px solid var(--accent); outline-offset: 2px; }
 .who { display: none; }
 #reveal:checked ~ .clips .who { display: inline; }
 .clip { margin: 1.1rem 0 1.8rem; }

@@ -1,7 +1,9 @@
 #include "app/compare/report_table.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 
 #include "app/text.h"
 
@@ -18,17 +20,28 @@ std::string shown(const MetricInfo& metric, std::optional<double> value) {
     return fixed(*value, *value < 100 ? 2 : 0);
 }
 
-// The least of the values, if there are two to choose among and one is the least.
-int least(const std::vector<std::optional<double>>& values) {
-    int best = -1, count = 0, ties = 0;
+// "21.3 k", "859".
+std::string rounded(double value) {
+    std::string text = thousands(value);
+    while (!text.empty() && text.back() == ' ') text.pop_back();
+    return text;
+}
+
+// The least of the values, if there are two to choose among and it is less than all others by more than `margin`.
+int least(const std::vector<std::optional<double>>& values, double margin = 0) {
+    int best = -1;
+    double first = std::numeric_limits<double>::infinity(), second = first;
     for (size_t i = 0; i < values.size(); ++i) {
         if (!values[i]) continue;
-        ++count;
-        const bool better = best < 0 || *values[i] < *values[static_cast<size_t>(best)];
-        ties = better ? 1 : ties + (*values[i] == *values[static_cast<size_t>(best)]);
-        if (better) best = static_cast<int>(i);
+        if (*values[i] < first) {
+            second = first;
+            first = *values[i];
+            best = static_cast<int>(i);
+        } else {
+            second = std::min(second, *values[i]);
+        }
     }
-    return count > 1 && ties == 1 ? best : -1;
+    return std::isfinite(second) && second - first > margin ? best : -1;
 }
 
 using Cell = std::function<std::string(const ComparedModel&)>;
@@ -57,21 +70,28 @@ Table model_table(const ComparisonResult& result) {
     rows.back().best = least(bits);
     rows.push_back(row(result, "Layer", "", "", [](const ComparedModel& m) { return m.layer; }));
     rows.push_back(row(result, "Parameters", "", "",
-                       [](const ComparedModel& m) { return thousands(static_cast<double>(m.parameters)); }));
+                       [](const ComparedModel& m) { return rounded(static_cast<double>(m.parameters)); }));
     rows.push_back(row(result, "Trained", "steps", "", [](const ComparedModel& m) { return std::to_string(m.step); }));
     rows.push_back(row(result, "Samples seen in training", "", "",
-                       [](const ComparedModel& m) { return thousands(static_cast<double>(m.tokens)); }));
+                       [](const ComparedModel& m) { return rounded(static_cast<double>(m.tokens)); }));
     rows.push_back(row(result, "Training time", "", "", [](const ComparedModel& m) {
         return m.training_seconds > 0 ? duration(m.training_seconds) : no_value;
     }));
     rows.push_back(row(result, "Training speed", "samples/s",
                        "Median of the run's log, on the machine that trained it; empty without the run folder.",
                        [](const ComparedModel& m) {
-                           return m.train_tokens_per_second ? thousands(*m.train_tokens_per_second) : no_value;
+                           return m.train_tokens_per_second ? rounded(*m.train_tokens_per_second) : no_value;
                        }));
     rows.push_back(
         row(result, "Generating", "steps/s", "Here and now, all clips of a model side by side, one sample each a step.",
-            [](const ComparedModel& m) { return m.steps_per_second > 0 ? thousands(m.steps_per_second) : no_value; }));
+            [](const ComparedModel& m) { return m.steps_per_second > 0 ? rounded(m.steps_per_second) : no_value; }));
+    rows.push_back(row(result, "Real-time factor", "a clip",
+                       "Seconds of each clip made in a second. From 1 on it could be played while it is made.",
+                       [](const ComparedModel& m) {
+                           return m.steps_per_second > 0 && !m.clips.empty()
+                                    ? fixed(m.steps_per_second / m.clips[0].rate, 3)
+                                    : no_value;
+                       }));
     rows.push_back(row(result, "Memory while generating", "",
                        "Parameters, states and scratch memory of the computing library.", [](const ComparedModel& m) {
                            return m.memory_bytes ? fixed(static_cast<double>(m.memory_bytes) / 1e6, 1) + " MB"
@@ -106,7 +126,8 @@ Table similarity_table(const ComparisonResult& result) {
             else
                 distances.push_back(value);
         }
-        r.best = least(distances);
+        const bool has_floor = metric.better == Better::lower && floor;
+        r.best = least(distances, has_floor ? *floor / 2 : 0);
         table.rows.push_back(std::move(r));
     }
     return table;

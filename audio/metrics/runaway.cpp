@@ -69,7 +69,7 @@ WindowRange window_range(const SoundSet& held_out) {
     if (levels.empty()) return range;
     range.silence_dbfs = std::clamp(quantile(levels, 0.01) - 6, -70.0, -50.0);
     range.loud_dbfs = std::clamp(quantile(levels, 0.99) + 6, -20.0, -3.0);
-    range.flatness = std::clamp(quantile(flatness, 0.99) + 0.1, 0.3, 0.5);
+    range.flatness = std::clamp(10 * quantile(flatness, 0.99), 0.05, 0.5);
     range.offset = std::min(0.5, quantile(offsets, 0.99) + 0.05);
     return range;
 }

@@ -30,8 +30,10 @@ std::vector<SoundWindow> sound_windows(std::span<const float> samples, int rate)
 struct WindowRange {
     double silence_dbfs = -60;  // a window below is silent: 1 % quantile - 6 dB, within [-70, -50]
     double loud_dbfs = -3;      // above is overdriven: 99 % quantile + 6 dB, within [-20, -3] (a full-scale sine: -3)
-    double flatness = 0.5;      // above is noise: 99 % quantile + 0.1, within [0.3, 0.5] (white noise: 0.56)
-    double offset = 0.05;       // above is an offset: 99 % quantile + 0.05, at most 0.5
+    // Above is noise: ten times the 99 % quantile, as if the noise between the tones were 10 dB louder, within [0.05,
+    // 0.5] (white noise: 0.56; a piano: 0.0001, after 8-bit codes below 0.01).
+    double flatness = 0.5;
+    double offset = 0.05;  // above is an offset: 99 % quantile + 0.05, at most 0.5
 };
 WindowRange window_range(const SoundSet& held_out);
 

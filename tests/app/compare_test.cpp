@@ -227,6 +227,13 @@ TEST(Report, MarksTheBestAndSaysHowSure) {
         EXPECT_EQ(row.held_out, "4.00");
         EXPECT_EQ(row.best, 1);
     }
+    // A lead of less than half the floor is none.
+    for (const auto& [value, best] : {std::pair(0.9, -1), std::pair(0.4, 1)}) {
+        r.floor->values[0] = 1;
+        r.models[0].similarity->values[0] = 1.1;
+        r.models[1].similarity->values[0] = value;
+        EXPECT_EQ(similarity_table(r).rows[0].best, best) << value;
+    }
     r.models[1].similarity.reset();
     EXPECT_EQ(similarity_table(r).rows[0].cells[1], "–");
 }
