@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "app/write_file.h"
 #include "audio/quantize.h"
 
 namespace nigiri::app {
@@ -19,22 +20,6 @@ constexpr uintmax_t largest_sidecar = 1 << 20;
 
 fs::path sidecar_of(fs::path path) { return path += ".json"; }
 
-// To another name first: a full disk then leaves the old file as it was.
-void write_text(const fs::path& path, const std::string& text) {
-    fs::path temporary = path;
-    temporary += ".tmp";
-    {
-        std::ofstream out(temporary, std::ios::trunc);
-        out << text;
-        if (!out.flush()) {
-            std::error_code ignored;
-            fs::remove(temporary, ignored);
-            throw Error("cannot write " + path.string(), "check the free space");
-        }
-    }
-    fs::rename(temporary, path);
-}
-
 void stretch_to_full_scale(std::vector<float>& samples) {
     if (samples.empty()) return;
     const auto [low, high] = std::minmax_element(samples.begin(), samples.end());
@@ -43,6 +28,15 @@ void stretch_to_full_scale(std::vector<float>& samples) {
 }
 
 }  // namespace
+
+ClipSettings clip_settings(const fs::path& model, const Config& config, int64_t step, const SamplingOptions& sampling,
+                           const std::string& prompt) {
+    return {.model = model.filename().string(),
+            .layer = layer_name(config.model),
+            .step = step,
+            .sampling = sampling,
+            .prompt = prompt};
+}
 
 std::vector<uint8_t> prompt_codes(std::vector<float> samples, const SignalConfig& signal) {
     if (parse_scaling(signal.scaling) == Scaling::segment_minmax) stretch_to_full_scale(samples);
@@ -82,7 +76,7 @@ void write_clip(const fs::path& path, std::span<const float> samples, int rate, 
                 {{"software", "nigiri"},
                  {"title", "nigiri, seed " + std::to_string(facts.at("seed").get<uint64_t>())},
                  {"comment", text(-1)}});
-    write_text(sidecar_of(path), text(2) + "\n");
+    write_file(sidecar_of(path), text(2) + "\n");
 }
 
 json read_clip_facts(const fs::path& path) {

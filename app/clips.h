@@ -19,6 +19,9 @@ struct ClipSettings {
     std::string prompt;  // name of the audio that was continued; empty: none
 };
 
+ClipSettings clip_settings(const std::filesystem::path& model, const Config& config, int64_t step,
+                           const SamplingOptions& sampling, const std::string& prompt);
+
 // The codes of a prompt, scaled as the model's training audio was.
 std::vector<uint8_t> prompt_codes(std::vector<float> samples, const SignalConfig& signal);
 

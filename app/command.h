@@ -54,6 +54,7 @@ std::unique_ptr<Command> make_demo_data_command();
 std::unique_ptr<Command> make_train_command();
 std::unique_ptr<Command> make_generate_command();
 std::unique_ptr<Command> make_eval_command();
+std::unique_ptr<Command> make_compare_command();
 std::unique_ptr<Command> make_play_command();
 std::unique_ptr<Command> make_info_command();
 std::unique_ptr<Command> make_export_command();

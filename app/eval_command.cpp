@@ -3,9 +3,9 @@
 
 #include "app/command.h"
 #include "app/data_source.h"
+#include "app/evaluate_split.h"
 #include "app/model_file.h"
 #include "app/text.h"
-#include "model/evaluation.h"
 
 namespace nigiri::app {
 
@@ -39,38 +39,34 @@ class EvalCommand final : public Command {
         line.finish();
         for (const FileReport& file : data.report().files)
             if (!file.used()) say("skipped " + file.name + ": " + file.reason);
-        const int64_t total = data.samples(split);
-        if (total == 0)
+        if (data.samples(split) == 0)
             throw Error(data_.string() + " has no audio in its " + split_ + " part", "choose another --split");
         const auto backend = open_backend();
         const auto network = checkpoint.make_network(backend);
         network->set_activations(activation_type(precision_by_name(precision_), *backend));
 
-        int64_t before = 0;
-        const auto progress = [&](int64_t samples) {
-            line.show("evaluating " +
-                      fixed(100.0 * static_cast<double>(before + samples) / static_cast<double>(total), 0) + " %");
-            return !stop_requested().load();
-        };
-        Evaluation sum;
-        json recordings = json::array();
-        for (size_t r = 0; r < data.recordings(split).size(); ++r) {
-            const Evaluation one = evaluate(data, split, r, *network, progress);
-            sum.bits += one.bits;
-            sum.samples += one.samples;
-            before = sum.samples;
-            if (stop_requested().load())
-                throw Error("stopped before the end", "bits of a part would mislead, so none are given");
-            recordings.push_back({{"name", data.recordings(split)[r].name},
-                                  {"bits_per_sample", one.bits_per_sample()},
-                                  {"samples", one.samples}});
+        SplitEvaluation sum;
+        try {
+            sum =
+                evaluate_split(*network, data, split, {.segment = segment_}, [&](double fraction, const std::string&) {
+                    line.show("evaluating " + fixed(100 * fraction, 0) + " %");
+                    return !stop_requested().load();
+                });
+        } catch (const Cancelled&) {
+            throw Error("stopped before the end", "bits of a part would mislead, so none are given");
         }
+        const Evaluation& total = sum.total;
+        json recordings = json::array();
+        for (const RecordingEvaluation& r : sum.recordings)
+            recordings.push_back(
+                {{"name", r.name}, {"bits_per_sample", r.bits.bits_per_sample()}, {"samples", r.bits.samples}});
         line.finish();
-        say(layer_name(config.model) + " after " + std::to_string(checkpoint.state().step) + " steps: " +
-            fixed(sum.bits_per_sample(), 4) + " bits per sample over " + std::to_string(sum.samples) + " samples of " +
-            split_ + (segment_ > 0 ? ", in segments of " + std::to_string(segment_) : ", whole recordings"));
-        print_json({{"bits_per_sample", sum.bits_per_sample()},
-                    {"samples", sum.samples},
+        say(layer_name(config.model) + " after " + std::to_string(checkpoint.state().step) +
+            " steps: " + fixed(total.bits_per_sample(), 4) + " bits per sample over " + std::to_string(total.samples) +
+            " samples of " + split_ +
+            (segment_ > 0 ? ", in segments of " + std::to_string(segment_) : ", whole recordings"));
+        print_json({{"bits_per_sample", total.bits_per_sample()},
+                    {"samples", total.samples},
                     {"split", split_},
                     {"segment", segment_},
                     {"layer", layer_name(config.model)},
@@ -80,22 +76,6 @@ class EvalCommand final : public Command {
     }
 
   private:
-    Evaluation evaluate(const Dataset& data, Split split, size_t recording, const Network& network,
-                        const EvaluationProgress& progress) const {
-        const int64_t length = data.recordings(split)[recording].samples();
-        const int64_t step = segment_ > 0 ? segment_ : length;
-        std::vector<std::vector<uint8_t>> codes;
-        std::vector<std::span<const uint8_t>> segments;
-        for (int64_t begin = 0; begin < length; begin += step) {
-            const Segment segment{recording, begin, std::min(step, length - begin)};
-            codes.emplace_back(static_cast<size_t>(segment.length));
-            data.codes(split, segment, codes.back());
-        }
-        if (segment_ == 0) return codes.empty() ? Evaluation{} : evaluate_sequence(network, codes[0], progress);
-        for (const auto& c : codes) segments.emplace_back(c);
-        return evaluate_segments(network, segments, progress);
-    }
-
     fs::path model_, data_;
     std::string split_ = "test", precision_ = "f32";
     int64_t segment_ = 0;

@@ -112,11 +112,8 @@ class GenerateCommand final : public Command {
     void write(const std::vector<Clip>& clips, const Config& config, const fs::path& model,
                const Checkpoint& checkpoint, double samples_per_second) {
         const std::vector<size_t> order = by_likelihood(clips);
-        const ClipSettings settings = {.model = model.filename().string(),
-                                       .layer = layer_name(config.model),
-                                       .step = checkpoint.state().step,
-                                       .sampling = sampling_,
-                                       .prompt = prompt_.filename().string()};
+        const ClipSettings settings =
+            clip_settings(model, config, checkpoint.state().step, sampling_, prompt_.filename().string());
         json files = json::array(), likelihoods = json::array();
         for (size_t rank = 0; rank < order.size(); ++rank) {
             const Clip& clip = clips[order[rank]];

@@ -1,10 +1,9 @@
 #include "app/training_run.h"
 
-#include <fstream>
-
 #include "app/config_options.h"
 #include "app/model_file.h"
 #include "app/text.h"
+#include "app/write_file.h"
 #include "audio/baseline.h"
 
 namespace nigiri::app {
@@ -71,13 +70,7 @@ TrainingEnd TrainingRun::run(const std::atomic<bool>& stop, const std::function<
 void TrainingRun::write_config() const {
     std::vector<Assignment> head = {{"data", fs::absolute(request_.data).string()}};
     if (!request_.files.empty()) head.emplace_back("files", fs::absolute(request_.files).string());
-    const fs::path path = request_.run / "config.toml", temporary = request_.run / "config.toml.tmp";
-    {
-        std::ofstream out(temporary, std::ios::trunc);
-        out << to_toml(config(), head);
-        if (!out.flush()) throw Error("cannot write " + path.string(), "check the free space");
-    }
-    fs::rename(temporary, path);
+    write_file(request_.run / "config.toml", to_toml(config(), head));
 }
 
 }  // namespace nigiri::app

@@ -1,4 +1,4 @@
-// Text for people. Private to the audio library.
+// Text for people.
 #pragma once
 
 #include <string>

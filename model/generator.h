@@ -30,5 +30,8 @@ using GenerationProgress = std::function<bool(const std::vector<Clip>& clips)>;
 // same clip whatever the count. Networks of 256 codes only.
 std::vector<Clip> generate(const Network& network, int64_t count, int64_t samples, std::span<const uint8_t> prompt,
                            const SamplingOptions& options, const GenerationProgress& progress = {});
+// One clip a prompt; all prompts of equal length. Throws Error where they are not.
+std::vector<Clip> generate(const Network& network, std::span<const std::vector<uint8_t>> prompts, int64_t samples,
+                           const SamplingOptions& options, const GenerationProgress& progress = {});
 
 }  // namespace nigiri

@@ -167,11 +167,8 @@ void GenerationSession::work(const GenerationRequest& request) {
 }
 
 void GenerationSession::write(const GenerationRequest& request, const Loaded& model, const std::vector<Clip>& clips) {
-    const app::ClipSettings settings = {.model = model.path.filename().string(),
-                                        .layer = layer_name(model.config.model),
-                                        .step = model.step,
-                                        .sampling = request.sampling,
-                                        .prompt = request.prompt_name};
+    const app::ClipSettings settings =
+        app::clip_settings(model.path, model.config, model.step, request.sampling, request.prompt_name);
     const std::string stamp = time_stamp();
     std::vector<MadeClip> made;
     for (const size_t i : app::by_likelihood(clips)) {

@@ -5,7 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "kernels/error.h"
+#include "app/write_file.h"
 
 namespace nigiri::studio {
 
@@ -107,15 +107,7 @@ void save_settings(const Settings& settings, const fs::path& file) {
     visit(settings, [&](const char* name, const auto& field) { all[name] = written(field); });
     std::error_code code;
     fs::create_directories(file.parent_path(), code);
-    fs::path temporary = file;
-    temporary += ".tmp";
-    {
-        std::ofstream out(temporary, std::ios::trunc);
-        out << all.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
-        if (!out.flush()) throw Error("cannot write the settings to " + file.string(), "check the free space");
-    }
-    fs::rename(temporary, file, code);
-    if (code) throw Error("cannot write the settings to " + file.string() + ": " + code.message());
+    app::write_file(file, all.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
 }
 
 void remember(std::vector<fs::path>& list, const fs::path& path) {

@@ -78,6 +78,24 @@ TEST(Generate, RepeatsItselfFromASeedWhateverTheCount) {
     EXPECT_NE(generate(network, 1, 100, {}, {.seed = 10})[0].codes, one[0].codes);
 }
 
+TEST(Generate, TakesOnePromptAClip) {
+    const Network network = small_network("mamba-s6");
+    Random random(test::seed());
+    std::vector<std::vector<uint8_t>> prompts(3);
+    for (auto& p : prompts)
+        for (int i = 0; i < 90; ++i) p.push_back(static_cast<uint8_t>(random.below(256)));
+    const SamplingOptions greedy{.temperature = 0};
+    const auto together = generate(network, prompts, 40, greedy);
+    for (size_t i = 0; i < prompts.size(); ++i) {
+        EXPECT_EQ(together[i].prompt, 90);
+        EXPECT_EQ(together[i].codes, generate(network, 1, 40, prompts[i], greedy)[0].codes)
+            << i << ", seed " << test::seed();
+    }
+    prompts[1].pop_back();
+    EXPECT_THROW(generate(network, prompts, 40, greedy), Error);
+    EXPECT_THROW(generate(network, std::vector<std::vector<uint8_t>>{}, 40, greedy), Error);
+}
+
 TEST(Generate, ContinuesAPrompt) {
     const Network network = small_network("mamba-s4");
     const auto whole = generate(network, 1, 300, {}, {.temperature = 0});
