@@ -57,6 +57,9 @@ void Deck::open(const fs::path& path) {
 void Deck::show(const std::string& name, std::shared_ptr<const Sound> sound, bool play, const fs::path& path) {
     name_ = name;
     path_ = path;
+    tracks_.clear();
+    hidden_ = false;
+    ++showing_;
     {
         const std::lock_guard lock(mutex_);
         analysis_.reset();
@@ -64,6 +67,26 @@ void Deck::show(const std::string& name, std::shared_ptr<const Sound> sound, boo
     view_.set_sound(sound);
     player_.load(std::move(sound));
     if (play) player_.play();
+}
+
+void Deck::show_tracks(const std::string& name, std::vector<Track> tracks, bool play, bool hidden) {
+    show(name, hidden || tracks.empty() ? nullptr : tracks.front().sound, false);
+    hidden_ = hidden;
+    player_.load(tracks);
+    tracks_ = std::move(tracks);
+    if (play) player_.play();
+}
+
+void Deck::select(size_t track) {
+    if (track >= tracks_.size()) return;
+    player_.select(track);
+    if (hidden_) return;
+    // The same stretch of time, so that the pictures can be compared.
+    const ViewRange range = view_.range;
+    const auto selection = view_.selection;
+    view_.set_sound(tracks_[track].sound);
+    view_.range = range;
+    view_.selection = selection;
 }
 
 void Deck::update(Messages& messages) {
@@ -123,7 +146,7 @@ void Deck::handle_keys() {
 
 void Deck::draw_transport(float& volume) {
     const PlayerStatus s = player_.status();
-    const bool there = view_.sound() != nullptr;
+    const bool there = s.tracks > 0 && (hidden_ || view_.sound());
     const bool plays = s.state == PlayState::playing || s.state == PlayState::buffering;
     if (ui::icon_button("play", plays ? ui::Icon::pause : ui::Icon::play, plays ? "Pause (Space)" : "Play (Space)",
                         false, there))
@@ -175,6 +198,11 @@ void Deck::draw_meter(float width, float height) {
     ImDrawList& draw = *ImGui::GetWindowDrawList();
     const Palette& p = theme().colours;
     const ImVec2 at = ImGui::GetCursorScreenPos();
+    if (hidden_) {
+        ImGui::Dummy({width, height});
+        shown_level_ = 0;
+        return;
+    }
     if (ImGui::InvisibleButton("##meter", {width, height})) player_.reset_clipped();
     ui::mark("meter");
     ui::help(
@@ -194,6 +222,25 @@ void Deck::draw_meter(float width, float height) {
     shown_level_ = levels.peak;
 }
 
+// Where it plays, and nothing else.
+void Deck::draw_hidden(const PlayerStatus& status) {
+    ImDrawList& draw = *ImGui::GetWindowDrawList();
+    const Palette& p = theme().colours;
+    const ImVec2 at = ImGui::GetCursorScreenPos(), size = ImGui::GetContentRegionAvail();
+    const double length = static_cast<double>(std::max<int64_t>(status.length, 1));
+    const float width = std::max(size.x, 32.0f), height = std::max(size.y, 16.0f);
+    if (ImGui::InvisibleButton("wave", {width, height}))
+        player_.seek(static_cast<int64_t>(
+            std::clamp(static_cast<double>((ImGui::GetIO().MousePos.x - at.x) / width), 0.0, 1.0) * length));
+    ui::mark("hidden");
+    draw.AddRectFilled(at, {at.x + width, at.y + height}, packed(p.panel), theme().units(6));
+    const std::string text = "The picture is hidden while the test runs: it would tell which sound is which.";
+    const ImVec2 wide = ImGui::CalcTextSize(text.c_str());
+    draw.AddText({at.x + (width - wide.x) / 2, at.y + (height - wide.y) / 2}, packed(p.muted), text.c_str());
+    const float x = at.x + width * static_cast<float>(static_cast<double>(status.position) / length);
+    draw.AddLine({x, at.y}, {x, at.y + height}, packed(p.playhead), theme().units(1.5f));
+}
+
 void Deck::draw(float height, float& volume) {
     ui::set_page("deck");
     ImGui::PushStyleColor(ImGuiCol_ChildBg, theme().colours.background);
@@ -204,6 +251,11 @@ void Deck::draw(float height, float& volume) {
     draw_transport(volume);
     const PlayerStatus s = player_.status();
     const bool follow = s.state == PlayState::playing;
+    if (hidden_) {
+        draw_hidden(s);
+        ImGui::EndChild();
+        return;
+    }
     const ViewEvents events = view_.draw("wave", {ImGui::GetContentRegionAvail().x, ImGui::GetContentRegionAvail().y},
                                          s.position, s.length, follow);
     if (events.seek) player_.seek(*events.seek);

@@ -48,6 +48,7 @@ class Studio {
         if (desk_.settings.output_device != "auto") desk_.deck.player().open_device(desk_.settings.output_device);
         pages_.push_back(make_data_page(Window::wake));
         pages_.push_back(make_generate_page(Window::wake));
+        pages_.push_back(make_compare_page(Window::wake));
         pages_.push_back(make_settings_page());
     }
 
