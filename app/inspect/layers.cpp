@@ -12,7 +12,8 @@ namespace nigiri::app {
 
 LayerKernels layer_kernels(const Network& network, const StateSpaceInfo& layer, int64_t length) {
     if (!layer.layer->time_invariant())
-        throw Error(layer.name + " is a selective layer: what it does depends on the sound", "look at its delta instead");
+        throw Error(layer.name + " is a selective layer: what it does depends on the sound",
+                    "look at its delta instead");
     if (length < 1) throw Error("a kernel needs a length");
     Backend& backend = network.backend();
     LayerKernels k;
@@ -26,7 +27,8 @@ LayerKernels layer_kernels(const Network& network, const StateSpaceInfo& layer, 
     k.values.resize(y.size());
     for (int64_t l = 0; l < length; ++l)
         for (int64_t c = 0; c < k.channels; ++c)
-            k.values[static_cast<size_t>(c * length + l)] = static_cast<float>(y[static_cast<size_t>(l * k.channels + c)]);
+            k.values[static_cast<size_t>(c * length + l)] =
+                static_cast<float>(y[static_cast<size_t>(l * k.channels + c)]);
     return k;
 }
 

@@ -33,7 +33,7 @@ struct FrequencyResponse {
 FrequencyResponse frequency_response(std::span<const float> kernel, double rate);
 
 struct LayerSteps {
-    int64_t stride = 1;          // samples of the sound a step
+    int64_t stride = 1;  // samples of the sound a step
     int64_t channels = 0;
     std::vector<float> mean;     // over the channels, one a step
     std::vector<float> channel;  // of the one asked for

@@ -27,7 +27,8 @@ std::vector<float> sample_bits(const Network& network, std::span<const uint8_t> 
                 before < 0 ? start_code(network.config()) : codes[static_cast<size_t>(before)];
             targets[static_cast<size_t>(i)] = codes[static_cast<size_t>(at + i)];
         }
-        const Tensor input = backend.allocate({1, whole}, DType::i32), target = backend.allocate({1, whole}, DType::i32);
+        const Tensor input = backend.allocate({1, whole}, DType::i32),
+                     target = backend.allocate({1, whole}, DType::i32);
         backend.upload(tokens.data(), input);
         backend.upload(targets.data(), target);
         const Tensor logits = network.advance(input, state);
@@ -48,9 +49,8 @@ std::vector<float> smoothed(std::span<const float> values, int64_t window) {
     const int64_t before = window / 2, after = window - before;
     for (int64_t i = 0; i < n; ++i) {
         const int64_t begin = std::max<int64_t>(i - before, 0), end = std::min(i + after, n);
-        means[static_cast<size_t>(i)] =
-            static_cast<float>((sums[static_cast<size_t>(end)] - sums[static_cast<size_t>(begin)]) /
-                               static_cast<double>(end - begin));
+        means[static_cast<size_t>(i)] = static_cast<float>(
+            (sums[static_cast<size_t>(end)] - sums[static_cast<size_t>(begin)]) / static_cast<double>(end - begin));
     }
     return means;
 }
@@ -64,15 +64,15 @@ std::vector<SurprisingPlace> most_surprising(std::span<const float> bits, int64_
     std::vector<SurprisingPlace> all;
     for (int64_t begin = 0; begin + window <= n; begin += std::max<int64_t>(window / 4, 1)) {
         const double sum = sums[static_cast<size_t>(begin + window)] - sums[static_cast<size_t>(begin)];
-        all.push_back({begin, begin + window, sum / static_cast<double>(window), sums.back() > 0 ? sum / sums.back() : 0});
+        all.push_back(
+            {begin, begin + window, sum / static_cast<double>(window), sums.back() > 0 ? sum / sums.back() : 0});
     }
     std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.mean_bits > b.mean_bits; });
     std::vector<SurprisingPlace> places;
     for (const SurprisingPlace& p : all) {
         if (places.size() >= count) break;
-        const bool free = std::none_of(places.begin(), places.end(), [&](const SurprisingPlace& q) {
-            return p.begin < q.end && q.begin < p.end;
-        });
+        const bool free = std::none_of(places.begin(), places.end(),
+                                       [&](const SurprisingPlace& q) { return p.begin < q.end && q.begin < p.end; });
         if (free) places.push_back(p);
     }
     return places;

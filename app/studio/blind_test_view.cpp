@@ -36,7 +36,8 @@ void centred_text(const std::string& text, ImFont* font, const ImVec4& colour) {
 
 }  // namespace
 
-void BlindTestView::begin(ListeningTest test) {
+void BlindTestView::begin(Desk& desk, ListeningTest test) {
+    desk.deck.clear();  // what is on it has a name and a picture
     test_ = std::move(test);
     showing_ = 0;
     trial_began_ = ImGui::GetTime();
@@ -76,12 +77,12 @@ void BlindTestView::answer(Desk& desk, int choice) {
     test_->answer(choice, ImGui::GetTime() - trial_began_);
     session_.save(*test_);
     trial_began_ = ImGui::GetTime();
-    if (desk.deck.showing() == showing_) desk.deck.show("", nullptr, false);
+    if (desk.deck.showing() == showing_) desk.deck.clear();
     showing_ = 0;
 }
 
 void BlindTestView::leave(Desk& desk) {
-    if (showing_ != 0 && desk.deck.showing() == showing_) desk.deck.show("", nullptr, false);
+    if (showing_ != 0 && desk.deck.showing() == showing_) desk.deck.clear();
     test_.reset();
 }
 

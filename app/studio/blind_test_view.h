@@ -11,7 +11,7 @@ class BlindTestView {
     explicit BlindTestView(const Wake& wake) : session_(wake) {}
 
     // Shows the test until it is finished or left.
-    void begin(ListeningTest test);
+    void begin(Desk& desk, ListeningTest test);
     bool active() const { return test_.has_value(); }
     ListeningSession& session() { return session_; }
 

@@ -113,7 +113,7 @@ class ComparePage final : public Page {
     void draw_models(Desk& desk) {
         if (refreshed_ < 0 || ImGui::GetTime() - refreshed_ > 10) refresh(desk);
         ui::heading("Models");
-        ImGui::SameLine(ImGui::GetContentRegionMax().x - theme().units(64));
+        ImGui::SameLine(ImGui::GetContentRegionMax().x - theme().units(52));
         if (ui::small_button("Add\u2026##model"))
             desk.dialog.open({.wanted = FileDialog::Wanted::file,
                               .title = "Open a model",
@@ -215,7 +215,7 @@ class ComparePage final : public Page {
         std::vector<std::string> names;
         for (const fs::path& folder : earlier_) names.push_back(folder.filename().string());
         std::string chosen = names.empty() ? "No earlier comparison" : "Open an earlier comparison";
-        if (ui::choice("##earlier", chosen, names, 236)) open(comparisons_folder(desk) / chosen);
+        if (ui::choice("##earlier", chosen, names, 226)) open(comparisons_folder(desk) / chosen);
         ImGui::SameLine();
         if (ui::small_button("Folder\u2026"))
             desk.dialog.open(
@@ -405,7 +405,7 @@ class ComparePage final : public Page {
     template <class Make>
     void begin_with(Desk& desk, Make&& make) {
         try {
-            blind_.begin(make());
+            blind_.begin(desk, make());
         } catch (const Error& e) {
             desk.messages.fail(e.what(), e.hint());
         }

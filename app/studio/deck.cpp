@@ -55,26 +55,25 @@ void Deck::open(const fs::path& path) {
 }
 
 void Deck::show(const std::string& name, std::shared_ptr<const Sound> sound, bool play, const fs::path& path) {
-    name_ = name;
+    show_tracks(name, {{std::move(sound)}}, play);
     path_ = path;
-    tracks_.clear();
-    hidden_ = false;
+}
+
+void Deck::clear() { show_tracks("", {}, false); }
+
+void Deck::show_tracks(const std::string& name, std::vector<Track> tracks, bool play, bool hidden) {
+    name_ = name;
+    path_.clear();
+    hidden_ = hidden;
     ++showing_;
     {
         const std::lock_guard lock(mutex_);
         analysis_.reset();
     }
-    view_.set_sound(sound);
-    player_.load(std::move(sound));
-    if (play) player_.play();
-}
-
-void Deck::show_tracks(const std::string& name, std::vector<Track> tracks, bool play, bool hidden) {
-    show(name, hidden || tracks.empty() ? nullptr : tracks.front().sound, false);
-    hidden_ = hidden;
-    player_.load(tracks);
-    tracks_ = std::move(tracks);
-    if (play) player_.play();
+    view_.set_sound(hidden || tracks.empty() ? nullptr : tracks.front().sound);
+    tracks_ = tracks;
+    player_.load(std::move(tracks));
+    if (play && !tracks_.empty()) player_.play();
 }
 
 void Deck::select(size_t track) {

@@ -26,6 +26,7 @@ class Deck {
     // Several sounds that run side by side, of which one is heard and shown. `hidden`: neither picture nor levels nor
     // remarks, which would tell in a blind test what is heard.
     void show_tracks(const std::string& name, std::vector<Track> tracks, bool play, bool hidden = false);
+    void clear();
     // Goes on at the same place in another of them.
     void select(size_t track);
     // Differs after every show() and show_tracks(): whether what is there is still what one has put there.
@@ -38,6 +39,8 @@ class Deck {
     // The selected samples; nothing where nothing is selected.
     std::optional<SoundRange> selection() const { return view_.selection; }
     Player& player() { return player_; }
+    // What part of the sound is in sight; pages that draw along the sound show and move the same.
+    ViewRange& range() { return view_.range; }
 
     // Every frame: takes over what was read; looks at the device.
     void update(Messages& messages);

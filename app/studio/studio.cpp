@@ -49,6 +49,7 @@ class Studio {
         pages_.push_back(make_data_page(Window::wake));
         pages_.push_back(make_generate_page(Window::wake));
         pages_.push_back(make_compare_page(Window::wake));
+        pages_.push_back(make_inspect_page(Window::wake));
         pages_.push_back(make_settings_page());
     }
 
