@@ -2,6 +2,7 @@
 #include <imgui.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "app/compare/picture.h"
@@ -21,20 +22,18 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr size_t places_listed = 12;
 constexpr int64_t overview_budget = 4'000'000;  // new values a frame: some eight milliseconds
 
 // A curve along a sound that can be drawn at any zoom.
 class Curve {
   public:
-    void set(int rate, std::vector<float> values) {
-        range_ = plot_range(values);
-        overview_.emplace(std::make_shared<const Sound>(rate, std::move(values)));
+    void set(std::shared_ptr<const Sound> values) {
+        overview_.reset();
+        if (values) overview_.emplace(std::move(values));
     }
-    bool there() const { return overview_.has_value(); }
-    std::pair<double, double> range() const { return range_; }
     // `begin` to `end` in values, which may be fractions.
     void draw(const PlotArea& area, double begin, double end, ImU32 colour) {
+        if (!overview_) return;
         overview_->update(overview_budget);
         columns_.resize(static_cast<size_t>(area.size.x));
         const auto first = static_cast<int64_t>(std::floor(begin));
@@ -45,7 +44,6 @@ class Curve {
   private:
     std::optional<Overview> overview_;
     std::vector<SampleSummary> columns_;
-    std::pair<double, double> range_{0, 1};
 };
 
 class InspectPage final : public Page {
@@ -192,22 +190,14 @@ class InspectPage final : public Page {
     // ---- surprise
 
     void take_surprise() {
-        raw_ = smooth_ = Curve();
-        places_.clear();
-        if (!surprise_) return;
-        raw_.set(surprise_->rate, surprise_->bits);
-        smooth_surprise();
-    }
-
-    void smooth_surprise() {
-        const auto window = static_cast<int64_t>(std::max(1.0, window_ms_ / 1000 * surprise_->rate));
-        smooth_.set(surprise_->rate, app::smoothed(surprise_->bits, window));
-        places_ = app::most_surprising(surprise_->bits, window, places_listed);
+        raw_.set(surprise_ ? surprise_->bits : nullptr);
+        means_.set(surprise_ ? surprise_->means : nullptr);
     }
 
     void draw_surprise(Desk& desk) {
         const auto sound = sound_of(desk);
-        if (ui::primary("Measure the surprise", sound != nullptr && !session_.running())) session_.ask_surprise(sound);
+        if (ui::primary("Measure the surprise", sound != nullptr && !session_.running()))
+            session_.ask_surprise(sound, window_ms_ / 1000);
         ImGui::SameLine();
         ui::muted(sound ? "of " + desk.deck.name()
                         : "Play a recording or a clip first: it is looked at as it stands below.");
@@ -218,7 +208,7 @@ class InspectPage final : public Page {
                 "many bits: note beginnings, noise, a wrong note. Their mean is its bits per sample.");
             return;
         }
-        const double n = static_cast<double>(std::max<size_t>(surprise_->bits.size(), 1));
+        const double n = static_cast<double>(std::max<int64_t>(surprise_->bits->size(), 1));
         ui::heading((app::fixed(surprise_->total / n, 3) + " bits per sample, " + app::thousands(surprise_->total) +
                      " bits in all")
                         .c_str());
@@ -228,17 +218,16 @@ class InspectPage final : public Page {
         ui::label("Mean over", 76);
         if (ui::slider("##window", window_ms_, 1, 1000, "%.0f ms", 200)) stale_ = true;
         // Not at every move of the slider: a long sound takes a moment.
-        if (stale_ && !ImGui::IsItemActive()) stale_ = false, smooth_surprise();
+        if (stale_ && !ImGui::IsItemActive()) stale_ = false, session_.ask_means(window_ms_ / 1000);
         const float list = theme().units(300);
         const ImVec2 size = {ImGui::GetContentRegionAvail().x - list - theme().units(10),
                              std::max(ImGui::GetContentRegionAvail().y, theme().units(120))};
         const double scale = static_cast<double>(surprise_->rate) / sound->rate();
-        auto range = show_raw_ ? raw_.range() : smooth_.range();
-        range.first = std::min(range.first, 0.0);
-        along(desk, "surprise", size, "bits", range, [&](const PlotArea& area) {
+        const double highest = static_cast<double>(show_raw_ ? surprise_->highest : surprise_->highest_mean);
+        along(desk, "surprise", size, "bits", {0, 1.05 * highest}, [&](const PlotArea& area) {
             const double begin = desk.deck.range().begin() * scale, end = desk.deck.range().end() * scale;
             if (show_raw_) raw_.draw(area, begin, end, packed(theme().colours.wave, 0.35f));
-            smooth_.draw(area, begin, end, packed(theme().colours.accent));
+            means_.draw(area, begin, end, packed(theme().colours.accent));
         });
         ImGui::SameLine(0, theme().units(10));
         draw_places(desk, scale);
@@ -251,8 +240,8 @@ class InspectPage final : public Page {
         ImGui::TableSetupColumn("Bits", ImGuiTableColumnFlags_WidthStretch, 1);
         ImGui::TableSetupColumn("Of all", ImGuiTableColumnFlags_WidthStretch, 1);
         ImGui::TableHeadersRow();
-        for (size_t i = 0; i < places_.size(); ++i) {
-            const app::SurprisingPlace& p = places_[i];
+        for (size_t i = 0; i < surprise_->places.size(); ++i) {
+            const app::SurprisingPlace& p = surprise_->places[i];
             ImGui::TableNextRow();
             ImGui::TableNextColumn();
             const std::string at = time_text(static_cast<double>(p.begin) / surprise_->rate, 1);
@@ -343,8 +332,12 @@ class InspectPage final : public Page {
             all.insert(all.end(), values.begin(), values.end());
         }
         const auto [low, high] = plot_range(all);
-        const float height = (ImGui::GetContentRegionAvail().y - theme().units(50)) / 2;
-        ui::muted("In time: what a click turns into (milliseconds).");
+        const float height = (ImGui::GetContentRegionAvail().y - theme().units(64)) / 2;
+        ui::muted("What a click turns into, in time (ms):");
+        for (int c = 0; c < count; ++c) {
+            ImGui::SameLine();
+            ImGui::TextColored(theme().colours.series[c], "channel %d", first_channel_ + c);
+        }
         const PlotArea time = begin_plot("kernel", {ImGui::GetContentRegionAvail().x, height},
                                          {.left = ms.front(),
                                           .right = ms.back(),
@@ -356,7 +349,7 @@ class InspectPage final : public Page {
         for (int c = count; c-- > 0;)
             plot_line(time, ms, k.channel(first_channel_ + c), series_colour(static_cast<size_t>(c)));
         end_plot();
-        ui::muted("In frequency: which pitches it lets through (hertz, decibels).");
+        ui::muted("Which pitches it lets through (Hz, dB):");
         std::vector<float> loud;
         std::vector<std::vector<float>> levels;
         for (const auto& r : responses_) {
@@ -380,11 +373,10 @@ class InspectPage final : public Page {
     }
 
     void take_steps() {
-        mean_ = channel_ = Curve();
+        mean_.set(nullptr), channel_.set(nullptr);
         if (!steps_) return;
-        // Of the curve's own values; the rate only tells sounds apart.
-        mean_.set(1, steps_->steps.mean);
-        channel_.set(1, steps_->steps.channel);
+        mean_.set(steps_->mean);
+        channel_.set(steps_->values);
         const Spectrogram& s = steps_->picture;
         if (s.values.empty()) return;
         const double loudest = static_cast<double>(*std::max_element(s.values.begin(), s.values.end()));
@@ -416,14 +408,13 @@ class InspectPage final : public Page {
             return;
         }
         const float width = ImGui::GetContentRegionAvail().x;
-        const float height = ImGui::GetContentRegionAvail().y - theme().units(30);
+        const float height = ImGui::GetContentRegionAvail().y - theme().units(46);
         draw_picture(desk, {width, height * 0.45f});
-        const app::LayerSteps& s = steps_->steps;
+        const InspectedSteps& s = *steps_;
         const double scale =
             static_cast<double>(session_.model()->rate) / sound->rate() / static_cast<double>(s.stride);
-        const auto range = std::pair(std::min({0.0, mean_.range().first, channel_.range().first}),
-                                     std::max(mean_.range().second, channel_.range().second));
-        along(desk, "delta", {width, height * 0.55f}, "delta", range, [&](const PlotArea& area) {
+        const std::array<float, 2> extremes = {steps_->lowest, steps_->highest};
+        along(desk, "delta", {width, height * 0.55f}, "delta", plot_range(extremes), [&](const PlotArea& area) {
             const double begin = desk.deck.range().begin() * scale, end = desk.deck.range().end() * scale;
             channel_.draw(area, begin, end, series_colour(0, 0.7f));
             mean_.draw(area, begin, end, packed(theme().colours.accent));
@@ -452,8 +443,7 @@ class InspectPage final : public Page {
     uint64_t seen_ = 0;
 
     std::shared_ptr<const InspectedSurprise> surprise_;
-    Curve raw_, smooth_;
-    std::vector<app::SurprisingPlace> places_;
+    Curve raw_, means_;
     double window_ms_ = 50;
     bool show_raw_ = true, stale_ = false;
 

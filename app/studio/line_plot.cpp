@@ -37,18 +37,19 @@ void draw_grid(const PlotArea& a) {
     const ImU32 line = packed(theme().colours.line, 0.7f), text = packed(theme().colours.muted);
     const float u = theme().units(1);
     ImGui::PushFont(theme().small);
-    const auto vertical = [&](double value, bool labelled) {
+    const auto vertical = [&](double value) {
         const float x = a.x(value);
         draw.AddLine({x, a.at.y}, {x, a.at.y + a.size.y}, line);
-        if (labelled) draw.AddText({x + 3 * u, a.at.y + a.size.y - 15 * u}, text, number_text(value).c_str());
+        if (x < a.at.x + a.size.x - 48 * u)
+            draw.AddText({x + 3 * u, a.at.y + a.size.y - 15 * u}, text, number_text(value).c_str());
     };
     if (a.axes.logarithmic) {
         for (double decade = std::pow(10.0, std::floor(std::log10(a.axes.left))); decade < a.axes.right; decade *= 10)
             for (const double factor : {1.0, 2.0, 5.0})
-                if (decade * factor >= a.axes.left && decade * factor < a.axes.right) vertical(decade * factor, true);
+                if (decade * factor >= a.axes.left && decade * factor < a.axes.right) vertical(decade * factor);
     } else {
         const double step = nice_step((a.axes.right - a.axes.left) * static_cast<double>(80 * u / a.size.x));
-        for (double v = std::ceil(a.axes.left / step) * step; v < a.axes.right; v += step) vertical(v, true);
+        for (double v = std::ceil(a.axes.left / step) * step; v < a.axes.right; v += step) vertical(v);
     }
     const double step = nice_step((a.axes.top - a.axes.bottom) * static_cast<double>(34 * u / a.size.y));
     for (double v = std::ceil(a.axes.bottom / step) * step; v <= a.axes.top; v += step) {
@@ -59,7 +60,8 @@ void draw_grid(const PlotArea& a) {
     }
     const ImVec2 wide = ImGui::CalcTextSize(a.axes.horizontal.c_str());
     draw.AddText({a.at.x + a.size.x - wide.x - 4 * u, a.at.y + a.size.y - 15 * u}, text, a.axes.horizontal.c_str());
-    draw.AddText({a.at.x + 3 * u, a.at.y + 1 * u}, text, a.axes.vertical.c_str());
+    const ImVec2 unit = ImGui::CalcTextSize(a.axes.vertical.c_str());
+    draw.AddText({a.at.x + a.size.x - unit.x - 4 * u, a.at.y + 2 * u}, text, a.axes.vertical.c_str());
     ImGui::PopFont();
 }
 
