@@ -3,6 +3,7 @@
 #include <imgui.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "app/studio/marks.h"
@@ -16,6 +17,8 @@ namespace nigiri::studio {
 namespace fs = std::filesystem;
 
 namespace {
+
+const std::array<std::string, 3> picture_names = {"Waveform", "Spectrogram", "Both"};  // as Picture
 
 constexpr double lowest_level = -60;  // dB, the meter's left end
 
@@ -46,7 +49,7 @@ PlayerOptions waking(const Wake& wake) {
 
 }  // namespace
 
-Deck::Deck(const Wake& wake) : player_(waking(wake)), reading_(wake), analysing_(wake) {}
+Deck::Deck(const Wake& wake) : player_(waking(wake)), view_(wake), reading_(wake), analysing_(wake) {}
 
 void Deck::open(const fs::path& path) {
     wanted_ = path;
@@ -159,9 +162,14 @@ void Deck::draw_transport(float& volume) {
         if (analysis_ && analysed_ == view_.sound())
             for (const std::string& w : analysis_->warnings) text += "  \u00b7  " + w;
     }
-    const float right = theme().units(330);
+    const float right = theme().units(480);
     ImGui::TextDisabled("%s", ui::shortened(text, ImGui::GetContentRegionAvail().x - right).c_str());
     ImGui::SameLine(ImGui::GetContentRegionMax().x - right);
+    std::string picture = picture_names[static_cast<size_t>(view_.picture)];
+    if (ui::choice("##picture", picture, {picture_names.begin(), picture_names.end()}, 136))
+        view_.picture = static_cast<Picture>(std::find(picture_names.begin(), picture_names.end(), picture) -
+                                             picture_names.begin());
+    ImGui::SameLine(0, theme().units(14));
     draw_meter(theme().units(160), ImGui::GetFrameHeight());
     ImGui::SameLine(0, theme().units(14));
     ImGui::SetNextItemWidth(theme().units(150));
@@ -193,6 +201,8 @@ void Deck::draw_meter(float width, float height) {
                        2);
     shown_level_ = levels.peak;
 }
+
+float Deck::height() const { return view_.picture == Picture::both ? 320.0f : 196.0f; }
 
 void Deck::draw(float height, float& volume) {
     ui::set_page("deck");

@@ -34,6 +34,9 @@ class Deck {
     // Every frame: takes over what was read; looks at the device.
     void update(Messages& messages);
     void draw(float height, float& volume);
+    float height() const;  // design units it wants
+    Picture picture() const { return view_.picture; }
+    void set_picture(Picture picture) { view_.picture = picture; }
     // Space, L, Home, End; called while no text is being typed.
     void handle_keys();
     bool moving() const;

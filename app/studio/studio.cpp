@@ -45,6 +45,7 @@ class Studio {
         }
         if (!settings_problem_.empty()) desk_.messages.warn(settings_problem_);
         desk_.deck.player().set_volume(desk_.settings.volume);
+        desk_.deck.set_picture(static_cast<Picture>(desk_.settings.picture));
         if (desk_.settings.output_device != "auto") desk_.deck.player().open_device(desk_.settings.output_device);
         pages_.push_back(make_data_page(Window::wake));
         pages_.push_back(make_generate_page(Window::wake));
@@ -125,7 +126,7 @@ class Studio {
                      ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
                          ImGuiWindowFlags_NoBackground | ImGuiWindowFlags_NoBringToFrontOnFocus);
         ImGui::PopStyleVar(2);
-        const float deck = theme().units(196), side = theme().units(150);
+        const float deck = theme().units(desk_.deck.height()), side = theme().units(150);
         ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, {0, 0});
         ImGui::BeginGroup();
         draw_sidebar(side, view.WorkSize.y - deck);
@@ -208,6 +209,7 @@ class Studio {
         desk_.settings.window_width = window_.width();
         desk_.settings.window_height = window_.height();
         desk_.settings.page = desk_.page;
+        desk_.settings.picture = static_cast<int>(desk_.deck.picture());
         desk_.settings.last_folder = desk_.dialog.folder;
         save_settings(desk_.settings, file_);
     }
