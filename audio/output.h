@@ -31,7 +31,7 @@ class AudioOutput {
     // played.)
     virtual int64_t queued() const = 0;
     virtual int64_t played() const = 0;
-    // Times the output ran empty although finish() had not been called.
+    // Times the output, or the device behind it, ran empty although finish() had not been called.
     virtual int64_t underruns() const = 0;
     // The most samples taken at once so far: a queue must always hold more.
     virtual size_t block() const { return 0; }

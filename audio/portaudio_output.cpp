@@ -61,7 +61,9 @@ class PortAudioOutput : public AudioOutput {
     }
     int64_t queued() const override { return static_cast<int64_t>(to_own(queue_.queued() + converted_.size())); }
     int64_t played() const override { return static_cast<int64_t>(to_own(queue_.played())); }
-    int64_t underruns() const override { return static_cast<int64_t>(queue_.underruns()); }
+    int64_t underruns() const override {
+        return static_cast<int64_t>(queue_.underruns()) + late_.load(std::memory_order_relaxed);
+    }
     size_t block() const override { return to_own(queue_.block()); }
     double latency() const override { return latency_; }
     std::string failure() const override {
@@ -94,8 +96,7 @@ class PortAudioOutput : public AudioOutput {
         PaStreamParameters parameters{};
         parameters.device = device_;
         parameters.sampleFormat = paFloat32;
-        parameters.suggestedLatency =
-            info->defaultHighOutputLatency;  // the safe one: nothing here answers to a keystroke
+        parameters.suggestedLatency = info->defaultHighOutputLatency;  // the safer one
         const QuietStderr quiet;
         PaError error = paInvalidSampleRate;
         for (const double candidate : {static_cast<double>(rate), info->defaultSampleRate, 48000.0, 44100.0})
@@ -115,8 +116,11 @@ class PortAudioOutput : public AudioOutput {
     }
 
     static int callback(const void*, void* out, unsigned long frames, const PaStreamCallbackTimeInfo*,
-                        PaStreamCallbackFlags, void* self) {
+                        PaStreamCallbackFlags flags, void* self) {
         auto* output = static_cast<PortAudioOutput*>(self);
+        // The device itself ran empty, because PortAudio's thread came late.
+        if ((flags & paOutputUnderflow) && output->queue_.queued() > 0)
+            output->late_.fetch_add(1, std::memory_order_relaxed);
         output->queue_.fill(static_cast<float*>(out), frames, output->channels_);
         return paContinue;
     }
@@ -143,6 +147,7 @@ class PortAudioOutput : public AudioOutput {
     int device_rate_ = 0;
     double latency_ = 0;
     std::atomic<bool> ended_{false};
+    std::atomic<int64_t> late_{0};
     std::optional<Resampler> resampler_;
     std::vector<float> converted_;  // converted, but not yet in the queue
     PlaybackQueue queue_;
