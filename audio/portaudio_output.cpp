@@ -16,8 +16,10 @@ constexpr double queue_seconds = 2;
 
 class PortAudioOutput : public AudioOutput {
   public:
-    PortAudioOutput(int rate, int index)
-        : AudioOutput(rate), device_(index >= 0 ? index : Pa_GetDefaultOutputDevice()), queue_(open(rate)) {
+    PortAudioOutput(int rate, int index, double buffer_seconds)
+        : AudioOutput(rate),
+          device_(index >= 0 ? index : Pa_GetDefaultOutputDevice()),
+          queue_(open(rate, buffer_seconds)) {
         const QuietStderr quiet;
         Pa_SetStreamFinishedCallback(stream_, &ended);
         if (const PaError error = Pa_StartStream(stream_); error != paNoError) {
@@ -89,14 +91,14 @@ class PortAudioOutput : public AudioOutput {
   private:
     // Opens the stream: one channel at the caller's rate if the device agrees, or what it likes better.
     // Returns the queue's size.
-    size_t open(int rate) {
+    size_t open(int rate, double buffer_seconds) {
         const PaDeviceInfo* info = device_ == paNoDevice ? nullptr : Pa_GetDeviceInfo(device_);
         if (!info || info->maxOutputChannels < 1) throw Error("there is no sound device");
         name_ = name_of(*info);
         PaStreamParameters parameters{};
         parameters.device = device_;
         parameters.sampleFormat = paFloat32;
-        parameters.suggestedLatency = info->defaultHighOutputLatency;  // the safer one
+        parameters.suggestedLatency = buffer_seconds > 0 ? buffer_seconds : info->defaultHighOutputLatency;
         const QuietStderr quiet;
         PaError error = paInvalidSampleRate;
         for (const double candidate : {static_cast<double>(rate), info->defaultSampleRate, 48000.0, 44100.0})
@@ -172,9 +174,9 @@ std::vector<SoundDevice> output_devices() {
     return devices;
 }
 
-std::unique_ptr<AudioOutput> open_device_output(int rate, int index) {
+std::unique_ptr<AudioOutput> open_device_output(int rate, int index, double buffer_seconds) {
     if (rate < 1000 || rate > 768000) throw Error("cannot play at " + std::to_string(rate) + " Hz");
-    return std::make_unique<PortAudioOutput>(rate, index);
+    return std::make_unique<PortAudioOutput>(rate, index, buffer_seconds);
 }
 
 }  // namespace nigiri
