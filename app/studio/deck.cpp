@@ -124,6 +124,24 @@ void Deck::handle_keys() {
     if (pressed(ImGuiKey_End)) player_.seek(std::max<int64_t>(status.available - 1, 0));
 }
 
+// For tests: what is played and shown.
+void Deck::note_state(const PlayerStatus& s) const {
+    const double rate = s.rate > 0 ? s.rate : 1;
+    const auto seconds = [rate](auto samples) { return std::to_string(static_cast<double>(samples) / rate); };
+    marks().note("deck.state", state_name(s.state));
+    marks().note("deck.name", name_);
+    marks().note("deck.underruns", std::to_string(s.underruns));
+    marks().note("deck.dry_runs", std::to_string(s.dry_runs));
+    marks().note("deck.seconds", time_text(static_cast<double>(s.length) / rate, 1));
+    marks().note("deck.position", seconds(s.position));
+    marks().note("deck.loop", s.loop ? "1" : "0");
+    marks().note("deck.view.begin", seconds(view_.range.begin()));
+    marks().note("deck.view.end", seconds(view_.range.end()));
+    if (!view_.selection) return;
+    marks().note("deck.selection.begin", seconds(view_.selection->begin));
+    marks().note("deck.selection.end", seconds(view_.selection->end));
+}
+
 void Deck::draw_transport(float& volume) {
     const PlayerStatus s = player_.status();
     const bool there = view_.sound() != nullptr;
@@ -144,11 +162,7 @@ void Deck::draw_transport(float& volume) {
     const std::string time = there ? time_text(at, 10) + " / " + time_text(whole, 10) : "0:00.0";
     ImGui::TextUnformatted(time.c_str());
     ImGui::PopFont();
-    marks().note("deck.state", state_name(s.state));
-    marks().note("deck.name", name_);
-    marks().note("deck.underruns", std::to_string(s.underruns));
-    marks().note("deck.dry_runs", std::to_string(s.dry_runs));
-    marks().note("deck.seconds", time_text(whole, 1));
+    if (marks().on()) note_state(s);
 
     ImGui::SameLine(0, theme().units(18));
     std::string text = there ? name_ : "Nothing is open: press a recording or a clip to hear it";

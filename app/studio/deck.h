@@ -47,6 +47,7 @@ class Deck {
         std::shared_ptr<const Sound> sound;
     };
     void analyse_when_final();
+    void note_state(const PlayerStatus& status) const;
     void draw_transport(float& volume);
     void draw_meter(float width, float height);
 
