@@ -93,7 +93,7 @@ Table model_table(const ComparisonResult& result) {
                                     : no_value;
                        }));
     rows.push_back(row(result, "Memory while generating", "",
-                       "Parameters, states and scratch memory of the computing library.", [](const ComparedModel& m) {
+                       "Parameters, states and scratch memory at their peak, the prompt included.", [](const ComparedModel& m) {
                            return m.memory_bytes ? fixed(static_cast<double>(m.memory_bytes) / 1e6, 1) + " MB"
                                                  : no_value;
                        }));
