@@ -143,7 +143,7 @@ class Studio {
         ImGui::End();
         desk_.dialog.draw();
         draw_question();
-        desk_.messages.draw();
+        desk_.messages.draw(view.WorkPos.y + view.WorkSize.y - deck);
         typing_ = ImGui::GetIO().WantTextInput;
         if (!typing_ && !desk_.dialog.is_open() && !asking_) keys();
         marks().note("page", desk_.page);
