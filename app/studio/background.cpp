@@ -14,10 +14,7 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 }  // namespace
 
-Background::~Background() {
-    stop_.store(true);
-    if (thread_.joinable()) thread_.join();
-}
+Background::~Background() { finish(); }
 
 bool Background::start(std::function<void()> work) {
     {
@@ -54,6 +51,11 @@ void Background::stop() {
     stop_.store(true);
     const std::lock_guard lock(mutex_);
     status_.stopping = status_.running;
+}
+
+void Background::finish() {
+    stop();
+    if (thread_.joinable()) thread_.join();
 }
 
 Background::Status Background::status() const {
