@@ -11,14 +11,6 @@ namespace {
 constexpr auto interval = std::chrono::seconds(1);
 constexpr size_t most_runs = 2000;
 
-// A path written in one way, so that a run opened from the folder of runs is not shown twice.
-fs::path plain(const fs::path& path) {
-    std::error_code code;
-    fs::path p = fs::weakly_canonical(path, code);
-    if (code) p = path;
-    return p.has_filename() ? p : p.parent_path();
-}
-
 }  // namespace
 
 RunLibrary::~RunLibrary() { watch(false); }
@@ -138,9 +130,9 @@ bool RunLibrary::look(const Wanted& wanted) {
     std::error_code code;
     for (fs::directory_iterator it(wanted.folder, code), end; !code && it != end && folders.size() < most_runs;
          it.increment(code))
-        if (is_run(it->path())) folders.emplace_back(plain(it->path()), false);
+        if (is_run(it->path())) folders.emplace_back(run_path(it->path()), false);
     for (const fs::path& path : wanted.opened) {
-        const fs::path p = plain(path);
+        const fs::path p = run_path(path);
         if (is_run(p) && std::none_of(folders.begin(), folders.end(), [&](const auto& f) { return f.first == p; }))
             folders.emplace_back(p, true);
     }

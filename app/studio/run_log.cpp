@@ -21,6 +21,8 @@ namespace {
 
 constexpr double missing = std::numeric_limits<double>::quiet_NaN();
 constexpr size_t chunk = 1 << 20;
+constexpr int64_t most_bytes_a_poll = 64 << 20;  // so that other runs are looked at in between
+constexpr int64_t most_bytes = int64_t{2} << 30;
 constexpr size_t tail_bytes = 64;
 constexpr int64_t summary_bytes = 65536;
 constexpr uintmax_t longest_config = 1 << 20;
@@ -89,7 +91,7 @@ std::optional<MetricPoint> parse_metrics(std::string_view line) {
     return p;
 }
 
-// The same file, with the same bytes where reading ended?
+// Whether other bytes stand before the place where reading ended.
 bool RunLog::begins_anew(int file) const {
     return read_at(file, offset_ - static_cast<int64_t>(tail_.size()), tail_.size()) != tail_;
 }
@@ -110,7 +112,8 @@ bool RunLog::poll(const std::atomic<bool>& stop) {
     size_t known = 0;
     if (!anew) known = view().points.size();
     bool changed = anew;
-    while (!stop.load() && known + fresh_.size() < most_points) {
+    const int64_t until = std::min(offset_ + most_bytes_a_poll, most_bytes);
+    while (!stop.load() && known < most_points && offset_ < until) {
         const std::string bytes = read_at(file.number(), offset_, chunk);
         if (bytes.empty()) break;
         offset_ += static_cast<int64_t>(bytes.size());
@@ -238,6 +241,13 @@ std::vector<Preview> list_previews(const fs::path& run) {
     }
     std::sort(all.begin(), all.end(), [](const Preview& a, const Preview& b) { return a.step < b.step; });
     return all;
+}
+
+fs::path run_path(const fs::path& folder) {
+    std::error_code code;
+    fs::path path = fs::weakly_canonical(folder, code);
+    if (code) path = folder;
+    return path.has_filename() ? path : path.parent_path();
 }
 
 bool is_run(const fs::path& folder) {

@@ -32,7 +32,7 @@ class RunLog {
     // Takes over what is new; returns whether there was anything. A file that was replaced or cut short (a run that
     // went on after a crash drops what it is about to repeat) is read anew. Lines that are damaged or longer than 64
     // KiB are skipped; the last one counts once it is ended. A step that comes again replaces what was there from it
-    // on. Reads no more than `most_points` points.
+    // on. Reads no more than `most_points` points or 2 GiB, and 64 MiB at a time.
     bool poll(const std::atomic<bool>& stop);
 
     struct View {
@@ -91,6 +91,9 @@ struct Preview {
 };
 // previews/STEP.flac, by step.
 std::vector<Preview> list_previews(const std::filesystem::path& run);
+
+// A folder's path written in one way, so that a run reached by two ways is one.
+std::filesystem::path run_path(const std::filesystem::path& folder);
 
 // Whether the folder looks like a run's: a log or a checkpoint.
 bool is_run(const std::filesystem::path& folder);

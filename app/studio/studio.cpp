@@ -45,6 +45,7 @@ class Studio {
         desk_.deck.player().set_volume(desk_.settings.volume);
         if (desk_.settings.output_device != "auto") desk_.deck.player().open_device(desk_.settings.output_device);
         pages_.push_back(make_data_page(Window::wake));
+        pages_.push_back(make_train_page(Window::wake));
         pages_.push_back(make_generate_page(Window::wake));
         pages_.push_back(make_settings_page());
     }
