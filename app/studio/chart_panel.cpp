@@ -52,7 +52,7 @@ void ChartPanel::update(Desk& desk) {
 }
 
 void ChartPanel::draw_choices(Desk& desk) {
-    choose("##measure", measure_, {Measure::bits, Measure::learning_rate, Measure::gradient_norm, Measure::speed}, 152);
+    choose("##measure", measure_, {Measure::bits, Measure::learning_rate, Measure::gradient_norm, Measure::speed}, 146);
     ui::help(measure_ == Measure::bits            ? bits_explained
              : measure_ == Measure::learning_rate ? "How far a step moves the network; it rises at first and falls "
                                                     "towards the end."
@@ -61,23 +61,23 @@ void ChartPanel::draw_choices(Desk& desk) {
                    "ask for a lower learning rate."
                  : "How many samples were learned from in a second, over all pieces of a batch.");
     ImGui::SameLine();
-    choose("over##against", against_, {Against::steps, Against::tokens, Against::minutes}, 118);
-    ui::mark("over");
-    ImGui::SameLine(0, theme().units(16));
+    choose("##against", against_, {Against::steps, Against::tokens, Against::minutes}, 124);
+    ui::help("What the curves are drawn over.");
+    ImGui::SameLine();
     ui::checkbox("log x", log_x_);
     ui::help("Steps from 10 to 100 as wide as those from 100 to 1,000.");
     ImGui::SameLine();
     ui::checkbox("log y", log_y_);
-    ImGui::SameLine(0, theme().units(16));
-    ui::slider("##smoothing", smoothing_, 0, most_smoothing, "smooth %.2f", 112);
+    ImGui::SameLine();
+    ui::slider("##smoothing", smoothing_, 0, most_smoothing, "smooth %.2f", 110);
     ui::help(
         "Each point as a running mean of those before it. The pale line is what was measured; validation is never "
         "smoothed.");
     ImGui::SameLine();
-    if (ui::small_button("Show all", plot_.state.zoomed())) plot_.state.reset();
+    if (ui::button("Show all", plot_.state.zoomed())) plot_.state.reset();
     ui::help("As a double click on the curves. Wheel: zoom at the pointer. Drag: zoom into what is marked.");
     ImGui::SameLine();
-    if (ui::small_button("Export", !exporting_.running() && !charts_.series().empty()))
+    if (ui::button("Export", !exporting_.running() && !charts_.series().empty()))
         desk.dialog.open(
             {.wanted = FileDialog::Wanted::new_file,
              .title = "Export the curves shown as a table (.csv)",
@@ -110,8 +110,8 @@ void ChartPanel::draw(Desk& desk, TrainView& view, const TrainingSnapshot& now, 
         auto baseline = details ? details->facts.baseline : std::nullopt;
         if (!baseline && now.run == view.selected) baseline = now.baseline;
         if (baseline && view.is_shown(view.selected))
-            lines = {{baseline->order0, "knowing how often each value occurs"},
-                     {baseline->order1, "knowing the sample before"}};
+            lines = {{baseline->order0, "order 0: how often each value occurs"},
+                     {baseline->order1, "order 1: given the sample before"}};
     }
     plot_.draw("curves", {ImGui::GetContentRegionAvail().x, height - (ImGui::GetCursorPosY() - top)}, charts_.series(),
                lines, name_of(against_), name_of(measure_),

@@ -25,9 +25,10 @@ std::string readable(double value) {
     return text;
 }
 
-std::string readable_x(double value) {
+// Whole numbers where the axis spans many of them.
+std::string readable_x(double value, const Axis& axis) {
     char text[32];
-    std::snprintf(text, sizeof text, value == std::floor(value) ? "%.0f" : "%.2f", value);
+    std::snprintf(text, sizeof text, axis.end - axis.begin > 50 ? "%.0f" : "%.2f", value);
     return text;
 }
 
@@ -69,7 +70,8 @@ void Plot::draw(const char* id, ImVec2 size, std::vector<PlotSeries>& series, co
         draw.AddText({frame.to.x - width, at.y + t.units(5)}, packed(t.colours.muted), x_name);
         handle(frame);
         draw_grid(draw, frame);
-        draw.PushClipRect(frame.from, frame.to, true);
+        const float dot = t.units(4);  // on the edge it is seen whole
+        draw.PushClipRect({frame.from.x - dot, frame.from.y - dot}, {frame.to.x + dot, frame.to.y + dot}, true);
         draw_lines(draw, frame, lines);
         for (PlotSeries& s : series)
             if (s.visible) draw_curve(draw, frame, s);
@@ -182,14 +184,14 @@ void Plot::draw_readout(ImDrawList& draw, const Frame& f, const std::vector<Plot
             draw.AddLine({mouse.x, f.from.y}, {mouse.x, f.to.y}, packed(t.colours.muted, 0.7f));
             ImGui::BeginTooltip();
             ImGui::PushFont(t.small);
-            ImGui::TextDisabled("%s %s", readable_x(x).c_str(), x_name);
+            ImGui::TextDisabled("%s %s", readable_x(x, state.x()).c_str(), x_name);
         }
         draw.AddCircleFilled(at, t.units(4), series_colour(s.colour), 16);
         ImGui::PushStyleColor(ImGuiCol_Text, t.colours.series[s.colour % 8]);
         ImGui::TextUnformatted(s.name.c_str());
         ImGui::PopStyleColor();
         ImGui::SameLine();
-        std::string value = readable(curve[i].y) + " at " + readable_x(curve[i].x);
+        std::string value = readable(curve[i].y) + " at " + readable_x(curve[i].x, state.x());
         if (s.smooths()) value += " (" + readable(s.raw()[i].y) + " unsmoothed)";
         ImGui::TextUnformatted(value.c_str());
     }

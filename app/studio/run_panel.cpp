@@ -94,7 +94,8 @@ void RunPanel::draw_list(Desk& desk, TrainView& view) {
             if (on) draw.AddRectFilled(from, to, series_colour(shown->colour), theme().units(3));
             draw.AddRect(from, to, on ? series_colour(shown->colour) : packed(theme().colours.muted), theme().units(3));
             ImGui::TableNextColumn();
-            if (ImGui::Selectable(run.name.c_str(), view.selected == run.path)) view.select(run.path);
+            if (ImGui::Selectable(run.name.c_str(), view.selected == run.path, ImGuiSelectableFlags_SpanAllColumns))
+                view.select(run.path);
             ui::mark("run/" + run.name);
             ui::help(run.path.string());
             ImGui::TableNextColumn();
@@ -128,8 +129,8 @@ void RunPanel::draw_selected(Desk& desk, TrainView& view, const TrainingSnapshot
     const RunFacts& facts = details->facts;
     ImGui::PushFont(theme().small);
     if (facts.config) {
-        std::string text = layer_name(facts.config->model) + ", " +
-                           app::thousands(static_cast<double>(parameter_count(facts.config->model))) + "parameters";
+        std::string text =
+            layer_name(facts.config->model) + ", " + with_commas(parameter_count(facts.config->model)) + " parameters";
         if (!facts.data.empty()) text += ", on " + facts.data.filename().string();
         if (const size_t bad = log->damaged(); bad > 0) text += "; " + std::to_string(bad) + " damaged lines left out";
         ui::muted(text);

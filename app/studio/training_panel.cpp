@@ -17,7 +17,7 @@ namespace {
 
 constexpr float column = 92;  // of the names left of the fields
 constexpr float card = 356;
-constexpr int most_minutes = 60 * 24 * 60;
+constexpr double most_minutes = 60 * 24 * 60, most_steps = 1e8;
 
 void note(const std::string& text) {
     ImGui::PushFont(theme().small);
@@ -75,8 +75,12 @@ const char* const bits_explained =
     "Validation: on recordings that it never learns from, which is what counts.";
 
 std::string with_commas(int64_t value) {
-    std::string text = std::to_string(value);
-    for (size_t at = text.size(); at > 3 && text[at - 4] != '-';) text.insert(at -= 3, ",");
+    const std::string digits = std::to_string(value);
+    std::string text;
+    for (size_t i = 0; i < digits.size(); ++i) {
+        if (i > 0 && (digits.size() - i) % 3 == 0 && digits[i - 1] != '-') text += ',';
+        text += digits[i];
+    }
     return text;
 }
 
@@ -128,8 +132,12 @@ void TrainingPanel::draw_form(Desk& desk, TrainView& view) {
 
     ui::label("Train for", column);
     double amount = form_.by_steps ? form_.steps : form_.minutes;
-    if (whole_number("##amount", amount, form_.by_steps ? 100'000'000 : most_minutes))
-        (form_.by_steps ? form_.steps = static_cast<int>(amount), 0 : form_.minutes = amount);
+    if (whole_number("##amount", amount, form_.by_steps ? most_steps : most_minutes)) {
+        if (form_.by_steps)
+            form_.steps = static_cast<int>(amount);
+        else
+            form_.minutes = amount;
+    }
     ImGui::SameLine();
     std::string unit = form_.by_steps ? "steps" : "minutes";
     if (ui::choice("##unit", unit, {"minutes", "steps"})) form_.by_steps = unit == "steps";
@@ -209,7 +217,7 @@ void TrainingPanel::draw_continuation(Desk& desk, TrainView& view) {
     ui::fact("Recordings", c.data.empty() ? "none yet" : c.data.filename().string(), column);
     if (!c.data.empty()) ui::help(c.data.string());
     ui::label("For another", column);
-    whole_number("##more", c.more, c.by_steps ? 100'000'000 : most_minutes);
+    whole_number("##more", c.more, c.by_steps ? most_steps : most_minutes);
     ImGui::SameLine();
     ImGui::AlignTextToFramePadding();
     ImGui::TextUnformatted(c.by_steps ? "steps" : "minutes");
@@ -239,7 +247,7 @@ void TrainingPanel::draw_work(Desk& desk, TrainView& view, const TrainingSnapsho
     ui::heading(now.run.filename().string().c_str());
     if (now.config) {
         std::string facts = layer_name(now.config->model);
-        if (now.parameters > 0) facts += ", " + app::thousands(static_cast<double>(now.parameters)) + "parameters";
+        if (now.parameters > 0) facts += ", " + with_commas(now.parameters) + " parameters";
         facts += ", " + std::to_string(now.config->training.batch) + " x " + with_commas(now.config->training.length) +
                  " samples a step";
         note(facts);
@@ -258,7 +266,8 @@ void TrainingPanel::draw_work(Desk& desk, TrainView& view, const TrainingSnapsho
                                                    : ""),
                  column);
         ui::mark("time");
-        if (now.last) ui::fact("Speed", app::thousands(now.last->tokens_per_second) + "samples/s", column);
+        if (now.last)
+            ui::fact("Speed", with_commas(std::llround(now.last->tokens_per_second)) + " samples a second", column);
         if (now.last) ui::fact("Training", app::fixed(now.last->train_bits, 3) + " bits per sample", column);
         ui::help(bits_explained);
         ui::fact("Validation",
@@ -266,8 +275,8 @@ void TrainingPanel::draw_work(Desk& desk, TrainView& view, const TrainingSnapsho
         ui::help(bits_explained);
         if (now.baseline) {
             note("For scale: " + app::fixed(now.baseline->order0, 2) +
-                 " bits for who knows only how often each value occurs, " + app::fixed(now.baseline->order1, 2) +
-                 " for who knows the sample before as well.");
+                 " bits if one knows only how often each value occurs, " + app::fixed(now.baseline->order1, 2) +
+                 " if one knows the sample before, too.");
         }
     }
     if (now.memory.needed > 0) note("About " + app::bytes_text(now.memory.needed) + " of memory, on " + now.device);
