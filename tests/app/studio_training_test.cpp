@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "app/studio/memory_estimate.h"
 #include "app/studio/training_session.h"
 #include "audio/write.h"
 #include "kernels/random.h"
@@ -302,6 +303,58 @@ TEST_F(StudioTraining, TooLittleMemoryIsAMessageWithAWayOut) {
     const TrainingSnapshot s = wait_for(session, TrainingStage::failed);
     EXPECT_NE(s.error.find("memory"), std::string::npos) << s.error;
     EXPECT_NE(s.hint.find("smaller"), std::string::npos) << s.hint;
+}
+
+template <class Condition>
+bool wait_until(const Condition& condition) {
+    for (const auto end = std::chrono::steady_clock::now() + patience; std::chrono::steady_clock::now() < end;) {
+        if (condition()) return true;
+        std::this_thread::sleep_for(1ms);
+    }
+    return false;
+}
+
+TEST(StudioMemory, IsMeasuredForWhatIsWantedLast) {
+    std::atomic<int> wakes{0};
+    MemoryEstimate estimate([&] { ++wakes; });
+    EXPECT_FALSE(estimate.result().has_value());
+    Config config = tiny_config(5);
+    estimate.want(config, "cpu", 1);
+    config.training.batch = 2;
+    std::optional<MemoryEstimate::Result> result;
+    ASSERT_TRUE(wait_until([&] {
+        estimate.want(config, "cpu", 1);  // as a window does with every frame
+        return (result = estimate.result()).has_value();
+    }));
+    EXPECT_EQ(result->error, "");
+    EXPECT_EQ(result->need.needed, app::training_memory(make_backend("cpu", 1), config).needed);
+    EXPECT_TRUE(result->need.fits());
+    EXPECT_EQ(result->advice, "");
+    EXPECT_GT(wakes.load(), 0);
+    config.training.minutes = 77;  // no memory depends on it
+    estimate.want(config, "cpu", 1);
+    EXPECT_TRUE(estimate.result().has_value());
+}
+
+TEST(StudioMemory, SaysWhatToMakeSmaller) {
+    MemoryEstimate estimate({});
+    Config config = tiny_config(5);
+    config.training.batch = 4096;
+    config.training.length = 1 << 20;
+    std::optional<MemoryEstimate::Result> result;
+    ASSERT_TRUE(wait_until([&] {
+        estimate.want(config, "cpu", 1);
+        return (result = estimate.result()).has_value();
+    }));
+    EXPECT_FALSE(result->need.fits());
+    EXPECT_NE(result->advice.find("batch of"), std::string::npos) << result->advice;
+    config = tiny_config(5);
+    config.training.batch = -1;
+    ASSERT_TRUE(wait_until([&] {
+        estimate.want(config, "cpu", 1);
+        return (result = estimate.result()).has_value();
+    }));
+    EXPECT_NE(result->error.find("batch"), std::string::npos) << "what cannot be measured is said";
 }
 
 }  // namespace
