@@ -24,10 +24,7 @@ void yield_to_sound() {
 
 }  // namespace
 
-Background::~Background() {
-    stop_.store(true);
-    if (thread_.joinable()) thread_.join();
-}
+Background::~Background() { finish(); }
 
 bool Background::start(std::function<void()> work) {
     {
@@ -65,6 +62,11 @@ void Background::stop() {
     stop_.store(true);
     const std::lock_guard lock(mutex_);
     status_.stopping = status_.running;
+}
+
+void Background::finish() {
+    stop();
+    if (thread_.joinable()) thread_.join();
 }
 
 Background::Status Background::status() const {

@@ -49,6 +49,7 @@ class Studio {
         desk_.deck.set_picture(static_cast<Picture>(desk_.settings.picture));
         if (desk_.settings.output_device != "auto") desk_.deck.player().open_device(desk_.settings.output_device);
         pages_.push_back(make_data_page(Window::wake));
+        pages_.push_back(make_train_page(Window::wake));
         pages_.push_back(make_generate_page(Window::wake));
         pages_.push_back(make_settings_page());
     }
