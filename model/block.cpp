@@ -59,6 +59,8 @@ class MambaLayer final : public Layer {
         return state;
     }
 
+    const StateSpace* state_space() const override { return ssm_.get(); }
+
     Tensor advance(const Tensor& input, LayerState& state) const override {
         const Tensor xz = apply_linear(backend_, input, *in_proj_, nullptr);
         const Tensor x = backend_.allocate(with_columns(input, inner_), input.dtype());
@@ -99,6 +101,8 @@ class S4Layer final : public Layer {
     }
 
     LayerState make_state(int64_t batch) const override { return ssm_->make_state(batch); }
+
+    const StateSpace* state_space() const override { return ssm_.get(); }
 
     Tensor advance(const Tensor& x, LayerState& state) const override {
         const Tensor y = ssm_->advance(x, {}, state);

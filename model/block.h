@@ -15,6 +15,8 @@ class Layer {
     virtual Var forward(Tape& tape, const Var& x, const Var* residual = nullptr) const = 0;
     virtual LayerState make_state(int64_t batch) const = 0;
     virtual Tensor advance(const Tensor& x, LayerState& state) const = 0;
+    // Null where there is none.
+    virtual const StateSpace* state_space() const { return nullptr; }
 };
 
 // in_proj, short convolution + SiLU, state space, gate, out_proj (Mamba paper, figure 3).
@@ -50,6 +52,7 @@ class ResidualBlock {
     Var forward(Tape& tape, const Var& x) const { return layer_->forward(tape, norm_.forward(tape, x), &x); }
     LayerState make_state(int64_t batch) const { return layer_->make_state(batch); }
     Tensor advance(Backend& backend, const Tensor& x, LayerState& state) const;
+    const StateSpace* state_space() const { return layer_->state_space(); }
 
   private:
     Norm norm_;

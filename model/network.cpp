@@ -174,6 +174,28 @@ Tensor Network::logits(const Tensor& tokens) const {
     return first.reshaped({batch, length, config_.vocabulary});
 }
 
+std::vector<StateSpaceInfo> Network::state_spaces() const {
+    std::vector<StateSpaceInfo> all;
+    int64_t stride = 1;
+    const auto add = [&](const std::string& stage, const std::vector<ResidualBlock>& blocks,
+                         const std::vector<size_t>& indices) {
+        size_t layer = 0;  // an MLP beside a state space belongs to the same layer
+        for (size_t j = 0; j < blocks.size(); ++j)
+            if (const StateSpace* s = blocks[j].state_space())
+                all.push_back({numbered(stage, layer++), stride, indices[j], s});
+    };
+    for (size_t i = 0; i < stages_.size(); ++i) {
+        const bool centre = i == pools_.size();
+        add(centre ? "centre" : numbered("down", i), stages_[i].down, stages_[i].down_states);
+        if (!centre) stride *= pools_[i].factor;
+    }
+    for (size_t i = pools_.size(); i-- > 0;) {
+        stride /= pools_[i].factor;
+        add(numbered("up", i), stages_[i].up, stages_[i].up_states);
+    }
+    return all;
+}
+
 NetworkState Network::make_state(int64_t batch) const {
     NetworkState state;
     state.batch = batch;

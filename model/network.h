@@ -27,6 +27,14 @@ struct NetworkState {
 // The type of activations that a precision means on a backend.
 DType activation_type(Precision precision, const Backend& backend);
 
+// One of a network's state spaces, for looking at what it learned.
+struct StateSpaceInfo {
+    std::string name;    // "down.0.1", as its parameters begin
+    int64_t stride = 1;  // samples a step
+    size_t state = 0;    // of NetworkState::blocks
+    const StateSpace* layer = nullptr;
+};
+
 class Network {
   public:
     // Draws initial values from `seed`. `training_length` ties the original S4's kernels; other layers ignore it.
@@ -46,6 +54,9 @@ class Network {
     void set_activations(DType dtype);
     // Whether forward() keeps only what enters a layer, and the backward pass computes the rest again.
     void set_recompute(bool recompute) { recompute_ = recompute; }
+
+    // In the order of the signal's way: down, centre, up. Valid as long as the network.
+    std::vector<StateSpaceInfo> state_spaces() const;
 
     // The longest sequence forward() takes: the training length where an original S4 is tied to it, else no limit.
     int64_t longest_forward() const;

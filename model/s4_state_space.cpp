@@ -21,6 +21,10 @@ std::vector<double> pairs(const std::vector<std::complex<double>>& values, int64
 
 // What S4D and S4 share: dt, A, B as S independent copies, and the skip.
 class TimeInvariant : public StateSpace {
+  public:
+    int64_t channels() const override { return width_; }
+    bool time_invariant() const override { return true; }
+
   protected:
     TimeInvariant(ParameterStore& store, int64_t width, const SsmConfig& config)
         : backend_(store.backend()),

@@ -1,5 +1,8 @@
 // S6: the state space whose step, input and output maps depend on the input (Gu & Dao 2023), each of the three
 // switchable to a constant. x_proj reads delta's low-rank input, B and C off the input, in this order.
+#include <algorithm>
+#include <cmath>
+
 #include "model/state_space.h"
 
 namespace nigiri {
@@ -95,6 +98,7 @@ class S6StateSpace final : public StateSpace {
                 scan.delta = delta;
             }
         }
+        if (state.keep_delta) state.delta = step_sizes(u.shape(), delta);
         scan.b = b_ ? b_->value.view() : projected.view().columns(rank_, b_columns_);
         scan.c = c_ ? c_->value.view() : projected.view().columns(rank_ + b_columns_, c_columns_);
         const Tensor y = backend_.allocate(u.shape(), u.dtype());
@@ -104,7 +108,24 @@ class S6StateSpace final : public StateSpace {
         return y;
     }
 
+    int64_t channels() const override { return width_; }
+    bool time_invariant() const override { return false; }
+
   private:
+    // What the scan computes inside: softplus(delta + bias).
+    Tensor step_sizes(const Shape& shape, const Tensor& delta) const {
+        const std::vector<double> bias = download_values(backend_, dt_bias_->value);
+        std::vector<double> values(static_cast<size_t>(shape.size()), 0.0);
+        if (delta) values = download_values(backend_, delta);
+        for (size_t i = 0; i < values.size(); ++i) {
+            const double x = values[i] + bias[i % bias.size()];
+            values[i] = std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
+        }
+        const Tensor steps = backend_.allocate(shape, dt_bias_->value.dtype());
+        upload_values(backend_, values, steps);
+        return steps;
+    }
+
     Shape constant_shape() const { return config_.is_complex ? Shape{width_, states_, 2} : Shape{width_, states_}; }
 
     Parameter* add_constant(ParameterStore& store, const std::string& name, const std::vector<double>& values) {

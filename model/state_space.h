@@ -18,6 +18,10 @@ namespace nigiri {
 struct LayerState {
     std::vector<Tensor> carried;  // first axis: batch
     std::vector<Tensor> constants;
+    // For looking into an S6 layer: where `keep_delta` is set, advance() leaves its step sizes here, (B, L, D) after
+    // the softplus.
+    bool keep_delta = false;
+    Tensor delta;
 
     LayerState clone(Backend& backend) const;
 };
@@ -30,6 +34,9 @@ class StateSpace {
     virtual LayerState make_state(int64_t batch) const = 0;
     // u, z (B, L, D), L >= 1; z may be empty.
     virtual Tensor advance(const Tensor& u, const Tensor& z, LayerState& state) const = 0;
+    virtual int64_t channels() const = 0;  // D
+    // The convolution kernel does not depend on the input: S4D and S4.
+    virtual bool time_invariant() const = 0;
 };
 
 // `width` is D; parameters are added to `store` under `prefix`. `length` is the training length at this layer's rate

@@ -27,11 +27,15 @@ class Comparison {
     ComparisonResult run() {
         open_models();
         result_.device = backend_->description();
-        stages_ = 1 + checkpoints_.size() * (options_.evaluate ? 2 : 1);
-        listen_to_held_out();
+        const bool evaluate = options_.evaluate && !options_.data.empty();
+        stages_ = 1 + checkpoints_.size() * (evaluate ? 2 : 1);
+        if (options_.data.empty())
+            go_without_held_out();
+        else
+            listen_to_held_out();
         try {
             for (size_t m = 0; m < checkpoints_.size(); ++m) attempt(m, [&] { generate_clips(m); });
-            if (options_.evaluate)
+            if (evaluate)
                 for (size_t m = 0; m < checkpoints_.size(); ++m)
                     if (result_.models[m].error.empty()) attempt(m, [&] { evaluate_model(m); });
             result_.complete = std::all_of(result_.models.begin(), result_.models.end(),
@@ -98,6 +102,15 @@ class Comparison {
         return *data_;
     }
 
+    void go_without_held_out() {
+        if (options_.prompt_seconds > 0)
+            throw Error("prompts are taken from held-out audio, and none was chosen",
+                        "choose a folder of recordings, or let the clips begin with silence");
+        result_.notes.push_back(
+            "There was no held-out audio: the clips can be listened to, but not measured against recordings.");
+        ++stage_;
+    }
+
     void listen_to_held_out() {
         const Dataset& data = data_for(0);
         const std::string part = name_of(options_.split);
@@ -132,6 +145,7 @@ class Comparison {
         result_.recordings = data.recordings(options_.split).size();
         note_small_sets();
         // The same choice as HeldOut's, now of the pieces with their prompts.
+        fs::create_directories(options_.clips_folder);
         const std::vector<size_t> kept = evenly_spread(pieces_.size(), static_cast<size_t>(options_.clips));
         for (size_t i = 0; i < kept.size(); ++i) {
             ComparedClip clip;
@@ -140,6 +154,12 @@ class Comparison {
             clip.prompt = prompt_samples();
             clip.analysis = analyse(std::span(clip.samples).subspan(static_cast<size_t>(clip.prompt)), rate());
             if (result_.floor) clip.ran_away = result_.floor->ran_away[i];
+            clip.file = options_.clips_folder / ("held-out-clip-" + std::to_string(i + 1) + ".flac");
+            write_clip(clip.file, clip.samples, clip.rate,
+                       {{"recording", data.recordings(options_.split)[pieces_[kept[i]].recording].name},
+                        {"begin", pieces_[kept[i]].begin},
+                        {"samples", clip_samples()},
+                        {"prompt_samples", clip.prompt}});
             result_.held_out.push_back(std::move(clip));
             prompt_pieces_.push_back(pieces_[kept[i]]);
         }
@@ -206,10 +226,13 @@ class Comparison {
         keep(m, checkpoint, clips);
         m.clips_complete = !stopped;
         if (stopped) throw Cancelled();
-        SoundSet set{rate(), {}};
-        for (const ComparedClip& c : m.clips) set.sounds.emplace_back(c.samples.begin() + c.prompt, c.samples.end());
-        m.similarity = held_out_->measure(set);
-        for (size_t i = 0; i < m.clips.size(); ++i) m.clips[i].ran_away = m.similarity->ran_away[i];
+        if (held_out_) {
+            SoundSet set{rate(), {}};
+            for (const ComparedClip& c : m.clips)
+                set.sounds.emplace_back(c.samples.begin() + c.prompt, c.samples.end());
+            m.similarity = held_out_->measure(set);
+            for (size_t i = 0; i < m.clips.size(); ++i) m.clips[i].ran_away = m.similarity->ran_away[i];
+        }
         finish_stage(m.name + ": clips");
     }
 

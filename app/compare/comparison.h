@@ -20,7 +20,7 @@ namespace nigiri::app {
 
 struct ComparisonOptions {
     std::vector<std::filesystem::path> models;  // checkpoints or run folders
-    std::filesystem::path data;                 // raw or prepared
+    std::filesystem::path data;                 // raw or prepared; empty: clips only, nothing is measured
     Split split = Split::test;                  // the held-out part
     std::filesystem::path clips_folder;         // where the clips go; made if need be
     int clips = 8;                              // a model

@@ -39,20 +39,26 @@ Spectrogram picture_spectrogram(std::span<const float> samples, int rate, int co
     return log_mel(samples, rate, options);
 }
 
-std::string spectrogram_png(const Spectrogram& s, double loudest_db, double mark) {
-    if (s.frames < 1 || s.frames > 1 << 16) throw Error("this spectrogram cannot be drawn");
+std::vector<uint8_t> spectrogram_pixels(const Spectrogram& s, double loudest_db) {
     constexpr double range = 70;  // dB
     constexpr int steps = 32;     // compress well, and differ by less than the eye sees
-    const int width = static_cast<int>(s.frames), height = s.bands;
-    const int line = mark > 0 ? static_cast<int>(mark * width) : -1;
-    std::vector<unsigned char> pixels;
-    for (int y = 0; y < height; ++y)
-        for (int x = 0; x < width; ++x) {
-            const double level = (s.at(x, height - 1 - y) - loudest_db + range) / range;
-            Colour c = colour_of(std::floor(std::clamp(level, 0.0, 1.0) * (steps - 1)) / (steps - 1));
-            if (x == line) c = {235, 235, 235};
-            for (const double v : c) pixels.push_back(static_cast<unsigned char>(std::lround(v)));
+    std::vector<uint8_t> pixels;
+    pixels.reserve(static_cast<size_t>(s.frames * s.bands * 3));
+    for (int y = 0; y < s.bands; ++y)
+        for (int64_t x = 0; x < s.frames; ++x) {
+            const double level = (static_cast<double>(s.at(x, s.bands - 1 - y)) - loudest_db + range) / range;
+            for (const double v : colour_of(std::floor(std::clamp(level, 0.0, 1.0) * (steps - 1)) / (steps - 1)))
+                pixels.push_back(static_cast<uint8_t>(std::lround(v)));
         }
+    return pixels;
+}
+
+std::string spectrogram_png(const Spectrogram& s, double loudest_db, double mark) {
+    if (s.frames < 1 || s.frames > 1 << 16) throw Error("this spectrogram cannot be drawn");
+    const int width = static_cast<int>(s.frames), height = s.bands;
+    std::vector<uint8_t> pixels = spectrogram_pixels(s, loudest_db);
+    if (const int line = static_cast<int>(mark * width); mark > 0 && line < width)
+        for (int y = 0; y < height; ++y) std::fill_n(pixels.begin() + 3 * (y * width + line), 3, uint8_t{235});
     std::string png;
     const auto append = [](void* to, void* data, int size) {
         static_cast<std::string*>(to)->append(static_cast<const char*>(data), static_cast<size_t>(size));

@@ -158,10 +158,13 @@ std::string to_html(const ComparisonOptions& options, const ComparisonResult& re
         "</header>\n<main>\n";
     out += "<h2>" + html_escape(models.title) + "</h2>\n" + table_html(models, result, false);
     for (const std::string& d : differences(result)) out += "<p class=\"soft\">" + html_escape(d) + "</p>\n";
-    out += "<h2>" + html_escape(similarity.title) + "</h2>\n" + table_html(similarity, result, true) +
-           "<p class=\"soft\">The column of held-out audio is the floor: what pieces of recordings score against other "
-           "pieces. A model at the floor cannot be told from recordings by that number; differences well below the "
-           "floor mean nothing. The best value of a row is marked where it leads by more than half of the floor.</p>\n";
+    if (!similarity.rows.empty())
+        out += "<h2>" + html_escape(similarity.title) + "</h2>\n" + table_html(similarity, result, true) +
+               "<p class=\"soft\">The column of held-out audio is the floor: what pieces of recordings score against "
+               "other "
+               "pieces. A model at the floor cannot be told from recordings by that number; differences well below the "
+               "floor mean nothing. The best value of a row is marked where it leads by more than half of the "
+               "floor.</p>\n";
     out +=
         "<h2>Listen</h2>\n<p>First without names: in every row the sounds stand in another order, one of them is a "
         "real recording where there was one to spare, and all have the same loudness, because the louder sound is "

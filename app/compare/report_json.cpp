@@ -26,10 +26,7 @@ json clip_json(const ComparedClip& c, const ReportFiles& files) {
                 {"prompt_samples", c.prompt},
                 {"analysis", to_json(c.analysis)},
                 {"ran_away", c.ran_away == Runaway::none ? json(nullptr) : json(name_of(c.ran_away))}};
-    if (!c.file.empty()) {
-        out["file"] = c.file.lexically_relative(files.json.parent_path()).string();
-        out["log2_likelihood_per_sample"] = c.log2_likelihood_per_sample;
-    }
+    if (!c.file.empty()) out["file"] = c.file.lexically_relative(files.json.parent_path()).string();
     return out;
 }
 
@@ -44,7 +41,11 @@ json model_json(const ComparedModel& m, const ComparisonOptions& options, const 
                 {"train_tokens_per_second", number(m.train_tokens_per_second)},
                 {"complete", m.clips_complete && m.error.empty() && (m.evaluation || !options.evaluate)},
                 {"clips", json::array()}};
-    for (const ComparedClip& c : m.clips) out["clips"].push_back(clip_json(c, files));
+    for (const ComparedClip& c : m.clips) {
+        out["clips"].push_back(clip_json(c, files));
+        out["clips"].back()["log2_likelihood_per_sample"] = c.log2_likelihood_per_sample;
+    }
+    out["clips_complete"] = m.clips_complete;
     if (m.steps_per_second > 0) {
         out["steps_per_second"] = m.steps_per_second;
         out["samples_per_second"] = m.steps_per_second * options.clips;
@@ -89,7 +90,9 @@ json to_json(const ComparisonOptions& options, const ComparisonResult& result, c
                      {"reference_seconds", result.reference_seconds},
                      {"recordings", result.recordings},
                      {"pieces", result.held_out.size()},
-                     {"metrics", result.floor ? values(*result.floor) : json(nullptr)}};
+                     {"metrics", result.floor ? values(*result.floor) : json(nullptr)},
+                     {"clips", json::array()}};
+    for (const ComparedClip& c : result.held_out) held_out["clips"].push_back(clip_json(c, files));
     return {{"complete", result.complete},
             {"data", options.data.string()},
             {"split", name_of(options.split)},

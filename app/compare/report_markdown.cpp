@@ -48,11 +48,13 @@ std::string to_markdown(const ComparisonOptions& options, const ComparisonResult
     text += table_text(models, result, false);
     for (const std::string& d : differences(result)) text += markdown_escape(d) + "\n\n";
     text += table_text(similarity, result, true);
-    text +=
-        "The best value of a row is bold where it leads by more than half of the floor. What held-out audio itself "
-        "scores, pieces of it against the rest, is the "
-        "floor: a model at it cannot be told from recordings by that number. What is above it by less than the floor "
-        "itself hardly counts. The definitions with their sources are in the project's docs/metrics.md.\n\n";
+    if (!similarity.rows.empty())
+        text +=
+            "The best value of a row is bold where it leads by more than half of the floor. What held-out audio itself "
+            "scores, pieces of it against the rest, is the "
+            "floor: a model at it cannot be told from recordings by that number. What is above it by less than the "
+            "floor "
+            "itself hardly counts. The definitions with their sources are in the project's docs/metrics.md.\n\n";
     text += table_text(recording_table(result), result, false);
     text += "## What the numbers mean\n\n" + definitions(models) + definitions(similarity) + "\n";
     text += "## Clips\n\n";

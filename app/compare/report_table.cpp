@@ -68,15 +68,18 @@ Table model_table(const ComparisonResult& result) {
                            return m.evaluation ? fixed(m.evaluation->total.bits_per_sample(), 4) : no_value;
                        }));
     rows.back().best = least(bits);
-    rows.push_back(row(result, "Layer", "", "", [](const ComparedModel& m) { return m.layer; }));
-    rows.push_back(row(result, "Parameters", "", "",
+    rows.push_back(row(result, "Layer", "", "What carries information along the sound.",
+                       [](const ComparedModel& m) { return m.layer; }));
+    rows.push_back(row(result, "Parameters", "", "Numbers that were learned.",
                        [](const ComparedModel& m) { return rounded(static_cast<double>(m.parameters)); }));
-    rows.push_back(row(result, "Trained", "steps", "", [](const ComparedModel& m) { return std::to_string(m.step); }));
-    rows.push_back(row(result, "Samples seen in training", "", "",
+    rows.push_back(row(result, "Trained", "steps", "Times that the parameters were adjusted.",
+                       [](const ComparedModel& m) { return std::to_string(m.step); }));
+    rows.push_back(row(result, "Samples seen in training", "",
+                       "With repetitions; 16000 are a second of sound at 16 kHz.",
                        [](const ComparedModel& m) { return rounded(static_cast<double>(m.tokens)); }));
-    rows.push_back(row(result, "Training time", "", "", [](const ComparedModel& m) {
-        return m.training_seconds > 0 ? duration(m.training_seconds) : no_value;
-    }));
+    rows.push_back(
+        row(result, "Training time", "", "Over all sessions, on the machine that trained it.",
+            [](const ComparedModel& m) { return m.training_seconds > 0 ? duration(m.training_seconds) : no_value; }));
     rows.push_back(row(result, "Training speed", "samples/s",
                        "Median of the run's log, on the machine that trained it; empty without the run folder.",
                        [](const ComparedModel& m) {
@@ -111,6 +114,9 @@ Table model_table(const ComparisonResult& result) {
 
 Table similarity_table(const ComparisonResult& result) {
     Table table{"How like recordings the clips are", {}};
+    const bool measured = result.floor || std::any_of(result.models.begin(), result.models.end(),
+                                                      [](const ComparedModel& m) { return m.similarity.has_value(); });
+    if (!measured) return table;
     const auto& metrics = similarity_metrics();
     for (size_t i = 0; i < metrics.size(); ++i) {
         const MetricInfo& metric = metrics[i];
@@ -185,6 +191,7 @@ std::string summary(const ComparisonOptions& options, const ComparisonResult& re
     if (options.sampling.top_p < 1) text += ", top-p " + fixed(options.sampling.top_p, 3);
     if (options.prompt_seconds > 0)
         text += ", each after " + fixed(options.prompt_seconds, 1) + " s of held-out audio as a prompt";
+    if (options.data.empty()) return text + ". Device: " + result.device + ".";
     text += "; compared with " + duration(result.reference_seconds) + " of " + duration(result.held_out_seconds) +
             " held-out audio (" + name_of(options.split) + ", " + std::to_string(result.recordings) +
             (result.recordings == 1 ? " recording)" : " recordings)") + ". Device: " + result.device + ".";

@@ -23,7 +23,7 @@ struct Table {
 
 // Bits per sample, size, training, speed.
 Table model_table(const ComparisonResult& result);
-// similarity_metrics(), with the floor.
+// similarity_metrics(), with the floor; no rows where nothing was measured.
 Table similarity_table(const ComparisonResult& result);
 // Bits per sample, a row a recording; no rows where there are none.
 Table recording_table(const ComparisonResult& result);

@@ -58,15 +58,37 @@ void Deck::open(const fs::path& path) {
 }
 
 void Deck::show(const std::string& name, std::shared_ptr<const Sound> sound, bool play, const fs::path& path) {
-    name_ = name;
+    show_tracks(name, {{std::move(sound)}}, play);
     path_ = path;
+}
+
+void Deck::clear() { show_tracks("", {}, false); }
+
+void Deck::show_tracks(const std::string& name, std::vector<Track> tracks, bool play, bool hidden) {
+    name_ = name;
+    path_.clear();
+    hidden_ = hidden;
+    ++showing_;
     {
         const std::lock_guard lock(mutex_);
         analysis_.reset();
     }
-    view_.set_sound(sound);
-    player_.load(std::move(sound));
-    if (play) player_.play();
+    view_.set_sound(hidden || tracks.empty() ? nullptr : tracks.front().sound);
+    tracks_ = tracks;
+    player_.load(std::move(tracks));
+    if (play && !tracks_.empty()) player_.play();
+}
+
+void Deck::select(size_t track) {
+    if (track >= tracks_.size()) return;
+    player_.select(track);
+    if (hidden_) return;
+    // The same stretch of time, so that the pictures can be compared.
+    const ViewRange range = view_.range;
+    const auto selection = view_.selection;
+    view_.set_sound(tracks_[track].sound);
+    view_.range = range;
+    view_.selection = selection;
 }
 
 void Deck::update(Messages& messages) {
@@ -144,7 +166,7 @@ void Deck::note_state(const PlayerStatus& s) const {
 
 void Deck::draw_transport(float& volume) {
     const PlayerStatus s = player_.status();
-    const bool there = view_.sound() != nullptr;
+    const bool there = s.tracks > 0 && (hidden_ || view_.sound());
     const bool plays = s.state == PlayState::playing || s.state == PlayState::buffering;
     if (ui::icon_button("play", plays ? ui::Icon::pause : ui::Icon::play, plays ? "Pause (Space)" : "Play (Space)",
                         false, there))
@@ -197,6 +219,11 @@ void Deck::draw_meter(float width, float height) {
     ImDrawList& draw = *ImGui::GetWindowDrawList();
     const Palette& p = theme().colours;
     const ImVec2 at = ImGui::GetCursorScreenPos();
+    if (hidden_) {
+        ImGui::Dummy({width, height});
+        shown_level_ = 0;
+        return;
+    }
     if (ImGui::InvisibleButton("##meter", {width, height})) player_.reset_clipped();
     ui::mark("meter");
     ui::help(
@@ -218,6 +245,25 @@ void Deck::draw_meter(float width, float height) {
 
 float Deck::height() const { return view_.picture == Picture::both ? 320.0f : 196.0f; }
 
+// Where it plays, and nothing else.
+void Deck::draw_hidden(const PlayerStatus& status) {
+    ImDrawList& draw = *ImGui::GetWindowDrawList();
+    const Palette& p = theme().colours;
+    const ImVec2 at = ImGui::GetCursorScreenPos(), size = ImGui::GetContentRegionAvail();
+    const double length = static_cast<double>(std::max<int64_t>(status.length, 1));
+    const float width = std::max(size.x, 32.0f), height = std::max(size.y, 16.0f);
+    if (ImGui::InvisibleButton("wave", {width, height}))
+        player_.seek(static_cast<int64_t>(
+            std::clamp(static_cast<double>((ImGui::GetIO().MousePos.x - at.x) / width), 0.0, 1.0) * length));
+    ui::mark("hidden");
+    draw.AddRectFilled(at, {at.x + width, at.y + height}, packed(p.panel), theme().units(6));
+    const std::string text = "The picture is hidden while the test runs: it would tell which sound is which.";
+    const ImVec2 wide = ImGui::CalcTextSize(text.c_str());
+    draw.AddText({at.x + (width - wide.x) / 2, at.y + (height - wide.y) / 2}, packed(p.muted), text.c_str());
+    const float x = at.x + width * static_cast<float>(static_cast<double>(status.position) / length);
+    draw.AddLine({x, at.y}, {x, at.y + height}, packed(p.playhead), theme().units(1.5f));
+}
+
 void Deck::draw(float height, float& volume) {
     ui::set_page("deck");
     ImGui::PushStyleColor(ImGuiCol_ChildBg, theme().colours.background);
@@ -228,6 +274,11 @@ void Deck::draw(float height, float& volume) {
     draw_transport(volume);
     const PlayerStatus s = player_.status();
     const bool follow = s.state == PlayState::playing;
+    if (hidden_) {
+        draw_hidden(s);
+        ImGui::EndChild();
+        return;
+    }
     const ViewEvents events = view_.draw("wave", {ImGui::GetContentRegionAvail().x, ImGui::GetContentRegionAvail().y},
                                          s.position, s.length, follow);
     if (events.seek) player_.seek(*events.seek);

@@ -23,6 +23,15 @@ class Deck {
     void show(const std::string& name, std::shared_ptr<const Sound> sound, bool play,
               const std::filesystem::path& path = {});
 
+    // Several sounds that run side by side, of which one is heard and shown. `hidden`: neither picture nor levels nor
+    // remarks, which would tell in a blind test what is heard.
+    void show_tracks(const std::string& name, std::vector<Track> tracks, bool play, bool hidden = false);
+    void clear();
+    // Goes on at the same place in another of them.
+    void select(size_t track);
+    // Differs after every show() and show_tracks(): whether what is there is still what one has put there.
+    uint64_t showing() const { return showing_; }
+
     // The file shown or being read; empty: none.
     const std::filesystem::path& path() const { return path_; }
     const std::string& name() const { return name_; }
@@ -30,6 +39,8 @@ class Deck {
     // The selected samples; nothing where nothing is selected.
     std::optional<SoundRange> selection() const { return view_.selection; }
     Player& player() { return player_; }
+    // What part of the sound is in sight; pages that draw along the sound show and move the same.
+    ViewRange& range() { return view_.range; }
 
     // Every frame: takes over what was read; looks at the device.
     void update(Messages& messages);
@@ -50,10 +61,14 @@ class Deck {
     void note_state(const PlayerStatus& status) const;
     void draw_transport(float& volume);
     void draw_meter(float width, float height);
+    void draw_hidden(const PlayerStatus& status);
 
     Player player_;
     SoundView view_;
     std::string name_;
+    std::vector<Track> tracks_;  // of show_tracks()
+    bool hidden_ = false;
+    uint64_t showing_ = 0;
     std::filesystem::path path_, wanted_;
     std::mutex mutex_;  // of read_ and analysis_
     std::optional<Read> read_;

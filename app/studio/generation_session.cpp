@@ -2,9 +2,9 @@
 
 #include <array>
 #include <chrono>
-#include <ctime>
 
 #include "app/model_file.h"
+#include "app/studio/file_names.h"
 #include "app/text.h"
 #include "audio/resample.h"
 #include "kernels/backend.h"
@@ -18,24 +18,6 @@ namespace {
 constexpr int64_t samples_a_piece = 128;  // appended to the growing sound at a time: 8 ms at 16 kHz
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-// "2026-11-23 09.15.02": sorts by time, and no system forbids it in a file's name.
-std::string time_stamp() {
-    const std::time_t t = std::time(nullptr);
-    std::tm local{};
-    localtime_r(&t, &local);
-    std::array<char, 32> text{};
-    std::strftime(text.data(), text.size(), "%Y-%m-%d %H.%M.%S", &local);
-    return text.data();
-}
-
-// A name that no file has yet.
-fs::path free_name(const fs::path& folder, const std::string& stem, const std::string& ending) {
-    for (int i = 1;; ++i) {
-        const fs::path path = folder / (stem + (i > 1 ? " (" + std::to_string(i) + ")" : "") + ending);
-        if (!fs::exists(path)) return path;
-    }
-}
 
 // At `rate`.
 std::vector<float> prompt_of(const GenerationRequest& request, int rate, const Progress& progress) {

@@ -51,6 +51,8 @@ class Studio {
         pages_.push_back(make_data_page(Window::wake));
         pages_.push_back(make_train_page(Window::wake));
         pages_.push_back(make_generate_page(Window::wake));
+        pages_.push_back(make_compare_page(Window::wake));
+        pages_.push_back(make_inspect_page(Window::wake));
         pages_.push_back(make_settings_page());
     }
 

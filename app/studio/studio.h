@@ -46,6 +46,8 @@ class Page {
 std::unique_ptr<Page> make_data_page(const Wake& wake);
 std::unique_ptr<Page> make_train_page(const Wake& wake);
 std::unique_ptr<Page> make_generate_page(const Wake& wake);
+std::unique_ptr<Page> make_compare_page(const Wake& wake);
+std::unique_ptr<Page> make_inspect_page(const Wake& wake);
 std::unique_ptr<Page> make_settings_page();
 
 struct StudioOptions {

@@ -101,6 +101,9 @@ void set_colours(const Palette& p) {
     c[ImGuiCol_TableBorderStrong] = c[ImGuiCol_TableBorderLight] = p.line;
     c[ImGuiCol_TableRowBgAlt] = with(p.raised, 0.35f);
     c[ImGuiCol_TextSelectedBg] = with(p.accent, 0.35f);
+    c[ImGuiCol_Tab] = c[ImGuiCol_TabUnfocused] = p.panel;
+    c[ImGuiCol_TabHovered] = p.raised;
+    c[ImGuiCol_TabActive] = c[ImGuiCol_TabUnfocusedActive] = p.raised;
     c[ImGuiCol_DragDropTarget] = c[ImGuiCol_NavHighlight] = p.accent;
     c[ImGuiCol_ModalWindowDimBg] = {0, 0, 0, 0.5f};
 }
