@@ -36,7 +36,8 @@ std::string thousands(double value) {
 
 std::string bytes_text(double bytes) {
     if (bytes >= 1e9) return fixed(bytes / 1e9, 1) + " GB";
-    return fixed(bytes / 1e6, 0) + " MB";
+    if (bytes >= 1e6) return fixed(bytes / 1e6, 0) + " MB";
+    return fixed(bytes / 1e3, bytes < 1e4 ? 1 : 0) + " kB";
 }
 
 ProgressLine::ProgressLine(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) != 0) {}

@@ -77,7 +77,7 @@ class TrainCommand final : public Command {
         return config;
     }
 
-    void describe(const TrainingRun& run) {
+    void describe(TrainingRun& run) {
         const ScanReport& report = run.data().report();
         for (const FileReport& file : report.files)
             if (!file.used()) say("skipped " + file.name + ": " + file.reason);

@@ -36,12 +36,12 @@ void TrainingRun::load(const Progress& progress) {
                           progress);
 }
 
-std::optional<Baseline> TrainingRun::baseline() const {
-    if (data_->samples(Split::valid) == 0) return std::nullopt;
+std::optional<Baseline> TrainingRun::baseline() {
+    if (baseline_ || data_->samples(Split::valid) == 0) return baseline_;
     const auto bits = [&](int order) {
         return ContextModel::fit(*data_, Split::train, order).bits_per_sample(*data_, Split::valid);
     };
-    return Baseline{.order0 = bits(0), .order1 = bits(1)};
+    return baseline_ = Baseline{.order0 = bits(0), .order1 = bits(1)};
 }
 
 void TrainingRun::open(const std::shared_ptr<Backend>& backend) {
@@ -58,17 +58,23 @@ void TrainingRun::open(const std::shared_ptr<Backend>& backend) {
     if (!fs::exists(request_.run / "config.toml") || !trainer_->resumed()) write_config();
 }
 
-TrainingEnd TrainingRun::run(const std::atomic<bool>& stop, const std::function<void(const TrainingMetrics&)>& log) {
+TrainingEnd TrainingRun::run(const std::atomic<bool>& stop, const std::function<void(const TrainingMetrics&)>& log,
+                             const std::function<void(const TrainingState&)>& step) {
     TrainingCallbacks callbacks;
     callbacks.log = log;
-    callbacks.preview = [&](int64_t step, const Network& network) {
-        write_preview(network, config(), request_.run / "previews" / (std::to_string(step) + ".flac"), stop);
+    callbacks.step = step;
+    callbacks.preview = [&](int64_t at, const Network& network) {
+        write_preview(network, config(), request_.run / "previews" / (std::to_string(at) + ".flac"), stop);
     };
     return trainer_->run(stop, callbacks);
 }
 
 void TrainingRun::write_config() const {
     std::vector<Assignment> head = {{"data", fs::absolute(request_.data).string()}};
+    if (baseline_) {
+        head.emplace_back("order0_bits_per_sample", fixed(baseline_->order0, 4));
+        head.emplace_back("order1_bits_per_sample", fixed(baseline_->order1, 4));
+    }
     if (!request_.files.empty()) head.emplace_back("files", fs::absolute(request_.files).string());
     write_file(request_.run / "config.toml", to_toml(config(), head));
 }

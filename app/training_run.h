@@ -46,8 +46,8 @@ class TrainingRun {
     // Reads the audio. Throws Error where there is none to train on, and Cancelled.
     void load(const Progress& progress);
     const Dataset& data() const { return *data_; }
-    // Nothing where there is no validation audio.
-    std::optional<Baseline> baseline() const;
+    // Nothing where there is no validation audio. Computed once; asked for before open(), config.toml keeps it.
+    std::optional<Baseline> baseline();
 
     // Makes the network or continues the run's. Throws Error where memory does not suffice, with what would help.
     void open(const std::shared_ptr<Backend>& backend);
@@ -56,13 +56,15 @@ class TrainingRun {
     const MemoryNeed& memory() const { return memory_; }
 
     // Trains until the end or until `stop`, and saves; may be called again after a stop.
-    TrainingEnd run(const std::atomic<bool>& stop, const std::function<void(const TrainingMetrics&)>& log);
+    TrainingEnd run(const std::atomic<bool>& stop, const std::function<void(const TrainingMetrics&)>& log,
+                    const std::function<void(const TrainingState&)>& step = {});
 
   private:
     void write_config() const;
 
     TrainingRequest request_;
     std::optional<Dataset> data_;
+    std::optional<Baseline> baseline_;
     std::unique_ptr<DatasetSource> source_;
     std::unique_ptr<Trainer> trainer_;
     MemoryNeed memory_;

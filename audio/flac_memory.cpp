@@ -60,8 +60,7 @@ std::string flac_bytes(std::span<const float> samples, int rate) {
     info.samplerate = rate;
     info.channels = 1;
     info.format = SF_FORMAT_FLAC | SF_FORMAT_PCM_16;
-    std::unique_ptr<SNDFILE, int (*)(SNDFILE*)> file(sf_open_virtual(&access, SFM_WRITE, &info, &memory),
-                                                           sf_close);
+    std::unique_ptr<SNDFILE, int (*)(SNDFILE*)> file(sf_open_virtual(&access, SFM_WRITE, &info, &memory), sf_close);
     if (!file) throw Error("cannot encode sound at " + std::to_string(rate) + " Hz as FLAC");
     std::vector<short> pcm(samples.size());
     std::transform(samples.begin(), samples.end(), pcm.begin(), to_pcm16);

@@ -31,7 +31,7 @@ class AudioOutput {
     // played.)
     virtual int64_t queued() const = 0;
     virtual int64_t played() const = 0;
-    // Times the output ran empty although finish() had not been called.
+    // Times the output, or the device behind it, ran empty although finish() had not been called.
     virtual int64_t underruns() const = 0;
     // The most samples taken at once so far: a queue must always hold more.
     virtual size_t block() const { return 0; }
@@ -66,7 +66,9 @@ std::unique_ptr<AudioOutput> open_file_output(const std::filesystem::path& path,
 std::vector<SoundDevice> output_devices();
 // index -1: the default device. Where the device does not take `rate`, samples are converted to its own rate.
 // Throws Error.
-std::unique_ptr<AudioOutput> open_device_output(int rate, int index = -1);
+// `buffer_seconds` is what the device itself holds (roughly; 0: its own choice, some 35 ms with ALSA): more for
+// machines on which PortAudio's thread does not run in time.
+std::unique_ptr<AudioOutput> open_device_output(int rate, int index = -1, double buffer_seconds = 0);
 
 // "auto": the default device, or where there is none or it fails, the null output; `message` then says so and
 // why. "null", "file:PATH": those. Anything else: the device of this number, or the first whose name contains

@@ -16,8 +16,10 @@ constexpr double queue_seconds = 2;
 
 class PortAudioOutput : public AudioOutput {
   public:
-    PortAudioOutput(int rate, int index)
-        : AudioOutput(rate), device_(index >= 0 ? index : Pa_GetDefaultOutputDevice()), queue_(open(rate)) {
+    PortAudioOutput(int rate, int index, double buffer_seconds)
+        : AudioOutput(rate),
+          device_(index >= 0 ? index : Pa_GetDefaultOutputDevice()),
+          queue_(open(rate, buffer_seconds)) {
         const QuietStderr quiet;
         Pa_SetStreamFinishedCallback(stream_, &ended);
         if (const PaError error = Pa_StartStream(stream_); error != paNoError) {
@@ -61,7 +63,9 @@ class PortAudioOutput : public AudioOutput {
     }
     int64_t queued() const override { return static_cast<int64_t>(to_own(queue_.queued() + converted_.size())); }
     int64_t played() const override { return static_cast<int64_t>(to_own(queue_.played())); }
-    int64_t underruns() const override { return static_cast<int64_t>(queue_.underruns()); }
+    int64_t underruns() const override {
+        return static_cast<int64_t>(queue_.underruns()) + late_.load(std::memory_order_relaxed);
+    }
     size_t block() const override { return to_own(queue_.block()); }
     double latency() const override { return latency_; }
     std::string failure() const override {
@@ -87,15 +91,14 @@ class PortAudioOutput : public AudioOutput {
   private:
     // Opens the stream: one channel at the caller's rate if the device agrees, or what it likes better.
     // Returns the queue's size.
-    size_t open(int rate) {
+    size_t open(int rate, double buffer_seconds) {
         const PaDeviceInfo* info = device_ == paNoDevice ? nullptr : Pa_GetDeviceInfo(device_);
         if (!info || info->maxOutputChannels < 1) throw Error("there is no sound device");
         name_ = name_of(*info);
         PaStreamParameters parameters{};
         parameters.device = device_;
         parameters.sampleFormat = paFloat32;
-        parameters.suggestedLatency =
-            info->defaultHighOutputLatency;  // the safe one: nothing here answers to a keystroke
+        parameters.suggestedLatency = buffer_seconds > 0 ? buffer_seconds : info->defaultHighOutputLatency;
         const QuietStderr quiet;
         PaError error = paInvalidSampleRate;
         for (const double candidate : {static_cast<double>(rate), info->defaultSampleRate, 48000.0, 44100.0})
@@ -115,8 +118,11 @@ class PortAudioOutput : public AudioOutput {
     }
 
     static int callback(const void*, void* out, unsigned long frames, const PaStreamCallbackTimeInfo*,
-                        PaStreamCallbackFlags, void* self) {
+                        PaStreamCallbackFlags flags, void* self) {
         auto* output = static_cast<PortAudioOutput*>(self);
+        // The device itself ran empty, because PortAudio's thread came late.
+        if ((flags & paOutputUnderflow) && output->queue_.queued() > 0)
+            output->late_.fetch_add(1, std::memory_order_relaxed);
         output->queue_.fill(static_cast<float*>(out), frames, output->channels_);
         return paContinue;
     }
@@ -143,6 +149,7 @@ class PortAudioOutput : public AudioOutput {
     int device_rate_ = 0;
     double latency_ = 0;
     std::atomic<bool> ended_{false};
+    std::atomic<int64_t> late_{0};
     std::optional<Resampler> resampler_;
     std::vector<float> converted_;  // converted, but not yet in the queue
     PlaybackQueue queue_;
@@ -167,9 +174,9 @@ std::vector<SoundDevice> output_devices() {
     return devices;
 }
 
-std::unique_ptr<AudioOutput> open_device_output(int rate, int index) {
+std::unique_ptr<AudioOutput> open_device_output(int rate, int index, double buffer_seconds) {
     if (rate < 1000 || rate > 768000) throw Error("cannot play at " + std::to_string(rate) + " Hz");
-    return std::make_unique<PortAudioOutput>(rate, index);
+    return std::make_unique<PortAudioOutput>(rate, index, buffer_seconds);
 }
 
 }  // namespace nigiri

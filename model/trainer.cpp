@@ -277,6 +277,7 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
         next = draw(state_.step + 1);
         const double bits = update(batch);
         clock();
+        if (callbacks.step) callbacks.step(state_);
         ended = finished();
         state_.bits_sum += bits;
         ++state_.bits_steps;
@@ -316,7 +317,7 @@ StepResult training_step(Network& network, Optimizer& optimizer, const Batch& ba
     optimizer.step(factor);  // leaves the parameters alone where the norm is not a number
     const double nats = network.backend().sum(losses.nats) * losses.scale, norm = optimizer.gradient_norm();
     if (!std::isfinite(nats) || !std::isfinite(norm))
-        throw Error(
+        throw Diverged(
             "training diverged at step " + std::to_string(optimizer.steps()) + ": the loss is no longer a number",
             "the checkpoints before it are kept; start a new run with a lower --learning-rate");
     return {nats, norm};

@@ -39,8 +39,15 @@ struct TrainingMetrics {
 
 std::string to_json(const TrainingMetrics& metrics);
 
+// The loss stopped being a number. The network that remains is not worth saving.
+class Diverged : public Error {
+  public:
+    using Error::Error;
+};
+
 struct TrainingCallbacks {
     std::function<void(const TrainingMetrics&)> log;
+    std::function<void(const TrainingState&)> step;  // after every update
     std::function<void(int64_t step, const std::filesystem::path&, bool best)> checkpoint;
     std::function<void(int64_t step, const Network&)> preview;
 };
@@ -61,9 +68,11 @@ class Trainer {
     bool resumed() const { return resumed_; }
     const Network& network() const { return *network_; }
     const TrainingState& state() const { return state_; }
+    // Share of the run that is done, in [0, 1]; 0 where there is no limit.
+    double progress() const;
 
     // Trains until the limit of steps or minutes, or until `stop` becomes true; in either case the run is then saved.
-    // Throws Error where the loss stops being a number; the checkpoints before that stay.
+    // Throws Diverged where the loss stops being a number; the checkpoints before that stay.
     TrainingEnd run(const std::atomic<bool>& stop, const TrainingCallbacks& callbacks);
 
     std::filesystem::path last_checkpoint() const { return run_ / "checkpoints" / "last.safetensors"; }
@@ -72,7 +81,6 @@ class Trainer {
   private:
     double update(const Batch& batch);
     double schedule_factor() const;
-    double progress() const;
     bool finished() const;
     double validate();
     void save(const std::filesystem::path& path, const TrainingCallbacks& callbacks, bool best);
@@ -96,7 +104,7 @@ class Trainer {
 };
 
 // One update: forward, backward, clipping, AdamW with its rates times `factor`. Returns the mean loss in nats before it
-// and the gradient norm. Throws Error where they are not numbers.
+// and the gradient norm. Throws Diverged where they are not numbers.
 struct StepResult {
     double nats = 0, gradient_norm = 0;
 };

@@ -95,11 +95,11 @@ Table model_table(const ComparisonResult& result) {
                                     ? fixed(m.steps_per_second / m.clips[0].rate, 3)
                                     : no_value;
                        }));
-    rows.push_back(row(result, "Memory while generating", "",
-                       "Parameters, states and scratch memory of the computing library.", [](const ComparedModel& m) {
-                           return m.memory_bytes ? fixed(static_cast<double>(m.memory_bytes) / 1e6, 1) + " MB"
-                                                 : no_value;
-                       }));
+    rows.push_back(
+        row(result, "Memory while generating", "",
+            "Parameters, states and scratch memory at their peak, the prompt included.", [](const ComparedModel& m) {
+                return m.memory_bytes ? fixed(static_cast<double>(m.memory_bytes) / 1e6, 1) + " MB" : no_value;
+            }));
     rows.push_back(
         row(result, "Likelihood of its own clips", "bits",
             "Mean log2 probability of a generated sample under the model itself. Far above minus its bits per "

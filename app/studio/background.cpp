@@ -1,5 +1,8 @@
 #include "app/studio/background.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <chrono>
 
 #include "kernels/error.h"
@@ -12,12 +15,16 @@ constexpr double wakes_per_second = 30;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
+// Of this thread and of those that it starts, such as OpenMP's: they compute for minutes on every processor there is,
+// while the player's thread has milliseconds.
+void yield_to_sound() {
+    constexpr int nicer = 5;
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), nicer);
+}
+
 }  // namespace
 
-Background::~Background() {
-    stop_.store(true);
-    if (thread_.joinable()) thread_.join();
-}
+Background::~Background() { finish(); }
 
 bool Background::start(std::function<void()> work) {
     {
@@ -28,6 +35,7 @@ bool Background::start(std::function<void()> work) {
     if (thread_.joinable()) thread_.join();  // ended already
     stop_.store(false);
     thread_ = std::thread([this, work = std::move(work)] {
+        yield_to_sound();
         std::string error, hint;
         try {
             work();
@@ -54,6 +62,11 @@ void Background::stop() {
     stop_.store(true);
     const std::lock_guard lock(mutex_);
     status_.stopping = status_.running;
+}
+
+void Background::finish() {
+    stop();
+    if (thread_.joinable()) thread_.join();
 }
 
 Background::Status Background::status() const {

@@ -27,7 +27,7 @@ class Background {
     };
 
     explicit Background(Wake wake) : wake_(std::move(wake)) {}
-    // Asks the work to stop and waits for it.
+    // As finish().
     ~Background();
     Background(const Background&) = delete;
     Background& operator=(const Background&) = delete;
@@ -35,6 +35,8 @@ class Background {
     // Returns false, and does nothing, while something runs.
     bool start(std::function<void()> work);
     void stop();
+    // Asks the work to stop and waits for it.
+    void finish();
     Status status() const;
     bool running() const { return status().running; }
 

@@ -3,6 +3,7 @@
 #include <imgui.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "app/studio/marks.h"
@@ -16,6 +17,8 @@ namespace nigiri::studio {
 namespace fs = std::filesystem;
 
 namespace {
+
+const std::array<std::string, 3> picture_names = {"Waveform", "Spectrogram", "Both"};  // as Picture
 
 constexpr double lowest_level = -60;  // dB, the meter's left end
 
@@ -46,7 +49,7 @@ PlayerOptions waking(const Wake& wake) {
 
 }  // namespace
 
-Deck::Deck(const Wake& wake) : player_(waking(wake)), reading_(wake), analysing_(wake) {}
+Deck::Deck(const Wake& wake) : player_(waking(wake)), view_(wake), reading_(wake), analysing_(wake) {}
 
 void Deck::open(const fs::path& path) {
     wanted_ = path;
@@ -143,6 +146,24 @@ void Deck::handle_keys() {
     if (pressed(ImGuiKey_End)) player_.seek(std::max<int64_t>(status.available - 1, 0));
 }
 
+// For tests: what is played and shown.
+void Deck::note_state(const PlayerStatus& s) const {
+    const double rate = s.rate > 0 ? s.rate : 1;
+    const auto seconds = [rate](auto samples) { return std::to_string(static_cast<double>(samples) / rate); };
+    marks().note("deck.state", state_name(s.state));
+    marks().note("deck.name", name_);
+    marks().note("deck.underruns", std::to_string(s.underruns));
+    marks().note("deck.dry_runs", std::to_string(s.dry_runs));
+    marks().note("deck.seconds", time_text(static_cast<double>(s.length) / rate, 1));
+    marks().note("deck.position", seconds(s.position));
+    marks().note("deck.loop", s.loop ? "1" : "0");
+    marks().note("deck.view.begin", seconds(view_.range.begin()));
+    marks().note("deck.view.end", seconds(view_.range.end()));
+    if (!view_.selection) return;
+    marks().note("deck.selection.begin", seconds(view_.selection->begin));
+    marks().note("deck.selection.end", seconds(view_.selection->end));
+}
+
 void Deck::draw_transport(float& volume) {
     const PlayerStatus s = player_.status();
     const bool there = s.tracks > 0 && (hidden_ || view_.sound());
@@ -163,11 +184,7 @@ void Deck::draw_transport(float& volume) {
     const std::string time = there ? time_text(at, 10) + " / " + time_text(whole, 10) : "0:00.0";
     ImGui::TextUnformatted(time.c_str());
     ImGui::PopFont();
-    marks().note("deck.state", state_name(s.state));
-    marks().note("deck.name", name_);
-    marks().note("deck.underruns", std::to_string(s.underruns));
-    marks().note("deck.dry_runs", std::to_string(s.dry_runs));
-    marks().note("deck.seconds", time_text(whole, 1));
+    if (marks().on()) note_state(s);
 
     ImGui::SameLine(0, theme().units(18));
     std::string text = there ? name_ : "Nothing is open: press a recording or a clip to hear it";
@@ -181,9 +198,14 @@ void Deck::draw_transport(float& volume) {
         if (analysis_ && analysed_ == view_.sound())
             for (const std::string& w : analysis_->warnings) text += "  \u00b7  " + w;
     }
-    const float right = theme().units(330);
+    const float right = theme().units(480);
     ImGui::TextDisabled("%s", ui::shortened(text, ImGui::GetContentRegionAvail().x - right).c_str());
     ImGui::SameLine(ImGui::GetContentRegionMax().x - right);
+    std::string picture = picture_names[static_cast<size_t>(view_.picture)];
+    if (ui::choice("##picture", picture, {picture_names.begin(), picture_names.end()}, 136))
+        view_.picture = static_cast<Picture>(std::find(picture_names.begin(), picture_names.end(), picture) -
+                                             picture_names.begin());
+    ImGui::SameLine(0, theme().units(14));
     draw_meter(theme().units(160), ImGui::GetFrameHeight());
     ImGui::SameLine(0, theme().units(14));
     ImGui::SetNextItemWidth(theme().units(150));
@@ -220,6 +242,8 @@ void Deck::draw_meter(float width, float height) {
                        2);
     shown_level_ = levels.peak;
 }
+
+float Deck::height() const { return view_.picture == Picture::both ? 320.0f : 196.0f; }
 
 // Where it plays, and nothing else.
 void Deck::draw_hidden(const PlayerStatus& status) {

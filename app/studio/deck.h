@@ -46,6 +46,9 @@ class Deck {
     // Every frame: takes over what was read; looks at the device.
     void update(Messages& messages);
     void draw(float height, float& volume);
+    float height() const;  // design units it wants
+    Picture picture() const { return view_.picture; }
+    void set_picture(Picture picture) { view_.picture = picture; }
     // Space, L, Home, End; called while no text is being typed.
     void handle_keys();
     bool moving() const;
@@ -56,6 +59,7 @@ class Deck {
         std::shared_ptr<const Sound> sound;
     };
     void analyse_when_final();
+    void note_state(const PlayerStatus& status) const;
     void draw_transport(float& volume);
     void draw_meter(float width, float height);
     void draw_hidden(const PlayerStatus& status);

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "app/clips.h"
-#include "app/compare/picture.h"
 #include "app/model_file.h"
 #include "audio/resample.h"
 #include "kernels/backend.h"
@@ -15,7 +14,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int picture_columns = 1600;
 constexpr size_t places_listed = 12;
 
 }  // namespace
@@ -91,13 +89,11 @@ void InspectSession::ask_steps(size_t layer, int64_t channel, std::shared_ptr<co
     ask([this, layer, channel, sound = std::move(sound)] {
         work_.report(0, "reading the sound");
         const Loaded& m = loaded();
-        const std::vector<float> samples = samples_for(*sound);
         InspectedSteps found;
         found.sound = sound, found.layer = layer, found.channel = channel;
         const int rate = m.config.signal.sample_rate;
-        found.picture = app::picture_spectrogram(samples, rate, picture_columns);
         app::LayerSteps steps =
-            app::layer_steps(*m.network, m.layers.at(layer), codes_for(samples), channel, work_.progress());
+            app::layer_steps(*m.network, m.layers.at(layer), codes_for(samples_for(*sound)), channel, work_.progress());
         found.channels = steps.channels, found.stride = steps.stride;
         for (const auto* values : {&steps.mean, &steps.channel})
             for (const float v : *values)

@@ -11,7 +11,6 @@
 #include "app/inspect/surprise.h"
 #include "app/studio/background.h"
 #include "audio/sound.h"
-#include "audio/spectrogram.h"
 #include "model/checkpoint.h"
 
 namespace nigiri::studio {
@@ -42,7 +41,6 @@ struct InspectedSteps {
     int64_t stride = 1;                         // samples a step
     std::shared_ptr<const Sound> mean, values;  // one value a step: mean over the channels; of `channel`
     float lowest = std::numeric_limits<float>::infinity(), highest = 0;  // of both
-    Spectrogram picture;
 };
 struct InspectedSurprise {
     std::shared_ptr<const Sound> sound;

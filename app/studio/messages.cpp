@@ -40,10 +40,10 @@ bool Messages::showing() const {
     return false;
 }
 
-void Messages::draw() {
+void Messages::draw(float bottom) {
     const ImGuiViewport& view = *ImGui::GetMainViewport();
     const float width = theme().units(420), gap = theme().units(12);
-    float bottom = view.WorkPos.y + view.WorkSize.y - gap;
+    bottom -= gap;
     const double now = ImGui::GetTime();
     int index = 0;
     for (Message& m : all_) {

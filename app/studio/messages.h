@@ -14,8 +14,8 @@ class Messages {
     void warn(const std::string& text) { add(Kind::warning, text); }
     void fail(const std::string& text, const std::string& hint = {});
 
-    // The latest ones, over everything else; failures stay until they are pressed.
-    void draw();
+    // The latest ones, over everything else, their lowest edge at `bottom`; failures stay until they are pressed.
+    void draw(float bottom);
     // All of this session, latest first.
     void draw_log() const;
     bool showing() const;

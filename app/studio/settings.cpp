@@ -31,7 +31,7 @@ fs::path default_home() {
 template <class S, class V>
 void visit(S& s, V&& v) {
     v("window_width", s.window_width), v("window_height", s.window_height), v("ui_scale", s.ui_scale);
-    v("page", s.page), v("light_theme", s.light_theme), v("volume", s.volume);
+    v("page", s.page), v("light_theme", s.light_theme), v("volume", s.volume), v("picture", s.picture);
     v("output_device", s.output_device), v("compute_device", s.compute_device), v("threads", s.threads);
     v("home", s.home), v("last_data", s.last_data), v("last_folder", s.last_folder);
     v("recent_data", s.recent_data), v("recent_models", s.recent_models), v("open_runs", s.open_runs);
@@ -64,6 +64,7 @@ void keep_in_range(Settings& s) {
     s.window_height = std::clamp(s.window_height, 600, 16384);
     if (!(s.ui_scale >= 0.5f && s.ui_scale <= 3)) s.ui_scale = 1;
     if (!(s.volume >= 0 && s.volume <= 1)) s.volume = 1;
+    s.picture = std::clamp(s.picture, 0, 2);
     s.threads = std::clamp(s.threads, 0, 1024);
 }
 

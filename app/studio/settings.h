@@ -14,6 +14,7 @@ struct Settings {
     std::string page = "data";
     bool light_theme = false;
     float volume = 1;
+    int picture = 0;  // of the player: Picture
     std::string output_device = "auto";
     std::string compute_device = "auto";
     int threads = 0;

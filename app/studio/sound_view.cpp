@@ -38,6 +38,7 @@ void SoundView::set_sound(std::shared_ptr<const Sound> sound) {
     overview_.reset();
     selection.reset();
     drag_from_.reset();
+    spectrogram_.set_sound(sound_);
     if (sound_) overview_.emplace(sound_);
     range.reset(sound_ ? std::max(sound_->expected(), sound_->size()) : 0);
 }
@@ -144,13 +145,18 @@ ViewEvents SoundView::draw(const char* id, ImVec2 size, int64_t position, int64_
     if (follow && !ImGui::IsItemActive()) range.follow(static_cast<double>(position));
 
     draw.PushClipRect(at, {at.x + size.x, at.y + size.y}, true);
+    const float lower = picture == Picture::waveform ? 0
+                      : picture == Picture::both     ? std::floor(size.y * 0.58f)
+                                                     : size.y;
+    const ImVec2 wave = {size.x, size.y - lower};
+    if (lower > 0) spectrogram_.draw(draw, {at.x, at.y + wave.y}, {size.x, lower}, range.begin(), range.end());
+    if (wave.y > 0) draw_waveform(draw, at, wave);
     draw_time(draw, at, size);
     if (selection) {
         const float a = range.x_of(static_cast<double>(selection->begin), at.x, size.x),
                     b = range.x_of(static_cast<double>(selection->end), at.x, size.x);
         draw.AddRectFilled({a, at.y}, {std::max(b, a + 1), at.y + size.y}, packed(theme().colours.selection));
     }
-    draw_waveform(draw, at, size);
     const float x = range.x_of(static_cast<double>(position), at.x, size.x);
     draw.AddLine({x, at.y}, {x, at.y + size.y}, packed(theme().colours.playhead), theme().units(1.5f));
     draw.PopClipRect();

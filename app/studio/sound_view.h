@@ -1,4 +1,4 @@
-// A sound on the screen: waveform at any zoom, selection, playhead.
+// A sound on the screen: waveform or spectrogram at any zoom, selection, playhead.
 #pragma once
 
 #include <imgui.h>
@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "app/studio/spectrogram_painter.h"
 #include "audio/overview.h"
 #include "audio/transport.h"
 
@@ -46,13 +47,18 @@ struct ViewEvents {
     bool selection_changed = false;
 };
 
+enum class Picture : uint8_t { waveform, spectrogram, both };
+
 class SoundView {
   public:
+    explicit SoundView(const Wake& wake) : spectrogram_(wake) {}
+
     void set_sound(std::shared_ptr<const Sound> sound);
     const std::shared_ptr<const Sound>& sound() const { return sound_; }
 
     ViewRange range;
     std::optional<SoundRange> selection;
+    Picture picture = Picture::waveform;
 
     // Draws into `size` pixels at the cursor. `length`: samples the sound will have.
     ViewEvents draw(const char* id, ImVec2 size, int64_t position, int64_t length, bool follow);
@@ -64,6 +70,7 @@ class SoundView {
 
     std::shared_ptr<const Sound> sound_;
     std::optional<Overview> overview_;
+    SpectrogramPainter spectrogram_;
     std::vector<SampleSummary> columns_;
     std::optional<double> drag_from_;
     bool dragging_ = false;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "app/studio/marks.h"
 #include "app/studio/theme.h"
@@ -22,6 +21,8 @@ constexpr double costly = 0.008;  // seconds to draw
 // How long it sleeps when nothing moves; it wakes at once for input and news.
 constexpr double idle = 0.5;
 constexpr int frames_to_settle = 3;  // after an event: what hovers, opens and gets its size needs a few
+
+constexpr int64_t frames_to_start = 10;  // fonts and drivers are made ready in the first ones
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -45,8 +46,10 @@ class Studio {
         }
         if (!settings_problem_.empty()) desk_.messages.warn(settings_problem_);
         desk_.deck.player().set_volume(desk_.settings.volume);
+        desk_.deck.set_picture(static_cast<Picture>(desk_.settings.picture));
         if (desk_.settings.output_device != "auto") desk_.deck.player().open_device(desk_.settings.output_device);
         pages_.push_back(make_data_page(Window::wake));
+        pages_.push_back(make_train_page(Window::wake));
         pages_.push_back(make_generate_page(Window::wake));
         pages_.push_back(make_compare_page(Window::wake));
         pages_.push_back(make_inspect_page(Window::wake));
@@ -80,6 +83,7 @@ class Studio {
             window_.end_frame();
             marks().end_frame();
             frame_seconds_ = now() - began;
+            slowest_frame_ = std::max(slowest_frame_, ++frames_ > frames_to_start ? frame_seconds_ : 0.0);
             if (window_.asked_to_close() && !close()) window_.keep_open();
             open = open && !(window_.asked_to_close() || closing_);
         }
@@ -127,7 +131,7 @@ class Studio {
                      ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoSavedSettings |
                          ImGuiWindowFlags_NoBackground | ImGuiWindowFlags_NoBringToFrontOnFocus);
         ImGui::PopStyleVar(2);
-        const float deck = theme().units(196), side = theme().units(150);
+        const float deck = theme().units(desk_.deck.height()), side = theme().units(150);
         ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, {0, 0});
         ImGui::BeginGroup();
         draw_sidebar(side, view.WorkSize.y - deck);
@@ -142,11 +146,12 @@ class Studio {
         ImGui::End();
         desk_.dialog.draw();
         draw_question();
-        desk_.messages.draw();
+        desk_.messages.draw(view.WorkPos.y + view.WorkSize.y - deck);
         typing_ = ImGui::GetIO().WantTextInput;
         if (!typing_ && !desk_.dialog.is_open() && !asking_) keys();
         marks().note("page", desk_.page);
-        if (moving()) marks().note("frame_ms", std::to_string(static_cast<int>(std::lround(1e3 * frame_seconds_))));
+        marks().note("frames", std::to_string(frames_));
+        marks().note("slowest_ms", std::to_string(1e3 * slowest_frame_));
     }
 
     void draw_sidebar(float width, float height) {
@@ -210,6 +215,7 @@ class Studio {
         desk_.settings.window_width = window_.width();
         desk_.settings.window_height = window_.height();
         desk_.settings.page = desk_.page;
+        desk_.settings.picture = static_cast<int>(desk_.deck.picture());
         desk_.settings.last_folder = desk_.dialog.folder;
         save_settings(desk_.settings, file_);
     }
@@ -222,7 +228,8 @@ class Studio {
     Desk desk_;
     std::vector<std::unique_ptr<Page>> pages_;
     std::string unfinished_;
-    double frame_seconds_ = 0;
+    double frame_seconds_ = 0, slowest_frame_ = 0;  // of the last frame, and the longest since the start
+    int64_t frames_ = 0;
     bool themed_ = false, light_ = false, typing_ = false, asking_ = false, closing_ = false;
 };
 

@@ -39,7 +39,6 @@ void watch_events(GLFWwindow* w) {
     glfwSetCursorPosCallback(w, [](GLFWwindow* window, double, double) { of(window).on_event(); });
     glfwSetMouseButtonCallback(w, [](GLFWwindow* window, int, int, int) { of(window).on_event(); });
     glfwSetScrollCallback(w, [](GLFWwindow* window, double, double) { of(window).on_event(); });
-    glfwSetKeyCallback(w, [](GLFWwindow* window, int, int, int, int) { of(window).on_event(); });
     glfwSetCharCallback(w, [](GLFWwindow* window, unsigned) { of(window).on_event(); });
     glfwSetWindowFocusCallback(w, [](GLFWwindow* window, int) { of(window).on_event(); });
     glfwSetWindowRefreshCallback(w, [](GLFWwindow* window) { of(window).on_event(); });
@@ -81,6 +80,10 @@ Window::Window(const std::string& title, int width, int height) {
     io.LogFilename = nullptr;
     io.ConfigFlags |= ImGuiConfigFlags_NavEnableKeyboard;
     ImGui_ImplGlfw_InitForOpenGL(window_, true);
+    // Keys reach ImGui through on_key() alone.
+    glfwSetKeyCallback(window_, [](GLFWwindow* window, int key, int scancode, int action, int mods) {
+        of(window).on_key(key, scancode, action, mods);
+    });
     ImGui_ImplOpenGL3_Init("#version 150");
     // Space belongs to the player; Return presses what has the focus.
     io.KeyMap[ImGuiKey_Space] = GLFW_KEY_ENTER;
@@ -114,9 +117,13 @@ void Window::wait(double seconds) {
 }
 
 void Window::begin_frame() {
+    for (const Release& r : std::exchange(due_releases_, {}))
+        ImGui_ImplGlfw_KeyCallback(window_, r.key, r.scancode, GLFW_RELEASE, r.mods);
     ImGui_ImplOpenGL3_NewFrame();
     ImGui_ImplGlfw_NewFrame();
     ImGui::NewFrame();
+    fresh_press_ = false;
+    due_releases_ = std::exchange(late_releases_, {});
 }
 
 void Window::end_frame() {
@@ -159,6 +166,15 @@ std::vector<std::filesystem::path> Window::take_dropped() { return std::exchange
 void Window::on_drop(int count, const char** paths) {
     for (int i = 0; i < count; ++i) dropped_.emplace_back(paths[i]);
     stirred_ = true;
+}
+
+void Window::on_key(int key, int scancode, int action, int mods) {
+    stirred_ = true;
+    if (action == GLFW_PRESS) fresh_press_ = true;
+    if (action == GLFW_RELEASE && fresh_press_)
+        late_releases_.push_back({key, scancode, mods});
+    else
+        ImGui_ImplGlfw_KeyCallback(window_, key, scancode, action, mods);
 }
 
 void Window::write_picture(int w, int h) {

@@ -43,6 +43,7 @@ class Window {
     // For callbacks of the toolkit.
     void on_drop(int count, const char** paths);
     void on_event() { stirred_ = true; }
+    void on_key(int key, int scancode, int action, int mods);
 
   private:
     void write_picture(int width, int height);
@@ -50,6 +51,14 @@ class Window {
     GLFWwindow* window_ = nullptr;
     bool stirred_ = false;
     std::filesystem::path picture_;
+    // ImGui sees the keys that are down when a frame begins. One that was pressed and let go in between would be lost
+    // where frames are long, so releases that follow a press wait for the frame after (all of them: Ctrl must not go
+    // before its A).
+    struct Release {
+        int key, scancode, mods;
+    };
+    bool fresh_press_ = false;
+    std::vector<Release> late_releases_, due_releases_;  // of keys that the next frame sees, and that the last has seen
     std::vector<std::filesystem::path> dropped_;
 };
 

@@ -61,7 +61,8 @@ TEST(Frechet, IsTheFormulaOfDiagonalCovariances) {
 }
 
 TEST(Frechet, IsTheFormulaOfTwoDimensions) {
-    // Of 2 x 2 matrices tr sqrt(M) = sqrt(tr M + 2 sqrt(det M)), M = S1 S2: no eigenvalues needed. These do not commute.
+    // Of 2 x 2 matrices tr sqrt(M) = sqrt(tr M + 2 sqrt(det M)), M = S1 S2: no eigenvalues needed. These do not
+    // commute.
     Random random(test::seed());
     for (int round = 0; round < 50; ++round) {
         const auto covariance = [&] {
@@ -74,7 +75,8 @@ TEST(Frechet, IsTheFormulaOfTwoDimensions) {
         const double trace = s[0] * t[0] + s[1] * t[2] + s[2] * t[1] + s[3] * t[3];
         const double det = (s[0] * s[3] - s[1] * s[2]) * (t[0] * t[3] - t[1] * t[2]);
         const double shift = std::pow(p.mean[0] - q.mean[0], 2) + std::pow(p.mean[1] - q.mean[1], 2);
-        const double expected = shift + s[0] + s[3] + t[0] + t[3] - 2 * std::sqrt(trace + 2 * std::sqrt(std::max(0.0, det)));
+        const double expected =
+            shift + s[0] + s[3] + t[0] + t[3] - 2 * std::sqrt(trace + 2 * std::sqrt(std::max(0.0, det)));
         // Roots of eigenvalues near zero lose half of the digits.
         EXPECT_NEAR(frechet_distance(p, q), expected, 1e-6) << "seed " << test::seed();
     }
@@ -85,9 +87,11 @@ TEST(Frechet, SeesTheLevelOfNoise) {
     const SoundSet quiet{16000, {test::noise(160000, 0.02, test::seed())}};
     const SoundSet loud{16000, {test::noise(160000, 0.02 * std::sqrt(10), test::seed() + 1)}};
     const MelFeatureOptions options;
-    const double d = frechet_distance(fit_gaussian(mel_features(quiet, options)), fit_gaussian(mel_features(loud, options)));
+    const double d =
+        frechet_distance(fit_gaussian(mel_features(quiet, options)), fit_gaussian(mel_features(loud, options)));
     EXPECT_NEAR(d, 4000, 200) << "seed " << test::seed();  // means of 311 frames, off by 0.3 dB at most
-    const double same = frechet_distance(fit_gaussian(mel_features(quiet, options)), fit_gaussian(mel_features(quiet, options)));
+    const double same =
+        frechet_distance(fit_gaussian(mel_features(quiet, options)), fit_gaussian(mel_features(quiet, options)));
     EXPECT_NEAR(same, 0, 1e-6);
 }
 
@@ -167,8 +171,8 @@ TEST(Bins, TestsTwoProportions) {
 }
 
 TEST(Bins, FindsFivePercentByChance) {
-    // Two samples of one distribution over 50 bins, 40 times: of 2000 tests 5 % are significant, give or take. The exact
-    // share of a test of counts is a little off 5 %, and tests of one pair depend on each other.
+    // Two samples of one distribution over 50 bins, 40 times: of 2000 tests 5 % are significant, give or take. The
+    // exact share of a test of counts is a little off 5 %, and tests of one pair depend on each other.
     Random random(test::seed());
     int different = 0, bins = 0;
     for (int round = 0; round < 40; ++round) {

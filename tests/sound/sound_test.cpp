@@ -90,13 +90,18 @@ class RealSound : public testing::Test {
         if (!std::getenv("NIGIRI_SPEAKER_PID")) GTEST_SKIP() << "run me with tests/sound/with_speaker";
     }
 
-    // The product's own settings, unless NIGIRI_SOUND_QUEUE asks for a longer queue (seconds), which is then said.
+    // A third of a second in the queue and in the device, so that a machine that does other things besides has time
+    // enough; with NIGIRI_SOUND_QUEUE=default what the product itself takes. Every underrun counts in either case.
     static PlayerOptions options() {
         PlayerOptions o;
-        if (const char* seconds = std::getenv("NIGIRI_SOUND_QUEUE")) {
-            o.queue_seconds = std::strtod(seconds, nullptr);
-            std::printf("with a queue of %s s\n", seconds);
+        const char* queue = std::getenv("NIGIRI_SOUND_QUEUE");
+        if (queue && std::string(queue) == "default") {
+            std::printf("with the product's own queue\n");
+            return o;
         }
+        o.queue_seconds = 0.3;
+        o.open = [](const std::string&, int hertz, std::string&) { return open_device_output(hertz, -1, 0.3); };
+        std::printf("with a queue and a device's buffer of 0.3 s each\n");
         return o;
     }
     // Waits until `condition`, or long enough to say that it will not come.
@@ -111,19 +116,21 @@ class RealSound : public testing::Test {
     // Opens the device with a moment of silence. Where a stream begins the server computes again what its sink was
     // about to play, but what the monitor has given of it cannot be called back: the first milliseconds would be
     // missing from the recording, not from the sound.
-    static void open(Player& player) {
+    void open(Player& player) {
         player.load(std::make_shared<Sound>(rate, std::vector<float>(rate / 2)));
         player.play();
         ASSERT_TRUE(eventually([&] { return player.status().ends == 1; }));
+        before_ = player.status().underruns;
     }
-    static void expect_well(const Player& player) {
+    void expect_well(const Player& player) const {
         const PlayerStatus s = player.status();
-        EXPECT_EQ(s.underruns, 0);
+        EXPECT_EQ(s.underruns, before_) << "while the clip was played";
         EXPECT_EQ(s.problem, "");
         std::printf("played on %s\n", s.device.c_str());
     }
 
     test::TemporaryFolder folder_;
+    int64_t before_ = 0;
 };
 
 std::span<const float> seconds_of(const std::vector<float>& x, double begin, double end) {
@@ -182,14 +189,14 @@ TEST_F(RealSound, ASwitchKeepsStep) {
         expect_well(player);
         heard = recording.stop();
     }
-    // Asked for at 2.5 s or a little later, heard within the queue's length; a second is left for a busy machine.
+    // Asked for at 2.5 s or a little later, heard when what was queued is over; there is some time left for both.
     const Alignment first = align(heard, seconds_of(expected_a, 0, 2.4));
-    const Alignment second = align(heard, seconds_of(expected_b, 3.6, 6));
+    const Alignment second = align(heard, seconds_of(expected_b, 4, 6));
     std::printf("first track %.5f, second %.5f\n", first.correlation, second.correlation);
     EXPECT_GT(first.correlation, 0.99);
     EXPECT_GT(second.correlation, 0.99);
     // In step to a sample of the device's, wherever the switch was.
-    EXPECT_NEAR(static_cast<double>(second.lag - first.lag), 3.6 * heard_rate, 2);
+    EXPECT_NEAR(static_cast<double>(second.lag - first.lag), 4 * heard_rate, 2);
     EXPECT_LT(largest_corner(heard), 1.1 * std::max(largest_corner(expected_a), largest_corner(expected_b)) + 1e-3);
 }
 
@@ -220,7 +227,7 @@ TEST_F(RealSound, ASeekGoesWhereItShouldWithoutAClick) {
     const double jumped = static_cast<double>(after.lag - before.lag) / heard_rate - 0.02;
     std::printf("seek asked for at %.3f s, heard %.0f ms later\n", asked, 1e3 * (jumped - asked));
     EXPECT_GT(jumped, asked - 0.01);
-    EXPECT_LT(jumped, asked + 0.6);
+    EXPECT_LT(jumped, asked + 1.5);
     EXPECT_LT(largest_corner(heard), 1.1 * largest_corner(expected) + 1e-3);
 }
 
