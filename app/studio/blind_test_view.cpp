@@ -46,6 +46,11 @@ void BlindTestView::begin(Desk& desk, ListeningTest test) {
 
 void BlindTestView::update(Desk& desk) {
     session_.update();
+    // The arrows answer, and Space plays: they must not move and press buttons as well.
+    ImGuiIO& io = ImGui::GetIO();
+    io.ConfigFlags = asked_ ? io.ConfigFlags & ~ImGuiConfigFlags_NavEnableKeyboard
+                            : io.ConfigFlags | ImGuiConfigFlags_NavEnableKeyboard;
+    asked_ = false;
     const Background::Status saving = session_.saving();
     if (saving.ended != seen_saves_) {
         seen_saves_ = saving.ended;
@@ -94,6 +99,7 @@ void BlindTestView::draw(Desk& desk) {
         draw_result(desk);
         return;
     }
+    asked_ = true;
     draw_question(desk);
     draw_sounds(desk);
     draw_answers(desk);
@@ -103,7 +109,9 @@ void BlindTestView::draw(Desk& desk) {
 void BlindTestView::draw_question(Desk& desk) {
     ui::title(test_->kind() == app::BlindKind::abx ? "ABX test" : "Preference test");
     ImGui::SameLine(ImGui::GetContentRegionMax().x - theme().units(110));
-    if (ui::button("Pause the test")) {
+    const bool pause = ui::button("Pause the test") || pressed(ImGuiKey_Escape);
+    ui::help("Esc");
+    if (pause) {
         leave(desk);
         desk.messages.note("The test is kept: go on with it under Results");
         return;

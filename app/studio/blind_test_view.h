@@ -35,6 +35,7 @@ class BlindTestView {
     int64_t last_position_ = 0;
     double trial_began_ = 0;
     uint64_t seen_saves_ = 0;
+    bool asked_ = false;  // the question was drawn in this frame
 };
 
 }  // namespace nigiri::studio

@@ -65,12 +65,14 @@ class ComparePage final : public Page {
 
     void draw(Desk& desk) override {
         if (blind_.active()) {
-            ImGui::BeginChild("test", {0, 0}, false, ImGuiWindowFlags_NoNav);
+            ImGui::BeginChild("test");
             blind_.draw(desk);
             ImGui::EndChild();
             return;
         }
         ui::title("Compare");
+        ImGui::SameLine(ImGui::GetContentRegionMax().x - theme().units(310));
+        setup_.draw_earlier(desk);
         setup_.draw(desk);
         ImGui::SameLine();
         ImGui::BeginChild("result");

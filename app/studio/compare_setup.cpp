@@ -22,10 +22,13 @@ fs::path comparisons_folder(const Desk& desk) { return desk.settings.clips_folde
 
 void CompareSetup::draw(Desk& desk) {
     ui::begin_card("setup", 330, 0);
+    // The button and the progress stay in sight, however many models there are.
+    const bool running = session_.status().running;
+    ImGui::BeginChild("what", {0, -theme().units(running ? 92 : 44)});
     draw_models(desk);
     draw_conditions(desk);
+    ImGui::EndChild();
     draw_start(desk);
-    draw_earlier(desk);
     ui::end_card();
 }
 
@@ -57,7 +60,7 @@ void CompareSetup::draw_models(Desk& desk) {
                           .endings = {".safetensors"},
                           .places = {desk.settings.runs_folder(), fs::path(NIGIRI_ASSETS_DIR) / "models"}},
                          [this, &desk](const fs::path& path) { add_model(desk, path); });
-    const float row = ImGui::GetFrameHeight() + theme().units(4);
+    const float row = ImGui::GetFrameHeightWithSpacing();
     ImGui::BeginChild("models", {0, row * static_cast<float>(std::clamp<size_t>(models_.size(), 2, 4))});
     for (const ModelEntry& m : models_) {
         bool on = is_chosen(m.path);
@@ -118,9 +121,10 @@ void CompareSetup::draw_measures() {
     ui::checkbox("Exact bits per sample", options_.evaluate);
     ui::help("How well each model predicts recordings that it never heard: the most reliable number, and slow.");
     if (options_.evaluate && data_ != no_data) {
-        ui::label("of the first", label_width);
+        ImGui::SameLine();
         ui::slider("##bits-seconds", options_.evaluation_seconds, 0, 600,
-                   options_.evaluation_seconds > 0 ? "%.0f s" : "all of it", 0);
+                   options_.evaluation_seconds > 0 ? "%.0f s" : "all", 0);
+        ui::help("How much of the recordings they are measured on.");
     }
 }
 
@@ -150,7 +154,6 @@ void CompareSetup::start(Desk& desk) {
 }
 
 void CompareSetup::draw_earlier(Desk& desk) {
-    ImGui::Dummy({0, theme().units(2)});
     ImGui::BeginDisabled(session_.status().running);
     std::vector<std::string> names;
     for (const fs::path& folder : earlier_) names.push_back(folder.filename().string());

@@ -15,6 +15,8 @@ class CompareSetup {
     // Looks again at what models and comparisons there are.
     void refresh(const Desk& desk);
     void draw(Desk& desk);
+    // On one line.
+    void draw_earlier(Desk& desk);
 
   private:
     bool is_chosen(const std::filesystem::path& path) const;
@@ -22,7 +24,6 @@ class CompareSetup {
     void draw_conditions(Desk& desk);
     void draw_measures();
     void draw_start(Desk& desk);
-    void draw_earlier(Desk& desk);
     void start(Desk& desk);
 
     ComparisonSession& session_;
