@@ -133,8 +133,9 @@ void BlindTestView::draw_question(Desk& desk) {
                            2);
     }
     ImGui::Dummy({width, theme().units(44)});
-    centred_text(test_->kind() == app::BlindKind::abx ? "Is X the same sound as A, or as B?"
-                                                      : "Which of the two do you like better?",
+    centred_text(test_->kind() == app::BlindKind::preference ? "Which of the two do you like better?"
+                 : test_->other_clip()                       ? "Does X sound as if A's model played it, or B's?"
+                                                             : "Is X the same sound as A, or as B?",
                  theme().title, theme().colours.text);
     ImGui::Dummy({0, theme().units(18)});
 }

@@ -20,7 +20,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* abx_name = "ABX: can I tell them apart?";
+constexpr const char* abx_name = "ABX: which of the two clips is X?";
+constexpr const char* abx_other_name = "ABX, another clip: which model plays X?";
 constexpr const char* preference_name = "Preference: which do I like better?";
 constexpr float label_width = 104;
 
@@ -226,10 +227,14 @@ class ComparePage final : public Page {
             "trials "
             "now: whoever stops at a lucky moment proves nothing.");
         ImGui::Dummy({0, theme().units(6)});
-        std::string kind = kind_ == app::BlindKind::abx ? abx_name : preference_name;
+        std::string kind = kind_ == app::BlindKind::preference ? preference_name
+                         : other_clip_                         ? abx_other_name
+                                                               : abx_name;
         ui::label("Question", label_width);
-        if (ui::choice("##kind", kind, {preference_name, abx_name}, 330))
-            kind_ = kind == abx_name ? app::BlindKind::abx : app::BlindKind::preference;
+        if (ui::choice("##kind", kind, {preference_name, abx_other_name, abx_name}, 330)) {
+            kind_ = kind == preference_name ? app::BlindKind::preference : app::BlindKind::abx;
+            other_clip_ = kind == abx_other_name;
+        }
         choose_player("First", first_);
         choose_player("Second", second_);
         ui::label("Trials", label_width);
@@ -242,10 +247,14 @@ class ComparePage final : public Page {
                                        : "They have " + std::to_string(clips.size()) + " clips in common.");
         if (kind_ == app::BlindKind::abx)
             ui::muted(
-                "X is the very same clip as A or as B. Where the models play different music this is easy; it is hard "
-                "where they continue the same beginning alike.");
+                other_clip_
+                    ? "A and B are a clip of each model, X is another clip of one of them: can the models be told "
+                      "by their sound?"
+                    : "X is the very same clip as A or as B. Where the models play different music this is easy; "
+                      "it is hard where they continue the same beginning alike.");
+        const bool enough = clips.size() > (other_clip_ ? 1u : 0u);
         ImGui::Dummy({0, theme().units(6)});
-        if (ui::primary("Begin the test", !clips.empty())) begin(desk);
+        if (ui::primary("Begin the test", enough)) begin(desk);
     }
 
     void choose_player(const char* label, size_t& player) {
@@ -271,8 +280,14 @@ class ComparePage final : public Page {
                       time_stamp() + (kind_ == app::BlindKind::abx ? " abx" : " preference"), ".json");
         const uint64_t seed = std::random_device{}();
         begin_with(desk, [&] {
-            return ListeningTest(
-                shown_, {.kind = kind_, .trials = trials_, .first = first_, .second = second_, .seed = seed}, file);
+            return ListeningTest(shown_,
+                                 {.kind = kind_,
+                                  .trials = trials_,
+                                  .first = first_,
+                                  .second = second_,
+                                  .seed = seed,
+                                  .other_clip = other_clip_},
+                                 file);
         });
     }
 
@@ -343,6 +358,7 @@ class ComparePage final : public Page {
     size_t row_ = 0, player_ = 0;
     uint64_t deck_showing_ = 0;
     app::BlindKind kind_ = app::BlindKind::preference;
+    bool other_clip_ = false;
     size_t first_ = 0, second_ = 1;
     int trials_ = 10;
 };

@@ -27,6 +27,8 @@ app::BlindTest made(const Comparison& comparison, const ListeningTest::Setup& se
         throw Error(
             comparison.players[setup.first] + " and " + comparison.players[setup.second] + " have no clips to compare",
             "make clips of both first");
+    if (setup.other_clip && (setup.kind != app::BlindKind::abx || clips.size() < 2))
+        throw Error("another clip as X needs an ABX test and at least two clips of both", "make more clips");
     return app::BlindTest({.kind = setup.kind,
                            .trials = setup.trials,
                            .seed = setup.seed,
@@ -42,13 +44,20 @@ size_t player_named(const Comparison& comparison, const std::string& name) {
     return static_cast<size_t>(it - comparison.players.begin());
 }
 
-// The comparison that a saved test belongs to; empty where it does not say.
-fs::path comparison_of(const fs::path& file) {
+// What this file adds to a blind test's own: the comparison it belongs to, and which clip X is.
+struct Context {
+    fs::path comparison;
+    bool other_clip = false;
+};
+Context context_of(const fs::path& file) {
     std::ifstream in(file, std::ios::binary);
     const json saved = json::parse(in, nullptr, false);
     if (!saved.is_object()) return {};
-    const auto it = saved.find("comparison");
-    return it != saved.end() && it->is_string() ? fs::path(it->get<std::string>()) : fs::path();
+    const auto text = [&](const char* key) {
+        const auto it = saved.find(key);
+        return it != saved.end() && it->is_string() ? it->get<std::string>() : std::string();
+    };
+    return {text("comparison"), text("x_clip") == "another"};
 }
 
 }  // namespace
@@ -58,7 +67,8 @@ ListeningTest::ListeningTest(std::shared_ptr<const Comparison> comparison, const
       test_(made(*comparison_, setup)),
       file_(std::move(file)),
       player_{setup.first, setup.second},
-      clips_(comparison_->common_clips(setup.first, setup.second)) {
+      clips_(comparison_->common_clips(setup.first, setup.second)),
+      other_clip_(setup.other_clip) {
     begin_trial();
 }
 
@@ -71,16 +81,25 @@ ListeningTest::ListeningTest(std::shared_ptr<const Comparison> comparison, const
     if (static_cast<int>(clips_.size()) != test_.setup().clips)
         throw Error("the comparison '" + comparison_->name + "' no longer has the clips that the test was begun with",
                     "begin a new test");
+    other_clip_ = context_of(file).other_clip && kind() == app::BlindKind::abx && clips_.size() > 1;
     begin_trial();
+}
+
+// Every other clip comes equally often, whoever plays it: it depends on the number of the trial alone.
+int ListeningTest::clip_of_x() const {
+    const int clip = test_.current().clip, n = static_cast<int>(clips_.size());
+    return other_clip_ ? (clip + 1 + answered() % (n - 1)) % n : clip;
 }
 
 std::vector<Track> ListeningTest::tracks() const {
     if (finished()) return {};
     const app::BlindTrial& trial = test_.current();
-    const Comparison::Row& row = comparison_->rows[static_cast<size_t>(clips_[static_cast<size_t>(trial.clip)])];
-    const auto track = [&](int side) { return row.tracks[player_[static_cast<size_t>(side)]]; };
-    if (kind() == app::BlindKind::abx) return {track(0), track(1), track(trial.x)};
-    return {track(trial.first), track(trial.second)};
+    const auto track = [&](int side, int clip) {
+        const auto row = static_cast<size_t>(clips_[static_cast<size_t>(clip)]);
+        return comparison_->rows[row].tracks[player_[static_cast<size_t>(side)]];
+    };
+    if (kind() == app::BlindKind::abx) return {track(0, trial.clip), track(1, trial.clip), track(trial.x, clip_of_x())};
+    return {track(trial.first, trial.clip), track(trial.second, trial.clip)};
 }
 
 std::vector<std::string> ListeningTest::labels() const {
@@ -122,6 +141,7 @@ fs::path ListeningTest::table() const { return fs::path(file_).replace_extension
 void ListeningTest::save() const {
     json saved = test_.to_json();
     saved["comparison"] = comparison_->folder.string();
+    if (kind() == app::BlindKind::abx) saved["x_clip"] = other_clip_ ? "another" : "same";
     if (finished()) saved["verdict"] = verdict();
     std::error_code code;
     fs::create_directories(file_.parent_path(), code);  // where that failed, the file says so
@@ -140,12 +160,14 @@ std::vector<SavedTest> list_tests(const fs::path& folder, const std::atomic<bool
         if (stop.load() || tests.size() >= most_listed) break;
         try {
             const app::BlindTest test = app::BlindTest::load(file);
+            Context context = context_of(file);
             tests.push_back({.file = file,
-                             .comparison = comparison_of(file),
+                             .comparison = std::move(context.comparison),
                              .kind = test.setup().kind,
                              .players = test.setup().models,
                              .trials = test.setup().trials,
                              .answered = test.answered(),
+                             .other_clip = context.other_clip,
                              .verdict = test.finished() ? app::verdict(test) : ""});
         } catch (const Error&) {
             // Another program's file stays where it is.

@@ -14,6 +14,9 @@ class ListeningTest {
         int trials = 10;
         size_t first = 0, second = 1;  // of Comparison::players
         uint64_t seed = 0;             // of the order
+        // ABX: X is not the very clip that A or B is, but another one of the same model: what is asked is whether the
+        // models can be told by their sound, not whether two clips are the same.
+        bool other_clip = false;
     };
     // Throws Error where the two have no clips in common, or the setup makes no sense.
     ListeningTest(std::shared_ptr<const Comparison> comparison, const Setup& setup, std::filesystem::path file);
@@ -24,6 +27,7 @@ class ListeningTest {
     int trials() const { return test_.setup().trials; }
     int answered() const { return test_.answered(); }
     bool finished() const { return test_.finished(); }
+    bool other_clip() const { return other_clip_; }
     const std::array<std::string, 2>& players() const { return test_.setup().models; }
 
     // The question now: A, B and X, or the first and the second sound. Empty when finished.
@@ -50,12 +54,14 @@ class ListeningTest {
 
   private:
     void begin_trial();
+    int clip_of_x() const;
 
     std::shared_ptr<const Comparison> comparison_;
     app::BlindTest test_;
     std::filesystem::path file_;
     std::array<size_t, 2> player_;
     std::vector<int> clips_;  // of the comparison, those that both have
+    bool other_clip_ = false;
     std::array<double, 3> heard_{};
     double needed_seconds_ = 0;
 };
@@ -66,6 +72,7 @@ struct SavedTest {
     app::BlindKind kind = app::BlindKind::abx;
     std::array<std::string, 2> players;
     int trials = 0, answered = 0;
+    bool other_clip = false;
     std::string verdict;  // empty while it is not finished
 };
 // Tests in a folder, latest first, at most five hundred; what is no test is left out.
