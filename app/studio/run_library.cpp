@@ -9,6 +9,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr auto interval = std::chrono::seconds(1);
+constexpr auto lately = std::chrono::seconds(20);
 constexpr size_t most_runs = 2000;
 
 }  // namespace
@@ -158,8 +159,12 @@ bool RunLibrary::look(const Wanted& wanted) {
                         .has_model = s.checkpoint != fs::file_time_type{},
                         .opened = opened});
     }
-    std::stable_sort(runs.begin(), runs.end(),
-                     [](const RunEntry& a, const RunEntry& b) { return a.changed > b.changed; });
+    // Runs that are written now are equals: they would change places with every line.
+    const auto now = fs::file_time_type::clock::now() - lately;
+    const auto rank = [&](const RunEntry& r) {
+        return std::pair(-std::min(r.changed, now).time_since_epoch(), r.path);
+    };
+    std::sort(runs.begin(), runs.end(), [&](const RunEntry& a, const RunEntry& b) { return rank(a) < rank(b); });
     now_.wanted = wanted;
     now_.runs = std::move(runs);
     stamps_ = std::move(stamps);
