@@ -129,9 +129,10 @@ RunLibrary::Stamp RunLibrary::stamp(const fs::path& run) {
 bool RunLibrary::look(const Wanted& wanted) {
     std::vector<std::pair<fs::path, bool>> folders;
     std::error_code code;
-    for (fs::directory_iterator it(wanted.folder, code), end; !code && it != end && folders.size() < most_runs;
+    const fs::path base = run_path(wanted.folder);
+    for (fs::directory_iterator it(base, code), end; !code && it != end && folders.size() < most_runs;
          it.increment(code))
-        if (is_run(it->path())) folders.emplace_back(run_path(it->path()), false);
+        if (is_run(it->path())) folders.emplace_back(base / it->path().filename(), false);
     for (const fs::path& path : wanted.opened) {
         const fs::path p = run_path(path);
         if (is_run(p) && std::none_of(folders.begin(), folders.end(), [&](const auto& f) { return f.first == p; }))
