@@ -142,7 +142,8 @@ bool RunLibrary::look(const Wanted& wanted) {
     bool changed = !(wanted == now_.wanted) || folders.size() != now_.runs.size();
     std::vector<RunEntry> runs;
     std::map<fs::path, Stamp> stamps;
-    for (const auto& [path, opened] : folders) {
+    for (const auto& folder : folders) {
+        const fs::path& path = folder.first;
         if (work_.stopping().load()) return false;
         const Stamp s = stamp(path);
         stamps[path] = s;
@@ -158,7 +159,7 @@ bool RunLibrary::look(const Wanted& wanted) {
                         .summary = read_summary(path),
                         .changed = std::max(s.log, s.checkpoint),
                         .has_model = s.checkpoint != fs::file_time_type{},
-                        .opened = opened});
+                        .opened = folder.second});
     }
     // Runs that are written now are equals: they would change places with every line.
     const auto now = fs::file_time_type::clock::now() - lately;
