@@ -37,7 +37,7 @@ double bits_at(const RunLog& log, int64_t step) {
 }  // namespace
 
 void RunPanel::draw(Desk& desk, TrainView& view, const TrainingSnapshot& now, float height) {
-    const float details = theme().units(330), width = ImGui::GetContentRegionAvail().x;
+    const float width = ImGui::GetContentRegionAvail().x, details = std::min(theme().units(330), 0.5f * width);
     ImGui::BeginChild("runs", {width - details - ImGui::GetStyle().ItemSpacing.x, height});
     draw_list(desk, view);
     ImGui::EndChild();

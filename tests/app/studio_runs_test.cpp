@@ -361,8 +361,10 @@ TEST_F(StudioRuns, GoingOnKeepsTheRunsOwnEndUnlessAskedForMore) {
     details.facts.config = preset_by_name("tiny");
     details.facts.config->training.minutes = 10;
     details.facts.data = folder.path();
+    details.facts.files = "/list";
     Continuation c(entry, details, "/other");
     EXPECT_EQ(c.data, folder.path());
+    EXPECT_EQ(c.plan().files, "/list");
     EXPECT_EQ(c.left(), 8.5);
     EXPECT_EQ(c.more, 8.5);
     EXPECT_EQ(c.plan().config.training.minutes, 0) << "as it was planned";
@@ -374,6 +376,7 @@ TEST_F(StudioRuns, GoingOnKeepsTheRunsOwnEndUnlessAskedForMore) {
     details.facts.data = folder.path() / "gone";
     const Continuation done(entry, details, "/other");
     EXPECT_EQ(done.data, "/other");
+    EXPECT_EQ(done.plan().files, "") << "the list is of the folder that is gone";
     EXPECT_EQ(done.left(), 0);
     EXPECT_EQ(done.plan().config.training.steps, 300 + static_cast<int64_t>(done.more));
     EXPECT_GT(done.more, 0);

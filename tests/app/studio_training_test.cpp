@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "app/studio/memory_estimate.h"
+#include "app/studio/run_log.h"
 #include "app/studio/training_session.h"
 #include "audio/write.h"
 #include "kernels/random.h"
@@ -181,6 +182,12 @@ TEST_F(StudioTraining, AnExistingRunKeepsItsNetworkAndTakesTheNewLimit) {
     EXPECT_EQ(s.step, 20);
     ASSERT_TRUE(s.config.has_value());
     EXPECT_EQ(s.config->model.width, 8);
+    const RunFacts facts = read_facts(folder.path() / "run");
+    ASSERT_TRUE(facts.config.has_value()) << facts.problem;
+    EXPECT_EQ(*facts.config, *s.config) << "the folder knows the new limit";
+    EXPECT_EQ(facts.data, folder.path() / "audio");
+    ASSERT_TRUE(facts.baseline.has_value());
+    EXPECT_NEAR(facts.baseline->order1, s.baseline->order1, 5e-5) << "kept with four digits";
 }
 
 TEST_F(StudioTraining, StopsWhilePausedAndBeginsAnother) {
