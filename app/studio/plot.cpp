@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "app/studio/marks.h"
 #include "app/studio/theme.h"
 #include "app/studio/widgets.h"
 
@@ -55,6 +56,11 @@ void Plot::draw(const char* id, ImVec2 size, std::vector<PlotSeries>& series, co
     draw.AddRectFilled(at, {at.x + size.x, at.y + size.y}, packed(t.colours.panel), t.units(6));
 
     const bool any = std::any_of(series.begin(), series.end(), [](const PlotSeries& s) { return s.raw().size() > 0; });
+    if (marks().on()) {
+        size_t points = 0;
+        for (const PlotSeries& one : series) points += one.raw().size();
+        marks().note(std::string("plot.points.") + id, std::to_string(points));
+    }
     std::vector<double> values;
     if (any)
         for (const ReferenceLine& line : lines) values.push_back(line.y);

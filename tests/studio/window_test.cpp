@@ -184,8 +184,10 @@ TEST_F(StudioWindow, TrainsListensAndGenerates) {
     user.wait_state("training.stage", "training");
     // The curve moves: what is drawn comes from the file that the training writes.
     user.wait_until("steps", [&] { return user.number("training.step") > 20; });
-    const double step = user.number("training.step");
+    user.wait_until("a curve", [&] { return user.number("plot.points.curves") > 1; });
+    const double step = user.number("training.step"), points = user.number("plot.points.curves");
     user.wait_until("more steps", [&] { return user.number("training.step") > step + 20; });
+    user.wait_until("the curve to move", [&] { return user.number("plot.points.curves") > points; });
     picture("train");
     user.press("train/Pause");
     user.wait_state("training.stage", "paused");
