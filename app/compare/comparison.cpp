@@ -155,11 +155,8 @@ class Comparison {
             clip.analysis = analyse(std::span(clip.samples).subspan(static_cast<size_t>(clip.prompt)), rate());
             if (result_.floor) clip.ran_away = result_.floor->ran_away[i];
             clip.file = options_.clips_folder / ("held-out-clip-" + std::to_string(i + 1) + ".flac");
-            write_clip(clip.file, clip.samples, clip.rate,
-                       {{"recording", data.recordings(options_.split)[pieces_[kept[i]].recording].name},
-                        {"begin", pieces_[kept[i]].begin},
-                        {"samples", clip_samples()},
-                        {"prompt_samples", clip.prompt}});
+            write_audio(clip.file, clip.samples, clip.rate, SampleFormat::pcm16,
+                        {{"title", data.recordings(options_.split)[pieces_[kept[i]].recording].name}});
             result_.held_out.push_back(std::move(clip));
             prompt_pieces_.push_back(pieces_[kept[i]]);
         }

@@ -55,10 +55,11 @@ std::vector<float> smoothed(std::span<const float> values, int64_t window) {
     return means;
 }
 
-std::vector<SurprisingPlace> most_surprising(std::span<const float> bits, int64_t window, size_t count) {
+std::vector<SurprisingPlace> most_surprising(std::span<const float> bits, int64_t window, int64_t apart, size_t count) {
     const auto n = static_cast<int64_t>(bits.size());
     std::vector<double> sums(bits.size() + 1, 0.0);
     for (size_t i = 0; i < bits.size(); ++i) sums[i + 1] = sums[i] + static_cast<double>(bits[i]);
+    if (n == 0) return {};
     window = std::clamp<int64_t>(window, 1, std::max<int64_t>(n, 1));
     // Windows begin a quarter of their length apart: fine enough for a list to press on.
     std::vector<SurprisingPlace> all;
@@ -71,8 +72,9 @@ std::vector<SurprisingPlace> most_surprising(std::span<const float> bits, int64_
     std::vector<SurprisingPlace> places;
     for (const SurprisingPlace& p : all) {
         if (places.size() >= count) break;
-        const bool free = std::none_of(places.begin(), places.end(),
-                                       [&](const SurprisingPlace& q) { return p.begin < q.end && q.begin < p.end; });
+        const bool free = std::none_of(places.begin(), places.end(), [&](const SurprisingPlace& q) {
+            return p.begin < q.end + apart && q.begin < p.end + apart;
+        });
         if (free) places.push_back(p);
     }
     return places;

@@ -23,8 +23,8 @@ struct SurprisingPlace {
     double share = 0;            // of all bits of the sound
 };
 
-// The windows with the highest means, none overlapping another, the most surprising first; at most `count`. The last
-// one of a sound may be shorter than `window`.
-std::vector<SurprisingPlace> most_surprising(std::span<const float> bits, int64_t window, size_t count);
+// The windows with the highest means, at least `apart` samples between any two, the most surprising first; at most
+// `count`. window at least 1; a sound shorter than that is one window.
+std::vector<SurprisingPlace> most_surprising(std::span<const float> bits, int64_t window, int64_t apart, size_t count);
 
 }  // namespace nigiri::app

@@ -214,8 +214,10 @@ void BlindTestView::draw_result(Desk& desk) {
     ImGui::PopFont();
     ImGui::Dummy({0, theme().units(8)});
     const bool abx = test_->kind() == app::BlindKind::abx;
-    ui::fact(abx ? "Right" : "For ", std::to_string(result.successes) + " of " + std::to_string(result.trials) +
-                                         (abx ? "" : " for " + test_->players()[0]));
+    ui::fact(abx ? "Right" : "Preferred",
+             abx ? std::to_string(result.successes) + " of " + std::to_string(result.trials)
+                 : test_->players()[0] + " " + std::to_string(result.successes) + ", " + test_->players()[1] + " " +
+                       std::to_string(result.trials - result.successes));
     ui::fact("p-value", p_text(result.p_value) +
                             (abx ? " (exact binomial test, one-sided)" : " (exact binomial test, two-sided)"));
     ui::fact("Saved", test_->file().string());

@@ -6,10 +6,10 @@
 #include <random>
 
 #include "app/studio/blind_test_view.h"
+#include "app/studio/compare_setup.h"
 #include "app/studio/compare_table.h"
 #include "app/studio/file_names.h"
 #include "app/studio/marks.h"
-#include "app/studio/model_list.h"
 #include "app/studio/theme.h"
 #include "app/studio/widgets.h"
 #include "app/text.h"
@@ -20,27 +20,24 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* no_data = "none: only listening";
 constexpr const char* abx_name = "ABX: can I tell them apart?";
 constexpr const char* preference_name = "Preference: which do I like better?";
 constexpr float label_width = 104;
 
 class ComparePage final : public Page {
   public:
-    explicit ComparePage(const Wake& wake) : session_(wake), blind_(wake) {}
+    explicit ComparePage(const Wake& wake) : session_(wake), setup_(session_), blind_(wake) {}
 
     const char* name() const override { return "compare"; }
     const char* title() const override { return "Compare"; }
-    std::string unfinished() const override {
-        return making_ && session_.status().running ? "models are compared" : "";
-    }
+    std::string unfinished() const override { return session_.making() ? "models are compared" : ""; }
 
     bool dropped(Desk& desk, const fs::path& path) override {
         std::error_code code;
         if (fs::exists(app::report_files(path).json, code))
-            open(path);
+            session_.open(path);
         else if (path.extension() == ".safetensors" || fs::exists(path / "checkpoints", code))
-            add_model(desk, path);
+            setup_.add_model(desk, path);
         else
             return false;
         return true;
@@ -54,13 +51,13 @@ class ComparePage final : public Page {
                 desk.messages.fail(status.error, status.hint);
             else if (const fs::path report = session_.report_written(); !report.empty() && report != told_report_)
                 desk.messages.note("The report is " + (told_report_ = report).string());
-            making_ = false;
-            earlier_ = list_comparisons(comparisons_folder(desk));
+            setup_.refresh(desk);
         }
         if (const auto fresh = session_.comparison(); fresh != shown_) {
             const bool another = !shown_ || !fresh || fresh->folder != shown_->folder;
             shown_ = fresh;
-            if (another) row_ = 0, player_ = 0, first_ = 0, second_ = 1, deck_showing_ = 0;
+            deck_showing_ = 0;  // what the deck holds is of the one before
+            if (another) row_ = 0, player_ = 0, first_ = 0, second_ = 1;
         }
         if (!status.running && !resume_.empty()) resume_now(desk);
         blind_.update(desk);
@@ -74,12 +71,7 @@ class ComparePage final : public Page {
             return;
         }
         ui::title("Compare");
-        ui::begin_card("setup", 330, 0);
-        draw_models(desk);
-        draw_conditions(desk);
-        draw_start(desk);
-        draw_earlier(desk);
-        ui::end_card();
+        setup_.draw(desk);
         ImGui::SameLine();
         ImGui::BeginChild("result");
         draw_right(desk);
@@ -87,146 +79,6 @@ class ComparePage final : public Page {
     }
 
   private:
-    static fs::path comparisons_folder(const Desk& desk) { return desk.settings.clips_folder() / "comparisons"; }
-
-    void open(const fs::path& folder) { session_.open(folder); }
-
-    // ---- what to compare
-
-    void add_model(Desk& desk, const fs::path& path) {
-        remember(desk.settings.recent_models, path);
-        if (!is_chosen(path)) chosen_.push_back(path);
-        refresh(desk);
-    }
-
-    bool is_chosen(const fs::path& path) const {
-        return std::find(chosen_.begin(), chosen_.end(), path) != chosen_.end();
-    }
-
-    void refresh(const Desk& desk) {
-        models_ = list_models(desk.settings.runs_folder(), desk.settings.recent_models,
-                              fs::path(NIGIRI_ASSETS_DIR) / "models");
-        earlier_ = list_comparisons(comparisons_folder(desk));
-        refreshed_ = ImGui::GetTime();
-    }
-
-    void draw_models(Desk& desk) {
-        if (refreshed_ < 0 || ImGui::GetTime() - refreshed_ > 10) refresh(desk);
-        ui::heading("Models");
-        ImGui::SameLine(ImGui::GetContentRegionMax().x - theme().units(52));
-        if (ui::small_button("Add\u2026##model"))
-            desk.dialog.open({.wanted = FileDialog::Wanted::file,
-                              .title = "Open a model",
-                              .start = {},
-                              .endings = {".safetensors"},
-                              .places = {desk.settings.runs_folder(), fs::path(NIGIRI_ASSETS_DIR) / "models"}},
-                             [this, &desk](const fs::path& path) { add_model(desk, path); });
-        const float row = ImGui::GetFrameHeight() + theme().units(4);
-        ImGui::BeginChild("models", {0, row * static_cast<float>(std::clamp<size_t>(models_.size(), 2, 4))});
-        for (const ModelEntry& m : models_) {
-            bool on = is_chosen(m.path);
-            ImGui::PushID(m.path.c_str());
-            const float avail = ImGui::GetContentRegionAvail().x - ImGui::GetFrameHeight() - theme().units(8);
-            if (ImGui::Checkbox(ui::shortened(m.label, avail).c_str(), &on)) {
-                if (on)
-                    chosen_.push_back(m.path);
-                else
-                    std::erase(chosen_, m.path);
-            }
-            ui::mark("model/" + m.label);
-            ui::help(m.path.string());
-            ImGui::PopID();
-        }
-        ImGui::EndChild();
-    }
-
-    void draw_conditions(Desk& desk) {
-        std::vector<std::string> folders = {no_data};
-        const auto offer = [&](const fs::path& folder) {
-            if (!folder.empty() && std::find(folders.begin(), folders.end(), folder.string()) == folders.end())
-                folders.push_back(folder.string());
-        };
-        offer(desk.data);
-        for (const fs::path& folder : desk.settings.recent_data) offer(folder);
-        if (!data_chosen_) data_ = desk.data.empty() ? no_data : desk.data.string();
-        ui::label("Recordings", label_width);
-        if (ui::choice("##data", data_, folders, 0)) data_chosen_ = true;
-        ui::help(
-            "Recordings to measure the clips against and to begin them with; only what no model of them was trained "
-            "on is used: " +
-            data_);
-        const bool measured = data_ != no_data;
-        ui::label("Clips", label_width);
-        ui::number("##clips", options_.clips, 1, 64, 0);
-        ui::label("Seconds", label_width);
-        ui::slider("##seconds", options_.seconds, 0.5, 60, "%.1f s", 0);
-        ImGui::BeginDisabled(!measured);
-        ui::label("Begin with", label_width);
-        ui::slider("##prompt", options_.prompt_seconds, 0, 10,
-                   options_.prompt_seconds > 0 ? "%.1f s of a recording" : "silence", 0);
-        ui::help("Every model continues the same recordings, another one for each clip.");
-        ImGui::EndDisabled();
-        ui::label("Temperature", label_width);
-        ui::slider("##temperature", options_.sampling.temperature, 0, 1.5, "%.2f", 0);
-        ui::label("Top p", label_width);
-        ui::slider("##top-p", options_.sampling.top_p, 0.05, 1, "%.2f", 0);
-        ui::label("Seed", label_width);
-        ui::number("##seed", seed_, 0, 999'999'999, 0);
-        ui::help("The same for every model: differences are the models', not the dice's.");
-        ImGui::BeginDisabled(!measured);
-        ui::checkbox("Exact bits per sample", options_.evaluate);
-        ui::help("How well each model predicts recordings that it never heard: the most reliable number, and slow.");
-        if (options_.evaluate && measured) {
-            ui::label("of the first", label_width);
-            ui::slider("##bits-seconds", options_.evaluation_seconds, 0, 600,
-                       options_.evaluation_seconds > 0 ? "%.0f s" : "all of it", 0);
-        }
-        ImGui::EndDisabled();
-    }
-
-    void draw_start(Desk& desk) {
-        const Background::Status status = session_.status();
-        if (status.running) {
-            if (ui::button("Stop", !status.stopping)) session_.cancel();
-            ui::help("What is made so far is kept.");
-            ui::progress(status.fraction, status.what);
-            return;
-        }
-        if (ui::primary("Make clips", chosen_.size() >= 2)) start(desk);
-        if (chosen_.size() < 2) {
-            ImGui::SameLine();
-            ui::muted("Choose two models or more.");
-        }
-    }
-
-    void start(Desk& desk) {
-        app::ComparisonOptions options = options_;
-        options.models = chosen_;
-        options.data = data_ == no_data ? fs::path() : fs::path(data_);
-        if (options.data.empty()) options.prompt_seconds = 0;
-        options.sampling.seed = static_cast<uint64_t>(seed_);
-        options.threads = desk.settings.threads;
-        making_ = session_.start(options, desk.settings.compute_device, comparisons_folder(desk));
-    }
-
-    void draw_earlier(Desk& desk) {
-        ImGui::Dummy({0, theme().units(2)});
-        ImGui::BeginDisabled(session_.status().running);
-        std::vector<std::string> names;
-        for (const fs::path& folder : earlier_) names.push_back(folder.filename().string());
-        std::string chosen = names.empty() ? "No earlier comparison" : "Open an earlier comparison";
-        if (ui::choice("##earlier", chosen, names, 226)) open(comparisons_folder(desk) / chosen);
-        ImGui::SameLine();
-        if (ui::small_button("Folder\u2026"))
-            desk.dialog.open(
-                {.wanted = FileDialog::Wanted::folder, .title = "Open a comparison", .start = comparisons_folder(desk)},
-                [this](const fs::path& folder) { open(folder); });
-        ui::help("Also one that was made by nigiri compare.");
-        ImGui::EndDisabled();
-    }
-
-    // ---- what was compared
-
     void draw_right(Desk& desk) {
         if (!ImGui::BeginTabBar("tabs")) return;
         tab("Listen", [&] { draw_listen(desk); });
@@ -238,9 +90,7 @@ class ComparePage final : public Page {
 
     template <class Draw>
     void tab(const char* label, Draw&& draw) {
-        const bool show = wanted_tab_ == label;
-        if (show) wanted_tab_.clear();
-        const bool open = ImGui::BeginTabItem(label, nullptr, show ? ImGuiTabItemFlags_SetSelected : 0);
+        const bool open = ImGui::BeginTabItem(label);
         ui::mark(std::string("tab/") + label);
         if (!open) return;
         ImGui::BeginChild(label);
@@ -252,7 +102,8 @@ class ComparePage final : public Page {
 
     bool nothing_yet() const {
         if (shown_) return false;
-        ui::heading(making_ ? "The first clips appear here as soon as they are made." : "Nothing is compared yet.");
+        ui::heading(session_.making() ? "The first clips appear here as soon as they are made."
+                                      : "Nothing is compared yet.");
         ui::muted(
             "Choose models on the left and press Make clips. Every model gets the same random numbers and the same "
             "beginnings. Then listen with or without names, and see the numbers.");
@@ -276,6 +127,7 @@ class ComparePage final : public Page {
             deck_showing_ = desk.deck.showing();
         }
         desk.deck.select(index);
+        desk.deck.rename("clip " + std::to_string(row + 1) + ", " + shown_->players[player]);
         if (desk.deck.player().status().state != PlayState::playing) desk.deck.player().play();
     }
 
@@ -471,7 +323,7 @@ class ComparePage final : public Page {
                 ui::small_button(("Go on##" + std::to_string(row)).c_str(), !session_.status().running)) {
                 resume_ = t.file;
                 resume_from_ = t.comparison;
-                if (!shown_ || shown_->folder != t.comparison) open(t.comparison);
+                if (!shown_ || shown_->folder != t.comparison) session_.open(t.comparison);
             }
             ImGui::PopID();
             ++row;
@@ -480,17 +332,10 @@ class ComparePage final : public Page {
     }
 
     ComparisonSession session_;
+    CompareSetup setup_;
     BlindTestView blind_;
-    app::ComparisonOptions options_{.clips = 6, .evaluation_seconds = 60};
-    int seed_ = 1;
-    std::string data_ = no_data;
-    bool data_chosen_ = false, making_ = false;
-    std::vector<ModelEntry> models_;
-    std::vector<fs::path> chosen_, earlier_;
-    double refreshed_ = -1;
     uint64_t seen_ = 0;
     fs::path told_report_, listed_, resume_, resume_from_;
-    std::string wanted_tab_;
 
     std::shared_ptr<const Comparison> shown_;
     size_t row_ = 0, player_ = 0;

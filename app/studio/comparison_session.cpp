@@ -99,29 +99,40 @@ fs::path ComparisonSession::report_written() const {
 }
 
 bool ComparisonSession::start(app::ComparisonOptions options, const std::string& device, const fs::path& parent) {
-    return work_.start([this, options = std::move(options), device, parent]() mutable {
-        work_.report(0, "loading the models");
-        fs::create_directories(parent);
-        const fs::path folder = free_name(parent, time_stamp(), "");
-        const app::ReportFiles files = app::report_files(folder);
-        options.clips_folder = files.clips;
-        const auto save = [&](const app::ComparisonResult& result) {
-            app::write_file(
-                files.json,
-                app::to_json(options, result, files).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
-                    "\n");
-            publish(prepared(options, result, files, folder));
-        };
-        const auto backend = make_backend(device, options.threads);
-        const app::ComparisonResult result =
-            app::compare(options, backend,
-                         [&](const app::ComparisonProgress& p, const app::ComparisonResult& so_far, bool model_done) {
-                             work_.report(p.fraction, p.what);
-                             if (model_done) save(so_far);
-                             return !work_.stopping().load();
-                         });
-        save(result);
+    return work_.start([this, options = std::move(options), device, parent] {
+        making_ = true;
+        try {
+            make(options, device, parent);
+        } catch (...) {
+            making_ = false;
+            throw;
+        }
+        making_ = false;
     });
+}
+
+void ComparisonSession::make(app::ComparisonOptions options, const std::string& device, const fs::path& parent) {
+    work_.report(0, "loading the models");
+    const fs::path folder = free_name(parent, time_stamp(), "");
+    const app::ReportFiles files = app::report_files(folder);
+    std::error_code code;
+    fs::create_directories(parent, code);
+    if (code)
+        throw Error("cannot make the folder '" + parent.string() + "': " + code.message(),
+                    "choose another folder in the settings");
+    options.clips_folder = files.clips;
+    const auto save = [&](const app::ComparisonResult& result) {
+        const nlohmann::json report = app::to_json(options, result, files);
+        app::write_file(files.json, report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+        publish(prepared(options, result, files, folder));
+    };
+    const auto backend = make_backend(device, options.threads);
+    const auto tell = [&](const app::ComparisonProgress& p, const app::ComparisonResult& so_far, bool model_done) {
+        work_.report(p.fraction, p.what);
+        if (model_done) save(so_far);
+        return !work_.stopping().load();
+    };
+    save(app::compare(options, backend, tell));
 }
 
 bool ComparisonSession::open(const fs::path& folder) {

@@ -47,14 +47,18 @@ class ComparisonSession {
     void cancel() { work_.stop(); }
 
     Background::Status status() const { return work_.status(); }
+    // Clips or numbers are being made, as opposed to read or reported.
+    bool making() const { return making_.load(); }
     // What there is by now; nothing before the first model has clips.
     std::shared_ptr<const Comparison> comparison() const;
     // The last report's page; empty before.
     std::filesystem::path report_written() const;
 
   private:
+    void make(app::ComparisonOptions options, const std::string& device, const std::filesystem::path& parent);
     void publish(Comparison&& comparison);
 
+    std::atomic<bool> making_{false};
     mutable std::mutex mutex_;  // of what follows
     std::shared_ptr<const Comparison> comparison_;
     std::filesystem::path report_;

@@ -29,6 +29,7 @@ class Deck {
     void clear();
     // Goes on at the same place in another of them.
     void select(size_t track);
+    void rename(const std::string& name) { name_ = name; }
     // Differs after every show() and show_tracks(): whether what is there is still what one has put there.
     uint64_t showing() const { return showing_; }
 

@@ -1,7 +1,9 @@
 #include "app/studio/inspect_session.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "app/clips.h"
-#include "app/compare/picture.h"
 #include "app/model_file.h"
 #include "audio/resample.h"
 #include "kernels/backend.h"
@@ -12,7 +14,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int picture_columns = 1600;
+constexpr size_t places_listed = 12;
 
 }  // namespace
 
@@ -87,23 +89,48 @@ void InspectSession::ask_steps(size_t layer, int64_t channel, std::shared_ptr<co
     ask([this, layer, channel, sound = std::move(sound)] {
         work_.report(0, "reading the sound");
         const Loaded& m = loaded();
-        const std::vector<float> samples = samples_for(*sound);
-        InspectedSteps found{.sound = sound, .layer = layer, .channel = channel, .steps = {}, .picture = {}};
-        found.picture = app::picture_spectrogram(samples, m.config.signal.sample_rate, picture_columns);
-        found.steps = app::layer_steps(*m.network, m.layers.at(layer), codes_for(samples), channel, work_.progress());
+        InspectedSteps found;
+        found.sound = sound, found.layer = layer, found.channel = channel;
+        const int rate = m.config.signal.sample_rate;
+        app::LayerSteps steps =
+            app::layer_steps(*m.network, m.layers.at(layer), codes_for(samples_for(*sound)), channel, work_.progress());
+        found.channels = steps.channels, found.stride = steps.stride;
+        for (const auto* values : {&steps.mean, &steps.channel})
+            for (const float v : *values)
+                found.lowest = std::min(found.lowest, v), found.highest = std::max(found.highest, v);
+        found.mean = std::make_shared<const Sound>(rate, std::move(steps.mean));
+        found.values = std::make_shared<const Sound>(rate, std::move(steps.channel));
         set(steps_, std::move(found));
     });
 }
 
-void InspectSession::ask_surprise(std::shared_ptr<const Sound> sound) {
-    ask([this, sound = std::move(sound)] {
+void InspectSession::ask_surprise(std::shared_ptr<const Sound> sound, double seconds) {
+    ask([this, sound = std::move(sound), seconds] {
         work_.report(0, "reading the sound");
         const Loaded& m = loaded();
-        InspectedSurprise found{.sound = sound, .bits = {}, .total = 0, .rate = m.config.signal.sample_rate};
-        found.bits = app::sample_bits(*m.network, codes_for(samples_for(*sound)), work_.progress());
-        for (const float b : found.bits) found.total += static_cast<double>(b);
-        set(surprise_, std::move(found));
+        InspectedSurprise found;
+        found.sound = sound;
+        found.rate = m.config.signal.sample_rate;
+        std::vector<float> bits = app::sample_bits(*m.network, codes_for(samples_for(*sound)), work_.progress());
+        for (const float b : bits) found.total += static_cast<double>(b), found.highest = std::max(found.highest, b);
+        found.bits = std::make_shared<const Sound>(found.rate, bits);
+        set_means(std::move(found), bits, seconds);
     });
+}
+
+void InspectSession::ask_means(double seconds) {
+    ask([this, seconds] {
+        if (const auto measured = surprise()) set_means(*measured, measured->bits->copy(), seconds);
+    });
+}
+
+void InspectSession::set_means(InspectedSurprise found, const std::vector<float>& bits, double seconds) {
+    found.window = std::max<int64_t>(1, std::llround(seconds * found.rate));
+    std::vector<float> means = app::smoothed(bits, found.window);
+    found.highest_mean = means.empty() ? 0 : *std::max_element(means.begin(), means.end());
+    found.means = std::make_shared<const Sound>(found.rate, std::move(means));
+    found.places = app::most_surprising(bits, found.window, found.rate / 4, places_listed);
+    set(surprise_, std::move(found));
 }
 
 }  // namespace nigiri::studio

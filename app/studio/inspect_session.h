@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -10,7 +11,6 @@
 #include "app/inspect/surprise.h"
 #include "app/studio/background.h"
 #include "audio/sound.h"
-#include "audio/spectrogram.h"
 #include "model/checkpoint.h"
 
 namespace nigiri::studio {
@@ -37,15 +37,19 @@ struct InspectedKernels {
 struct InspectedSteps {
     std::shared_ptr<const Sound> sound;  // that was asked about
     size_t layer = 0;
-    int64_t channel = 0;
-    app::LayerSteps steps;
-    Spectrogram picture;
+    int64_t channel = 0, channels = 0;
+    int64_t stride = 1;                         // samples a step
+    std::shared_ptr<const Sound> mean, values;  // one value a step: mean over the channels; of `channel`
+    float lowest = std::numeric_limits<float>::infinity(), highest = 0;  // of both
 };
 struct InspectedSurprise {
     std::shared_ptr<const Sound> sound;
-    std::vector<float> bits;
-    double total = 0;  // bits
-    int rate = 0;      // Hz
+    int rate = 0;                              // Hz
+    double total = 0;                          // bits
+    std::shared_ptr<const Sound> bits, means;  // one value a sample; means over `window` samples
+    int64_t window = 0;
+    float highest = 0, highest_mean = 0;
+    std::vector<app::SurprisingPlace> places;  // of that window
 };
 
 class InspectSession {
@@ -57,7 +61,10 @@ class InspectSession {
     void open(const std::filesystem::path& model, const std::string& device, int threads);
     void ask_kernels(size_t layer, int64_t length);
     void ask_steps(size_t layer, int64_t channel, std::shared_ptr<const Sound> sound);
-    void ask_surprise(std::shared_ptr<const Sound> sound);
+    // `seconds`: the window of the means.
+    void ask_surprise(std::shared_ptr<const Sound> sound, double seconds);
+    // Another window over what was measured.
+    void ask_means(double seconds);
     void cancel();
     // The window's thread, every frame.
     void update();
@@ -90,6 +97,7 @@ class InspectSession {
     void ask(std::function<void()> work);
     void load(const std::filesystem::path& model, const std::string& device, int threads);
     const Loaded& loaded() const;
+    void set_means(InspectedSurprise found, const std::vector<float>& bits, double seconds);
     std::vector<float> samples_for(const Sound& sound) const;
     std::vector<uint8_t> codes_for(std::vector<float> samples) const;
 

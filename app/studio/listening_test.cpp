@@ -123,7 +123,8 @@ void ListeningTest::save() const {
     json saved = test_.to_json();
     saved["comparison"] = comparison_->folder.string();
     if (finished()) saved["verdict"] = verdict();
-    fs::create_directories(file_.parent_path());
+    std::error_code code;
+    fs::create_directories(file_.parent_path(), code);  // where that failed, the file says so
     app::write_file(file_, saved.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
     if (finished()) test_.save_csv(table());
 }
