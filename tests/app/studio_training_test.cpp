@@ -226,22 +226,22 @@ TEST_F(StudioTraining, DestroyedWhileItTrainsItSaves) {
 
 TEST_F(StudioTraining, ADataFolderThatVanishesIsAMessageAndNoLoss) {
     TrainingSession session({});
-    session.start(plan("run", 40));
+    session.start(plan("run", 300));
     wait_for_step(session, 3);
     session.pause();
     wait_for(session, TrainingStage::paused);
     fs::remove_all(folder.path() / "audio");
     session.resume();  // the audio is in memory
-    EXPECT_EQ(wait_for(session, TrainingStage::finished).step, 40);
+    EXPECT_EQ(wait_for(session, TrainingStage::finished).step, 300);
 
-    session.start(plan("run", 80));
+    session.start(plan("run", 400));
     const TrainingSnapshot s = wait_for(session, TrainingStage::failed);
     EXPECT_NE(s.error.find("audio"), std::string::npos) << s.error;
     EXPECT_FALSE(s.resumable);
-    EXPECT_EQ(Checkpoint::read(folder.path() / "run" / "checkpoints" / "last.safetensors").state().step, 40);
+    EXPECT_EQ(Checkpoint::read(folder.path() / "run" / "checkpoints" / "last.safetensors").state().step, 300);
     make_audio(folder.path() / "audio");
-    ASSERT_TRUE(session.start(plan("run", 45)));
-    EXPECT_EQ(wait_for(session, TrainingStage::finished).step, 45);
+    ASSERT_TRUE(session.start(plan("run", 305)));
+    EXPECT_EQ(wait_for(session, TrainingStage::finished).step, 305);
 }
 
 TEST_F(StudioTraining, ARunFolderThatCannotBeWrittenIsAMessage) {
