@@ -140,9 +140,10 @@ TEST_F(StudioRuns, AHugeLineIsSkippedInConstantMemory) {
     append(line(10, 7));
     {
         std::ofstream out(run / "metrics.jsonl", std::ios::app);
-        const std::string piece(1 << 20, 'x');
+        const std::string piece(1 << 20, ' ');
+        out << "{\"step\": 15,";
         for (int i = 0; i < 80; ++i) out << piece;  // more than is read at a time
-        out << "\n" << line(20, 6);
+        out << "\"tokens\": 1}\n" << line(20, 6);   // a good line, were it not so long
     }
     RunLog log(run);
     EXPECT_TRUE(log.poll(never));
@@ -178,6 +179,9 @@ TEST_F(StudioRuns, TheSummaryIsOfTheLastLines) {
     ASSERT_TRUE(s.has_value());
     EXPECT_EQ(s->last.step, 20000);
     EXPECT_EQ(s->valid_bits, -1) << "too long ago to be read";
+    const std::string cut = "{\"step\": 77}\n";  // what the last 64 KiB begin with belongs to a longer line
+    replace("x" + cut + std::string(65536 - cut.size(), '\n'));
+    EXPECT_FALSE(read_summary(run).has_value());
     replace("\n\n\n");
     EXPECT_FALSE(read_summary(run).has_value());
     replace("no newline");
