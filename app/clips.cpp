@@ -72,10 +72,9 @@ json clip_facts(const Clip& clip, size_t index, const ClipSettings& settings) {
 void write_clip(const fs::path& path, std::span<const float> samples, int rate, const json& facts,
                 SampleFormat format) {
     const auto text = [&](int indent) { return facts.dump(indent, ' ', false, json::error_handler_t::replace); };
-    write_audio(path, samples, rate, format,
-                {{"software", "nigiri"},
-                 {"title", "nigiri, seed " + std::to_string(facts.at("seed").get<uint64_t>())},
-                 {"comment", text(-1)}});
+    Tags tags = {{"software", "nigiri"}, {"comment", text(-1)}};
+    if (const auto seed = facts.find("seed"); seed != facts.end()) tags["title"] = "nigiri, seed " + seed->dump();
+    write_audio(path, samples, rate, format, tags);
     write_file(sidecar_of(path), text(2) + "\n");
 }
 

@@ -32,7 +32,7 @@ std::vector<size_t> by_likelihood(const std::vector<Clip>& clips);
 //  "log2_likelihood_per_sample"}; `index` is the clip's number among those made side by side.
 nlohmann::json clip_facts(const Clip& clip, size_t index, const ClipSettings& settings);
 
-// Writes a .wav or .flac with the facts in its comment, and PATH.json with the facts alone. Throws Error.
+// Writes a .wav or .flac with the facts (any object) in its comment, and PATH.json with the facts alone. Throws Error.
 void write_clip(const std::filesystem::path& path, std::span<const float> samples, int rate,
                 const nlohmann::json& facts, SampleFormat format = SampleFormat::pcm16);
 

@@ -55,7 +55,7 @@ void TrainingRun::open(const std::shared_ptr<Backend>& backend) {
                               {"train_seconds", fixed(data_->seconds(Split::train), 1)},
                               {"train_files", std::to_string(data_->recordings(Split::train).size())}};
     trainer_ = std::make_unique<Trainer>(backend, request_.config, request_.run, *source_, facts);
-    if (!fs::exists(request_.run / "config.toml") || !trainer_->resumed()) write_config();
+    write_config();  // also of a run that goes on: its limits may be new
 }
 
 TrainingEnd TrainingRun::run(const std::atomic<bool>& stop, const std::function<void(const TrainingMetrics&)>& log,

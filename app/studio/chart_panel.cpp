@@ -15,6 +15,13 @@ namespace {
 
 constexpr double most_smoothing = 0.99;
 
+// On the same line as the last item where `width` design units are left beside it, else on the next.
+void flow(float width) {
+    const float right = ImGui::GetWindowPos().x + ImGui::GetContentRegionMax().x;
+    const float end = ImGui::GetItemRectMax().x + ImGui::GetStyle().ItemSpacing.x + theme().units(width);
+    if (end <= right) ImGui::SameLine();
+}
+
 template <class Kind>
 bool choose(const char* label, Kind& value, std::initializer_list<Kind> all, float width) {
     std::vector<std::string> names;
@@ -60,23 +67,23 @@ void ChartPanel::draw_choices(Desk& desk) {
                  ? "How strongly the last step pulled at the network. Calm is good; leaps that come again and again "
                    "ask for a lower learning rate."
                  : "How many samples were learned from in a second, over all pieces of a batch.");
-    ImGui::SameLine();
+    flow(124);
     choose("##against", against_, {Against::steps, Against::tokens, Against::minutes}, 124);
     ui::help("What the curves are drawn over.");
-    ImGui::SameLine();
+    flow(66);
     ui::checkbox("log x", log_x_);
     ui::help("Steps from 10 to 100 as wide as those from 100 to 1,000.");
-    ImGui::SameLine();
+    flow(66);
     ui::checkbox("log y", log_y_);
-    ImGui::SameLine();
+    flow(110);
     ui::slider("##smoothing", smoothing_, 0, most_smoothing, "smooth %.2f", 110);
     ui::help(
         "Each point as a running mean of those before it. The pale line is what was measured; validation is never "
         "smoothed.");
-    ImGui::SameLine();
+    flow(74);
     if (ui::button("Show all", plot_.state.zoomed())) plot_.state.reset();
     ui::help("As a double click on the curves. Wheel: zoom at the pointer. Drag: zoom into what is marked.");
-    ImGui::SameLine();
+    flow(64);
     if (ui::button("Export", !exporting_.running() && !charts_.series().empty()))
         desk.dialog.open(
             {.wanted = FileDialog::Wanted::new_file,

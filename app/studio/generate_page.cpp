@@ -5,15 +5,14 @@
 #include <cmath>
 #include <random>
 
-#include "app/model_file.h"
 #include "app/studio/clip_library.h"
 #include "app/studio/marks.h"
 #include "app/studio/model_list.h"
+#include "app/studio/prompt_picker.h"
 #include "app/studio/studio.h"
 #include "app/studio/theme.h"
 #include "app/studio/widgets.h"
 #include "app/text.h"
-#include "audio/recorder.h"
 
 namespace nigiri::studio {
 
@@ -21,11 +20,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* from_file = "an audio file";
-constexpr const char* from_selection = "the selection in the player";
-constexpr const char* from_microphone = "the microphone";
-constexpr const char* from_nothing = "silence";
-constexpr double longest_recording = 60;
+constexpr float label_width = 110;
 
 uint64_t fresh_seed() {
     static std::mt19937_64 engine{std::random_device{}()};
@@ -34,19 +29,18 @@ uint64_t fresh_seed() {
 
 class GeneratePage final : public Page {
   public:
-    explicit GeneratePage(const Wake& wake) : wake_(wake), session_(wake), library_(wake) {}
+    explicit GeneratePage(const Wake& wake) : session_(wake), library_(wake), prompt_(wake) {}
 
     const char* name() const override { return "generate"; }
     const char* title() const override { return "Generate"; }
-    bool moving() const override { return recorder_ != nullptr; }
+    bool moving() const override { return prompt_.recording(); }
     std::string unfinished() const override { return session_.status().running ? "a clip is being generated" : ""; }
 
     bool dropped(Desk& desk, const fs::path& path) override {
         if (path.extension() == ".safetensors" || fs::exists(path / "checkpoints")) {
             choose_model(desk, path);
         } else {
-            prompt_file_ = path;
-            prompt_from_ = from_file;
+            prompt_.use_file(path);
         }
         return true;
     }
@@ -71,7 +65,7 @@ class GeneratePage final : public Page {
             seen_ = status.ended;
             if (!status.error.empty()) desk.messages.fail(status.error, status.hint);
         }
-        if (recorder_ && recorder_->status().state == RecorderStatus::State::finished) finish_recording(desk);
+        prompt_.update(desk);
     }
 
     void draw(Desk& desk) override {
@@ -80,7 +74,7 @@ class GeneratePage final : public Page {
         ui::begin_card("settings", 430, 0);
         draw_model(desk);
         draw_sampling();
-        draw_prompt(desk);
+        prompt_.draw(desk, label_width);
         draw_start(desk);
         ui::end_card();
         ImGui::EndGroup();
@@ -112,12 +106,12 @@ class GeneratePage final : public Page {
             labels.push_back(m.label);
             if (m.path == desk.model) chosen = m.label;
         }
-        ui::label("Model", 110);
+        ui::label("Model", label_width);
         if (ui::choice("##model", chosen, labels, 0))
             for (const ModelEntry& m : models_)
                 if (m.label == chosen) desk.model = m.path;
         ImGui::Dummy({0, 0});
-        ui::label("", 110);
+        ui::label("", label_width);
         if (ui::small_button("Open another model"))
             desk.dialog.open({.wanted = FileDialog::Wanted::file,
                               .title = "Open a model",
@@ -128,22 +122,22 @@ class GeneratePage final : public Page {
     }
 
     void draw_sampling() {
-        ui::label("Seconds", 110);
+        ui::label("Seconds", label_width);
         ui::slider("##seconds", request_.seconds, 0.5, 120, "%.1f s", 0);
-        ui::label("Clips", 110);
+        ui::label("Clips", label_width);
         ui::number("##count", request_.count, 1, 64, 0);
-        ui::label("Temperature", 110);
+        ui::label("Temperature", label_width);
         ui::slider("##temperature", request_.sampling.temperature, 0, 1.5, "%.2f", 0);
         ui::help("1: as the model believes. Below, it plays safe; 0 always takes the likeliest. Above, it dares more.");
-        ui::label("Top p", 110);
+        ui::label("Top p", label_width);
         ui::slider("##top-p", request_.sampling.top_p, 0.05, 1, "%.2f", 0);
         ui::help("Keeps the likeliest values that together have this probability; 1 keeps all.");
-        ui::label("Top k", 110);
+        ui::label("Top k", label_width);
         int k = static_cast<int>(request_.sampling.top_k);
         ui::number("##top-k", k, 0, 256, 0);
         request_.sampling.top_k = k;
         ui::help("Keeps this many of the likeliest values; 0 keeps all.");
-        ui::label("Seed", 110);
+        ui::label("Seed", label_width);
         std::string seed = std::to_string(request_.sampling.seed);
         if (ui::text_field("##seed", seed, 130)) {
             uint64_t value = 0;
@@ -156,102 +150,6 @@ class GeneratePage final : public Page {
         ImGui::SameLine();
         ui::checkbox("keep", keep_seed_);
         ui::help("Otherwise every clip gets a new seed.");
-    }
-
-    void draw_prompt(Desk& desk) {
-        ui::label("Begin with", 110);
-        ui::choice("##prompt", prompt_from_, {from_nothing, from_file, from_selection, from_microphone}, 0);
-        if (prompt_from_ == from_nothing) return;
-        ui::label("", 110);
-        if (prompt_from_ == from_file) {
-            if (ui::small_button("Choose##prompt-file"))
-                desk.dialog.open(
-                    {.wanted = FileDialog::Wanted::file,
-                     .title = "Choose the audio to continue",
-                     .start = prompt_file_.has_parent_path() ? prompt_file_.parent_path() : desk.data,
-                     .endings = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf"}},
-                    [this](const fs::path& path) { prompt_file_ = path; });
-            ImGui::SameLine();
-            ui::muted(prompt_file_.empty() ? "no file yet" : prompt_file_.filename().string());
-        } else if (prompt_from_ == from_selection) {
-            const auto selection = desk.deck.selection();
-            const auto sound = desk.deck.sound();
-            ui::muted(selection && sound
-                          ? fixed_seconds(selection->end - selection->begin, sound->rate()) + " of " + desk.deck.name()
-                          : "drag over the waveform below to select a part");
-        } else {
-            draw_microphone();
-        }
-        if (prompt_from_ == from_file) {
-            ui::label("Take the first", 110);
-            ui::slider("##prompt-seconds", prompt_seconds_, 0, 30, prompt_seconds_ > 0 ? "%.1f s" : "all of it", 0);
-        }
-    }
-
-    static std::string fixed_seconds(int64_t samples, int rate) {
-        return app::fixed(static_cast<double>(samples) / rate, 2) + " s";
-    }
-
-    void draw_microphone() {
-        if (!recorder_) {
-            if (ui::small_button("Record")) {
-                RecorderOptions options;
-                options.longest_seconds = longest_recording;
-                options.on_change = wake_;
-                recorder_ = std::make_unique<Recorder>(options);
-            }
-            ImGui::SameLine();
-            ui::muted(recorded_ ? fixed_seconds(recorded_->size(), recorded_->rate()) + " recorded"
-                                : "nothing recorded yet");
-        } else {
-            if (ui::small_button("Stop recording")) recorder_->stop();
-            ImGui::SameLine();
-            const auto sound = recorder_->sound();
-            ui::muted(fixed_seconds(sound->size(), sound->rate()));
-        }
-    }
-
-    void finish_recording(Desk& desk) {
-        const RecorderStatus status = recorder_->status();
-        if (recorder_->sound()->size() > 0) {
-            recorded_ = recorder_->sound();
-            desk.deck.show("recording", recorded_, false);
-        }
-        if (!status.problem.empty()) desk.messages.fail(status.problem);
-        recorder_.reset();
-    }
-
-    // What is to be continued, or a message why there is none.
-    bool take_prompt(Desk& desk) {
-        request_.prompt.clear();
-        request_.prompt_rate = 0;
-        request_.prompt_name.clear();
-        request_.prompt_file.clear();
-        if (prompt_from_ == from_nothing) return true;
-        if (prompt_from_ == from_file) {
-            if (prompt_file_.empty()) {
-                desk.messages.fail("There is no audio to begin with", "choose a file, or begin with silence");
-                return false;
-            }
-            request_.prompt_file = prompt_file_;
-            request_.prompt_seconds = prompt_seconds_;
-            request_.prompt_name = prompt_file_.filename().string();
-            return true;
-        }
-        const bool selected = prompt_from_ == from_selection;
-        const std::shared_ptr<const Sound> sound = selected ? desk.deck.sound() : recorded_;
-        const auto range =
-            selected ? desk.deck.selection() : std::optional<SoundRange>(SoundRange{0, sound ? sound->size() : 0});
-        if (!sound || !range || range->end <= range->begin) {
-            desk.messages.fail(selected ? "Nothing is selected in the player" : "Nothing was recorded yet",
-                               selected ? "drag over the waveform" : "press Record");
-            return false;
-        }
-        request_.prompt.resize(static_cast<size_t>(range->end - range->begin));
-        sound->read(range->begin, request_.prompt);
-        request_.prompt_rate = sound->rate();
-        request_.prompt_name = selected ? desk.deck.name() : "microphone";
-        return true;
     }
 
     void draw_start(Desk& desk) {
@@ -279,7 +177,7 @@ class GeneratePage final : public Page {
     }
 
     void start(Desk& desk) {
-        if (!take_prompt(desk)) return;
+        if (!prompt_.take(desk, request_)) return;
         if (!keep_seed_) request_.sampling.seed = fresh_seed();
         request_.model = desk.model;
         request_.device = desk.settings.compute_device;
@@ -405,17 +303,14 @@ class GeneratePage final : public Page {
                 "The model of this clip is no longer where it was; the others of its settings are taken over");
     }
 
-    Wake wake_;
     GenerationSession session_;
     ClipLibrary library_;
     GenerationRequest request_;
     std::vector<ModelEntry> models_;
     double models_read_ = 0;
-    std::shared_ptr<const Sound> shown_, recorded_;
-    std::unique_ptr<Recorder> recorder_;
-    std::string prompt_from_ = from_nothing;
-    fs::path prompt_file_, folder_, selected_, last_made_;
-    double prompt_seconds_ = 2;
+    PromptPicker prompt_;
+    std::shared_ptr<const Sound> shown_;
+    fs::path folder_, selected_, last_made_;
     bool keep_seed_ = false, play_ = true;
     uint64_t seen_ = 0;
 };

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "app/studio/marks.h"
 #include "app/studio/theme.h"
 #include "app/studio/widgets.h"
 
@@ -55,6 +56,11 @@ void Plot::draw(const char* id, ImVec2 size, std::vector<PlotSeries>& series, co
     draw.AddRectFilled(at, {at.x + size.x, at.y + size.y}, packed(t.colours.panel), t.units(6));
 
     const bool any = std::any_of(series.begin(), series.end(), [](const PlotSeries& s) { return s.raw().size() > 0; });
+    if (marks().on()) {
+        size_t points = 0;
+        for (const PlotSeries& one : series) points += one.raw().size();
+        marks().note(std::string("plot.points.") + id, std::to_string(points));
+    }
     std::vector<double> values;
     if (any)
         for (const ReferenceLine& line : lines) values.push_back(line.y);
@@ -155,14 +161,16 @@ void Plot::draw_curve(ImDrawList& draw, const Frame& f, PlotSeries& series) {
     const Theme& t = theme();
     const auto columns = static_cast<size_t>(std::max((f.to.x - f.from.x) / column_width, 1.0f));
     const auto stroke = [&](const std::vector<PlotPoint>& points, float alpha, float width) {
+        // Whole pixels are drawn from a texture, with a third of the triangles of other widths.
+        const float pixels = std::max(std::round(t.units(width)), 1.0f);
         pixels_.clear();
         for (const PlotPoint& p : points) pixels_.push_back({f.x_of(state.x(), p.x), f.y_of(state.y(), p.y)});
         for (size_t i = 0; i + 1 < pixels_.size(); i += points_a_stroke - 1)
             draw.AddPolyline(pixels_.data() + i, static_cast<int>(std::min(points_a_stroke, pixels_.size() - i)),
-                             series_colour(series.colour, alpha), 0, t.units(width));
+                             series_colour(series.colour, alpha), 0, pixels);
     };
     if (series.smooths()) stroke(series.raw_line(state.x(), columns), 0.25f, 1);
-    stroke(series.smooth_line(state.x(), columns), 1, series.dots ? 2.2f : 1.4f);
+    stroke(series.smooth_line(state.x(), columns), 1, series.dots ? 2 : 1.5f);
     if (!series.dots || pixels_.size() > most_dots) return;
     for (const ImVec2& p : pixels_) draw.AddCircleFilled(p, t.units(3), series_colour(series.colour), 12);
 }

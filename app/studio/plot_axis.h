@@ -32,7 +32,7 @@ struct Tick {
 std::vector<Tick> ticks(const Axis& axis, int most);
 
 // A value with as many digits as values `step` apart need; `largest` decides for all ticks together whether thousands
-// ("k"), millions ("M") or milliards ("G") are counted. Steps below 0.0001 are written as "2.5e-5".
+// ("k"), millions ("M") or billions ("G") are counted. Steps below 0.0001 are written as "2.5e-5".
 std::string tick_label(double value, double step, double largest);
 
 }  // namespace nigiri::studio

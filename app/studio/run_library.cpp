@@ -9,6 +9,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr auto interval = std::chrono::seconds(1);
+constexpr auto lately = std::chrono::seconds(20);
 constexpr size_t most_runs = 2000;
 
 }  // namespace
@@ -128,9 +129,10 @@ RunLibrary::Stamp RunLibrary::stamp(const fs::path& run) {
 bool RunLibrary::look(const Wanted& wanted) {
     std::vector<std::pair<fs::path, bool>> folders;
     std::error_code code;
-    for (fs::directory_iterator it(wanted.folder, code), end; !code && it != end && folders.size() < most_runs;
+    const fs::path base = run_path(wanted.folder);
+    for (fs::directory_iterator it(base, code), end; !code && it != end && folders.size() < most_runs;
          it.increment(code))
-        if (is_run(it->path())) folders.emplace_back(run_path(it->path()), false);
+        if (is_run(it->path())) folders.emplace_back(base / it->path().filename(), false);
     for (const fs::path& path : wanted.opened) {
         const fs::path p = run_path(path);
         if (is_run(p) && std::none_of(folders.begin(), folders.end(), [&](const auto& f) { return f.first == p; }))
@@ -140,7 +142,8 @@ bool RunLibrary::look(const Wanted& wanted) {
     bool changed = !(wanted == now_.wanted) || folders.size() != now_.runs.size();
     std::vector<RunEntry> runs;
     std::map<fs::path, Stamp> stamps;
-    for (const auto& [path, opened] : folders) {
+    for (const auto& folder : folders) {
+        const fs::path& path = folder.first;
         if (work_.stopping().load()) return false;
         const Stamp s = stamp(path);
         stamps[path] = s;
@@ -156,10 +159,14 @@ bool RunLibrary::look(const Wanted& wanted) {
                         .summary = read_summary(path),
                         .changed = std::max(s.log, s.checkpoint),
                         .has_model = s.checkpoint != fs::file_time_type{},
-                        .opened = opened});
+                        .opened = folder.second});
     }
-    std::stable_sort(runs.begin(), runs.end(),
-                     [](const RunEntry& a, const RunEntry& b) { return a.changed > b.changed; });
+    // Runs that are written now are equals: they would change places with every line.
+    const auto now = fs::file_time_type::clock::now() - lately;
+    const auto rank = [&](const RunEntry& r) {
+        return std::pair(-std::min(r.changed, now).time_since_epoch(), r.path);
+    };
+    std::sort(runs.begin(), runs.end(), [&](const RunEntry& a, const RunEntry& b) { return rank(a) < rank(b); });
     now_.wanted = wanted;
     now_.runs = std::move(runs);
     stamps_ = std::move(stamps);

@@ -79,6 +79,7 @@ std::optional<RunSummary> read_summary(const std::filesystem::path& run);
 struct RunFacts {
     std::optional<Config> config;
     std::filesystem::path data;             // the folder it was trained on; empty: not said
+    std::filesystem::path files;            // the list of training files that were kept; empty: all
     std::optional<app::Baseline> baseline;  // of its validation audio, where the run kept it
     std::string problem;                    // why there is no configuration
 };

@@ -37,7 +37,7 @@ double bits_at(const RunLog& log, int64_t step) {
 }  // namespace
 
 void RunPanel::draw(Desk& desk, TrainView& view, const TrainingSnapshot& now, float height) {
-    const float details = theme().units(330), width = ImGui::GetContentRegionAvail().x;
+    const float width = ImGui::GetContentRegionAvail().x, details = std::min(theme().units(330), 0.5f * width);
     ImGui::BeginChild("runs", {width - details - ImGui::GetStyle().ItemSpacing.x, height});
     draw_list(desk, view);
     ImGui::EndChild();
@@ -65,13 +65,16 @@ void RunPanel::draw_list(Desk& desk, TrainView& view) {
         ui::muted(view.library.ready() ? "What you train is listed here." : "Looking for runs\u2026");
         return;
     }
+    const bool narrow = ImGui::GetContentRegionAvail().x < theme().units(330);
+    const ImGuiTableColumnFlags where_wide =
+        ImGuiTableColumnFlags_WidthFixed | (narrow ? ImGuiTableColumnFlags_Disabled : 0);
     if (!ImGui::BeginTable("table", 5, ImGuiTableFlags_ScrollY | ImGuiTableFlags_RowBg)) return;
     ImGui::TableSetupScrollFreeze(0, 1);
     ImGui::TableSetupColumn("##shown", ImGuiTableColumnFlags_WidthFixed, theme().units(20));
     ImGui::TableSetupColumn("Name", ImGuiTableColumnFlags_WidthStretch);
-    ImGui::TableSetupColumn("Steps", ImGuiTableColumnFlags_WidthFixed, theme().units(70));
+    ImGui::TableSetupColumn("Steps", where_wide, theme().units(70));
     ImGui::TableSetupColumn("Bits", ImGuiTableColumnFlags_WidthFixed, theme().units(52));
-    ImGui::TableSetupColumn("Changed", ImGuiTableColumnFlags_WidthFixed, theme().units(86));
+    ImGui::TableSetupColumn("Changed", where_wide, theme().units(86));
     ImGui::TableHeadersRow();
     ImGuiListClipper clipper;
     clipper.Begin(static_cast<int>(view.library.runs().size()));
@@ -142,7 +145,7 @@ void RunPanel::draw_selected(Desk& desk, TrainView& view, const TrainingSnapshot
         desk.model = entry->path;
         desk.page = "generate";
     }
-    ImGui::SameLine();
+    if (width > theme().units(270)) ImGui::SameLine();
     const bool idle = !now.active() && !now.resumable;
     if (ui::small_button("Train further", idle && facts.config.has_value() && entry->has_model))
         view.go_on.emplace(*entry, *details, desk.data);

@@ -93,7 +93,7 @@ class TrainPage final : public Page {
     void draw(Desk& desk) override {
         training_.draw(desk, view_, now_);
         ImGui::SameLine();
-        ImGui::BeginChild("right", {0, 0}, false, ImGuiWindowFlags_NoScrollWithMouse);
+        ImGui::BeginChild("right", {0, 0}, false, ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoScrollWithMouse);
         const float height = ImGui::GetContentRegionAvail().y, below = std::max(height * 0.36f, theme().units(196));
         chart_.draw(desk, view_, now_, height - below - ImGui::GetStyle().ItemSpacing.y);
         runs_.draw(desk, view_, now_, below);

@@ -89,9 +89,15 @@ TrainingPlan TrainingForm::plan(const fs::path& runs, const fs::path& data) cons
 }
 
 Continuation::Continuation(const RunEntry& entry, const RunDetails& details, const fs::path& other_data)
-    : run(entry.path), data(details.facts.data), config(details.facts.config.value_or(Config{})) {
+    : run(entry.path),
+      data(details.facts.data),
+      files(details.facts.files),
+      config(details.facts.config.value_or(Config{})) {
     std::error_code code;
-    if (data.empty() || !fs::is_directory(data, code)) data = other_data;
+    if (data.empty() || !fs::is_directory(data, code)) {
+        data = other_data;
+        files.clear();  // it names files of the other folder
+    }
     if (entry.summary) {
         step = entry.summary->last.step;
         if (std::isfinite(entry.summary->last.seconds)) minutes = std::max(entry.summary->last.seconds, 0.0) / 60;
@@ -107,7 +113,7 @@ double Continuation::left() const {
 }
 
 TrainingPlan Continuation::plan() const {
-    TrainingPlan plan{.data = data, .run = run, .config = config};
+    TrainingPlan plan{.data = data, .files = files, .run = run, .config = config};
     plan.config.training.steps = 0;
     plan.config.training.minutes = 0;
     if (more == left()) return plan;  // the run's own limit, to the last digit

@@ -34,7 +34,7 @@ struct TrainingForm {
 
 // Going on with a run that exists.
 struct Continuation {
-    std::filesystem::path run, data;
+    std::filesystem::path run, data, files;
     Config config;
     double step = 0, minutes = 0;  // so far
     bool by_steps = false;

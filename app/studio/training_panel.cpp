@@ -155,7 +155,7 @@ void TrainingPanel::draw_form(Desk& desk, TrainView& view) {
     if (!problem.empty()) ui::warning(problem);
     if (desk.data.empty()) note("Choose a folder of recordings to learn from; half an hour of one instrument is good.");
     if (ui::primary("Start training", !desk.data.empty() && problem.empty()))
-        start(desk, view, form_.plan(runs, desk.data));
+        start(desk, view, form_.plan(run_path(runs), desk.data));
 }
 
 void TrainingPanel::draw_advanced() {
@@ -233,7 +233,6 @@ void TrainingPanel::draw_continuation(Desk& desk, TrainView& view) {
 }
 
 void TrainingPanel::start(Desk& desk, TrainView& view, TrainingPlan plan) {
-    plan.run = run_path(plan.run);
     plan.device = desk.settings.compute_device;
     plan.threads = desk.settings.threads;
     const fs::path run = plan.run;

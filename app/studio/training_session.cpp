@@ -170,8 +170,8 @@ void TrainingSession::guarded(const Part& part) {
 }
 
 void TrainingSession::begin(const TrainingPlan& plan) {
-    auto run = std::make_unique<app::TrainingRun>(
-        app::TrainingRequest{.data = plan.data, .run = plan.run, .config = config_for(plan), .threads = plan.threads});
+    auto run = std::make_unique<app::TrainingRun>(app::TrainingRequest{
+        .data = plan.data, .files = plan.files, .run = plan.run, .config = config_for(plan), .threads = plan.threads});
     {
         const std::lock_guard lock(mutex_);
         now_.config = run->config();

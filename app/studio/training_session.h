@@ -11,6 +11,7 @@ namespace nigiri::studio {
 
 struct TrainingPlan {
     std::filesystem::path data;
+    std::filesystem::path files = {};  // if set: the list of training files to keep
     std::filesystem::path run;
     // Of a new run. Where `run` holds one already, that one goes on with its own configuration; only the limits
     // (training.steps, training.minutes) are taken from here, unless both are 0.

@@ -140,9 +140,10 @@ TEST_F(StudioRuns, AHugeLineIsSkippedInConstantMemory) {
     append(line(10, 7));
     {
         std::ofstream out(run / "metrics.jsonl", std::ios::app);
-        const std::string piece(1 << 20, 'x');
+        const std::string piece(1 << 20, ' ');
+        out << "{\"step\": 15,";
         for (int i = 0; i < 80; ++i) out << piece;  // more than is read at a time
-        out << "\n" << line(20, 6);
+        out << "\"tokens\": 1}\n" << line(20, 6);   // a good line, were it not so long
     }
     RunLog log(run);
     EXPECT_TRUE(log.poll(never));
@@ -178,6 +179,9 @@ TEST_F(StudioRuns, TheSummaryIsOfTheLastLines) {
     ASSERT_TRUE(s.has_value());
     EXPECT_EQ(s->last.step, 20000);
     EXPECT_EQ(s->valid_bits, -1) << "too long ago to be read";
+    const std::string cut = "{\"step\": 77}\n";  // what the last 64 KiB begin with belongs to a longer line
+    replace("x" + cut + std::string(65536 - cut.size(), '\n'));
+    EXPECT_FALSE(read_summary(run).has_value());
     replace("\n\n\n");
     EXPECT_FALSE(read_summary(run).has_value());
     replace("no newline");
@@ -361,8 +365,10 @@ TEST_F(StudioRuns, GoingOnKeepsTheRunsOwnEndUnlessAskedForMore) {
     details.facts.config = preset_by_name("tiny");
     details.facts.config->training.minutes = 10;
     details.facts.data = folder.path();
+    details.facts.files = "/list";
     Continuation c(entry, details, "/other");
     EXPECT_EQ(c.data, folder.path());
+    EXPECT_EQ(c.plan().files, "/list");
     EXPECT_EQ(c.left(), 8.5);
     EXPECT_EQ(c.more, 8.5);
     EXPECT_EQ(c.plan().config.training.minutes, 0) << "as it was planned";
@@ -374,6 +380,7 @@ TEST_F(StudioRuns, GoingOnKeepsTheRunsOwnEndUnlessAskedForMore) {
     details.facts.data = folder.path() / "gone";
     const Continuation done(entry, details, "/other");
     EXPECT_EQ(done.data, "/other");
+    EXPECT_EQ(done.plan().files, "") << "the list is of the folder that is gone";
     EXPECT_EQ(done.left(), 0);
     EXPECT_EQ(done.plan().config.training.steps, 300 + static_cast<int64_t>(done.more));
     EXPECT_GT(done.more, 0);

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "app/studio/memory_estimate.h"
+#include "app/studio/run_log.h"
 #include "app/studio/training_session.h"
 #include "audio/write.h"
 #include "kernels/random.h"
@@ -137,20 +138,21 @@ TEST_F(StudioTraining, RunsToItsEndAndSaysWhatItDid) {
 // Paused twice and stopped once, continued by another session: the same losses, bit for bit (they are printed with all
 // their digits and compared as text).
 TEST_F(StudioTraining, InterruptionsChangeNothing) {
+    constexpr int64_t steps = 300;  // many, so that a busy machine does not get through before it is asked to pause
     {
         TrainingSession session({});
-        session.start(plan("whole", 60));
+        session.start(plan("whole", steps));
         wait_for(session, TrainingStage::finished);
     }
     {
         TrainingSession session({});
-        session.start(plan("parts", 60));
+        session.start(plan("parts", steps));
         for (const int64_t step : {5, 15}) {
             wait_for_step(session, step);
             session.pause();
             const TrainingSnapshot s = wait_for(session, TrainingStage::paused);
             EXPECT_TRUE(s.resumable);
-            EXPECT_LT(s.step, 60) << "paused too late to tell";
+            EXPECT_LT(s.step, steps) << "paused too late to tell";
             EXPECT_EQ(Checkpoint::read(folder.path() / "parts" / "checkpoints" / "last.safetensors").state().step,
                       s.step)
                 << "a pause saves";
@@ -160,10 +162,10 @@ TEST_F(StudioTraining, InterruptionsChangeNothing) {
         session.stop();
         const TrainingSnapshot s = wait_for(session, TrainingStage::stopped);
         EXPECT_FALSE(s.resumable);
-        EXPECT_LT(s.step, 60);
+        EXPECT_LT(s.step, steps);
     }
     TrainingSession session({});
-    session.start(plan("parts", 60));
+    session.start(plan("parts", steps));
     const TrainingSnapshot s = wait_for(session, TrainingStage::finished);
     EXPECT_GE(s.first_step, 25);
     EXPECT_EQ(losses(folder.path() / "parts"), losses(folder.path() / "whole"));
@@ -181,6 +183,12 @@ TEST_F(StudioTraining, AnExistingRunKeepsItsNetworkAndTakesTheNewLimit) {
     EXPECT_EQ(s.step, 20);
     ASSERT_TRUE(s.config.has_value());
     EXPECT_EQ(s.config->model.width, 8);
+    const RunFacts facts = read_facts(folder.path() / "run");
+    ASSERT_TRUE(facts.config.has_value()) << facts.problem;
+    EXPECT_EQ(*facts.config, *s.config) << "the folder knows the new limit";
+    EXPECT_EQ(facts.data, folder.path() / "audio");
+    ASSERT_TRUE(facts.baseline.has_value());
+    EXPECT_NEAR(facts.baseline->order1, s.baseline->order1, 5e-5) << "kept with four digits";
 }
 
 TEST_F(StudioTraining, StopsWhilePausedAndBeginsAnother) {
@@ -218,22 +226,22 @@ TEST_F(StudioTraining, DestroyedWhileItTrainsItSaves) {
 
 TEST_F(StudioTraining, ADataFolderThatVanishesIsAMessageAndNoLoss) {
     TrainingSession session({});
-    session.start(plan("run", 40));
+    session.start(plan("run", 300));
     wait_for_step(session, 3);
     session.pause();
     wait_for(session, TrainingStage::paused);
     fs::remove_all(folder.path() / "audio");
     session.resume();  // the audio is in memory
-    EXPECT_EQ(wait_for(session, TrainingStage::finished).step, 40);
+    EXPECT_EQ(wait_for(session, TrainingStage::finished).step, 300);
 
-    session.start(plan("run", 80));
+    session.start(plan("run", 400));
     const TrainingSnapshot s = wait_for(session, TrainingStage::failed);
     EXPECT_NE(s.error.find("audio"), std::string::npos) << s.error;
     EXPECT_FALSE(s.resumable);
-    EXPECT_EQ(Checkpoint::read(folder.path() / "run" / "checkpoints" / "last.safetensors").state().step, 40);
+    EXPECT_EQ(Checkpoint::read(folder.path() / "run" / "checkpoints" / "last.safetensors").state().step, 300);
     make_audio(folder.path() / "audio");
-    ASSERT_TRUE(session.start(plan("run", 45)));
-    EXPECT_EQ(wait_for(session, TrainingStage::finished).step, 45);
+    ASSERT_TRUE(session.start(plan("run", 305)));
+    EXPECT_EQ(wait_for(session, TrainingStage::finished).step, 305);
 }
 
 TEST_F(StudioTraining, ARunFolderThatCannotBeWrittenIsAMessage) {

@@ -110,7 +110,8 @@ void StudioUser::wait_until(const std::string& what, const std::function<bool()>
         if (process_->ended_within(0))
             throw std::runtime_error("the studio ended while waiting for " + what + ": " + process_->wait().err);
         if (std::chrono::steady_clock::now() > end)
-            throw std::runtime_error("waited in vain for " + what + "; shown: " + marks().dump().substr(0, 6000));
+            throw std::runtime_error("waited in vain for " + what + "; state: " + marks()["state"].dump() +
+                                     "; shown: " + marks().dump().substr(0, 6000));
         pause(0.03);
     }
 }

@@ -168,6 +168,111 @@ TEST_F(StudioWindow, GeneratesPlaysAndExports) {
     EXPECT_EQ(user.close(), 0);
 }
 
+TEST_F(StudioWindow, TrainsListensAndGenerates) {
+    make_recordings("tones", 6, 2);
+    StudioUser user(folder_.path(), {text("tones")});
+    user.wait_number("data.used", 6, 0);
+    user.press("data/Train on this");
+    user.choose("train/##preset", "tiny");
+    user.choose("train/##unit", "steps");
+    user.fill("train/##amount", "100000");
+    user.fill("train/##name", "first try");
+    user.press("train/Advanced");
+    user.fill("train/##length", "256");
+    user.fill("train/##batch", "1");
+    user.press("train/Start training");
+    user.wait_state("training.stage", "training");
+    // The curve moves: what is drawn comes from the file that the training writes.
+    user.wait_until("steps", [&] { return user.number("training.step") > 20; });
+    user.wait_until("a curve", [&] { return user.number("plot.points.curves") > 1; });
+    const double step = user.number("training.step"), points = user.number("plot.points.curves");
+    user.wait_until("more steps", [&] { return user.number("training.step") > step + 20; });
+    user.wait_until("the curve to move", [&] { return user.number("plot.points.curves") > points; });
+    picture("train");
+    user.press("train/Pause");
+    user.wait_state("training.stage", "paused");
+    const fs::path run = at("Nigiri") / "runs" / "first try";
+    EXPECT_TRUE(fs::exists(run / "checkpoints" / "last.safetensors"));
+    user.press("train/Resume");
+    user.wait_state("training.stage", "training");
+    user.wait_until("more steps", [&] { return user.number("training.step") > step + 60; });
+    user.press("train/Stop");
+    user.wait_state("training.stage", "stopped");
+    // Every step is in the file once, in order, through the pause.
+    std::ifstream in(run / "metrics.jsonl");
+    int64_t last = 0;
+    for (std::string line; std::getline(in, line);) {
+        const json metrics = json::parse(line, nullptr, false);
+        ASSERT_TRUE(metrics.is_object()) << line;
+        EXPECT_GT(metrics["step"], last);
+        last = metrics["step"];
+        EXPECT_TRUE(std::isfinite(metrics["train_bits_per_sample"].get<double>()));
+    }
+    EXPECT_GT(last, step);
+    user.press("train/Generate with this");
+    user.wait_state("page", "generate");
+    user.right_of("generate/##seconds", 0.02);
+    user.press("generate/Generate");
+    user.wait_until("a clip", [&] { return user.shows("generate/clip/0"); });
+    EXPECT_EQ(user.close(), 0);
+    // What the window trained, the command line reads.
+    const auto info = test::run(NIGIRI_BINARY, {"info", run.string(), "--json"}, folder_.path());
+    ASSERT_EQ(info.code, 0) << info.err;
+    EXPECT_GT(json::parse(info.out)["step"], 0);
+}
+
+TEST_F(StudioWindow, RunsABlindTest) {
+    make_recordings("tones", 6, 20);
+    StudioUser user(folder_.path(), {text("tones")});
+    user.press("side/compare");
+    user.press("compare/model/base-mamba-s4 (comes with Nigiri)");
+    user.press("compare/model/small-mamba-s4 (comes with Nigiri)");
+    user.fill("compare/##clips", "2");
+    user.right_of("compare/##seconds", 0.02);
+    user.press("compare/Exact bits per sample");
+    user.press("compare/Make clips");
+    user.press("compare/tab/Blind test");
+    user.choose("compare/##kind", "ABX: can I tell them apart?");
+    user.fill("compare/##trials", "5");
+    user.press("compare/Begin the test");
+    for (int trial = 0; trial < 5; ++trial) {
+        user.wait_number("blind.answered", trial, 0);
+        EXPECT_EQ(user.state("blind.verdict"), "") << "nothing is told before the end";
+        EXPECT_EQ(user.state("blind.ready"), "no") << "X was not heard yet";
+        user.key("1");  // too early: it does not count
+        for (const char* sound : {"a", "b", "x"}) {
+            user.key(sound);
+            std::this_thread::sleep_for(std::chrono::milliseconds(700));
+        }
+        user.wait_state("blind.ready", "yes");
+        EXPECT_FALSE(user.shows("deck/wave")) << "the picture would tell";
+        if (trial == 2) picture("blind-test");
+        user.key(trial % 2 == 0 ? "1" : "2");
+    }
+    user.wait_state("blind.finished", "yes");
+    picture("result");
+    const fs::path file = user.state("blind.file");
+    const json result = read_json(file);
+    ASSERT_TRUE(result.is_object()) << file;
+    EXPECT_EQ(result["test"], "abx");
+    EXPECT_EQ(result["finished"], true);
+    ASSERT_EQ(result["answers"].size(), 5u);
+    int right = 0;
+    for (size_t i = 0; i < 5; ++i) {
+        const json& trial = result["answers"][i];
+        EXPECT_EQ(trial["answer"], i % 2) << "the keys that were pressed";
+        EXPECT_EQ(trial["correct"], trial["answer"] == trial["x"]);
+        right += trial["correct"].get<bool>() ? 1 : 0;
+    }
+    EXPECT_EQ(result["correct"], right);
+    // So many of the 32 ways to guess are at least as good.
+    const int ways[] = {32, 31, 26, 16, 6, 1};
+    EXPECT_NEAR(result["p_value"].get<double>(), ways[right] / 32.0, 1e-12);
+    fs::path table = file;
+    EXPECT_TRUE(fs::exists(table.replace_extension(".csv")));
+    EXPECT_EQ(user.close(), 0);
+}
+
 TEST_F(StudioWindow, LivesOnWhenThingsAreMissing) {
     make_recordings("tones", 3, 1);
     std::ofstream(at("damaged.safetensors")) << "this is no model";
