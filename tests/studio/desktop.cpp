@@ -84,6 +84,12 @@ StudioUser::StudioUser(const std::string& folder, std::vector<std::string> argum
     ::setenv("HOME", folder.c_str(), 1);
     ::setenv("XDG_CONFIG_HOME", (folder + "/config").c_str(), 1);
     fs::remove(marks_);
+    // Silence in real time, whatever this machine has: RealSound is the test of devices.
+    const fs::path settings = folder + "/config/nigiri/studio.json";
+    if (!fs::exists(settings)) {
+        fs::create_directories(settings.parent_path());
+        std::ofstream(settings) << R"({"output_device": "null"})";
+    }
     arguments.insert(arguments.begin(), "studio");
     arguments.insert(arguments.end(), {"--marks", marks_});
     process_ = std::make_unique<Process>(NIGIRI_BINARY, arguments, folder);
