@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <chrono>
 
-#include "app/studio/marks.h"
-#include "app/studio/theme.h"
-#include "app/studio/widgets.h"
+#include "app/studio/widgets/marks.h"
+#include "app/studio/widgets/theme.h"
+#include "app/studio/widgets/widgets.h"
 
 namespace nigiri::studio {
 

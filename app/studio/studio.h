@@ -4,11 +4,11 @@
 
 #include <memory>
 
-#include "app/studio/deck.h"
-#include "app/studio/file_dialog.h"
-#include "app/studio/messages.h"
+#include "app/studio/player/deck.h"
+#include "app/studio/widgets/file_dialog.h"
+#include "app/studio/widgets/messages.h"
 #include "app/studio/settings.h"
-#include "app/studio/window.h"
+#include "app/studio/widgets/window.h"
 
 namespace nigiri::studio {
 

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "app/studio/comparison_session.h"
+#include "app/studio/sessions/comparison_session.h"
 #include "audio/analysis.h"
 #include "audio/write.h"
 #include "kernels/backend.h"

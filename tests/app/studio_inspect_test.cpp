@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "app/clips.h"
-#include "app/studio/inspect_session.h"
+#include "app/studio/sessions/inspect_session.h"
 #include "kernels/backend.h"
 #include "model/evaluation.h"
 #include "tests/audio/support.h"

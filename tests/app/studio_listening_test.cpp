@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "app/compare/verdict.h"
-#include "app/studio/listening_test.h"
+#include "app/studio/sessions/listening_test.h"
 #include "tests/audio/support.h"
 
 namespace nigiri::studio {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "app/studio/plot_state.h"
+#include "app/studio/widgets/plot_state.h"
 #include "kernels/random.h"
 
 namespace nigiri::studio {

@@ -8,8 +8,8 @@
 #include <thread>
 
 #include "app/config_options.h"
-#include "app/studio/run_charts.h"
-#include "app/studio/training_form.h"
+#include "app/studio/sessions/run_charts.h"
+#include "app/studio/sessions/training_form.h"
 #include "tests/support/temporary_folder.h"
 
 namespace nigiri::studio {

@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "app/studio/memory_estimate.h"
-#include "app/studio/run_log.h"
-#include "app/studio/training_session.h"
+#include "app/studio/sessions/memory_estimate.h"
+#include "app/studio/sessions/run_log.h"
+#include "app/studio/sessions/training_session.h"
 #include "audio/write.h"
 #include "kernels/random.h"
 #include "tests/support/temporary_folder.h"
