@@ -1,5 +1,6 @@
 #include "app/compare/saved_comparison.h"
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -87,8 +88,11 @@ class Reader {
         if (held_out != report.end() && held_out->is_object()) read_held_out(*held_out);
         for (const json& note : list(report, "notes"))
             if (note.is_string()) saved_.result.notes.push_back(note.get<std::string>());
+        saved_.missing_clips = missing_;
         if (missing_ > 0)
             saved_.result.notes.push_back(std::to_string(missing_) + " clips of this comparison cannot be read.");
+        saved_.options.evaluate = std::any_of(saved_.result.models.begin(), saved_.result.models.end(),
+                                              [](const ComparedModel& m) { return m.evaluation.has_value(); });
         return std::move(saved_);
     }
 
@@ -98,6 +102,8 @@ class Reader {
         o.data = text(report, "data");
         for (const Split split : {Split::train, Split::valid, Split::test})
             if (text(report, "split") == name_of(split)) o.split = split;
+        for (const Precision p : {Precision::automatic, Precision::f32, Precision::bf16})
+            if (text(report, "precision") == to_string(p)) o.precision = p;
         o.clips_folder = saved_.files.clips;
         o.clips = static_cast<int>(number(report, "clips", 1, most_clips, 1));
         o.seconds = number(report, "seconds", 0, 3600);

@@ -11,6 +11,7 @@ struct SavedComparison {
     ComparisonOptions options;
     ComparisonResult result;
     ReportFiles files;
+    size_t missing_clips = 0;  // that the report names and that cannot be read
 };
 
 // `report`: a folder or a .html or .json file, as `nigiri compare` and the studio write them. A clip that is no longer

@@ -20,8 +20,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* abx_name = "ABX: which of the two clips is X?";
-constexpr const char* abx_other_name = "ABX, another clip: which model plays X?";
+constexpr const char* abx_name = "ABX: can I tell them apart?";
+constexpr const char* abx_other_name = "ABX, X another clip: can I tell the models?";
 constexpr const char* preference_name = "Preference: which do I like better?";
 constexpr float label_width = 104;
 

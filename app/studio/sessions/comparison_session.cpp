@@ -46,6 +46,7 @@ Comparison prepared(const app::ComparisonOptions& options, app::ComparisonResult
                  .files = files,
                  .models = {},
                  .similarity = {},
+                 .missing_clips = 0,
                  .players = {},
                  .rows = {}};
     c.models = app::model_table(c.result);
@@ -138,7 +139,9 @@ void ComparisonSession::make(app::ComparisonOptions options, const std::string& 
 bool ComparisonSession::open(const fs::path& folder) {
     return work_.start([this, folder] {
         app::SavedComparison saved = app::load_comparison(folder, work_.progress());
-        publish(prepared(saved.options, std::move(saved.result), saved.files, folder));
+        Comparison c = prepared(saved.options, std::move(saved.result), saved.files, folder);
+        c.missing_clips = saved.missing_clips;
+        publish(std::move(c));
     });
 }
 
@@ -147,6 +150,9 @@ bool ComparisonSession::write_report() {
     if (!c) return false;
     return work_.start([this, c] {
         work_.report(0, "writing the report");
+        if (c->missing_clips > 0)
+            throw Error("some clips of this comparison cannot be read, and a new report would forget them",
+                        "put them back into " + c->files.clips.string());
         app::write_report(c->options, c->result, c->files);
         const std::lock_guard lock(mutex_);
         report_ = c->files.html;

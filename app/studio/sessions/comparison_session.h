@@ -18,6 +18,7 @@ struct Comparison {
     app::ComparisonResult result;
     app::ReportFiles files;
     app::Table models, similarity;
+    size_t missing_clips = 0;  // that were made once and cannot be read now
 
     // Who plays: the models, then real recordings, where there was held-out audio.
     std::vector<std::string> players;
@@ -41,7 +42,8 @@ class ComparisonSession {
     bool start(app::ComparisonOptions options, const std::string& device, const std::filesystem::path& parent);
     // An earlier one, also from the command line.
     bool open(const std::filesystem::path& folder);
-    // The page, the Markdown and the JSON of what there is; report_written() then says where.
+    // The page, the Markdown and the JSON of what there is; report_written() then says where. Where clips cannot be
+    // read now, nothing is written: the record of them would be lost.
     bool write_report();
     // What was made until then is kept.
     void cancel() { work_.stop(); }
