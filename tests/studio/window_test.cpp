@@ -273,6 +273,25 @@ TEST_F(StudioWindow, RunsABlindTest) {
     EXPECT_EQ(user.close(), 0);
 }
 
+TEST_F(StudioWindow, ShowsEveryPageInEveryDress) {
+    make_recordings("tones", 4, 2);
+    const fs::path settings = at("config") / "nigiri" / "studio.json";
+    fs::create_directories(settings.parent_path());
+    for (const auto& [dress, extra] : std::vector<std::pair<std::string, std::string>>{
+             {"dark", ""}, {"light", R"(, "light_theme": true)"}, {"large", R"(, "ui_scale": 1.5)"}}) {
+        std::ofstream(settings) << R"({"output_device": "null")" << extra << "}";
+        StudioUser user(folder_.path(), {text("tones")});
+        user.wait_number("data.used", 4, 0);
+        for (const std::string page : {"data", "train", "generate", "compare", "inspect", "settings"}) {
+            user.press("side/" + page);
+            user.wait_state("page", page);
+            std::this_thread::sleep_for(std::chrono::milliseconds(400));
+            picture("page-" + page + "-" + dress);
+        }
+        EXPECT_EQ(user.close(), 0);
+    }
+}
+
 TEST_F(StudioWindow, LivesOnWhenThingsAreMissing) {
     make_recordings("tones", 3, 1);
     std::ofstream(at("damaged.safetensors")) << "this is no model";
@@ -310,6 +329,18 @@ TEST_F(StudioWindow, SleepsWhenNothingMoves) {
     const double rate = (user.number("frames") - frames) / 4;
     for (int i = 0; i < 40; ++i) user.wheel("deck/wave", 1, 0.4);
     const double slowest = user.number("slowest_ms");
+    // The same beside a training on all processors.
+    user.press("side/train");
+    user.press("train/Start training");
+    user.wait_state("training.stage", "training");
+    const double beside = user.number("frames");
+    std::this_thread::sleep_for(std::chrono::seconds(6));
+    const double rate_beside = (user.number("frames") - beside) / 6;
+    picture("training-and-playing");
+    user.press("train/Stop");
+    user.wait_state("training.stage", "stopped");
+    user.press("deck/wave");
+    user.wait_state("deck.state", "playing");
     user.key("space");
     user.wait_state("deck.state", "paused");
     std::this_thread::sleep_for(std::chrono::seconds(8));  // messages and meters come to rest
@@ -317,8 +348,8 @@ TEST_F(StudioWindow, SleepsWhenNothingMoves) {
     const double drawn = user.number("frames");
     std::this_thread::sleep_for(std::chrono::duration<double>(idle));
     const double share = (cpu_seconds(user.pid()) - before) / idle;
-    std::cout << "[ measured ] ten minutes of sound playing: " << rate
-              << " frames a second, slowest frame while zooming " << slowest << " ms; idle: " << 100 * share
+    std::cout << "[ measured ] ten minutes of sound playing: " << rate << " frames a second, " << rate_beside
+              << " beside a training; slowest frame while zooming " << slowest << " ms; idle: " << 100 * share
               << " % of a processor\n";
     RecordProperty("frames_per_second", std::to_string(rate));
     RecordProperty("idle_share", std::to_string(share));
