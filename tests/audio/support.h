@@ -18,31 +18,11 @@
 #include "audio/quantize.h"
 #include "audio/write.h"
 #include "kernels/random.h"
+#include "tests/support/temporary_folder.h"
 
 namespace nigiri::test {
 
 namespace fs = std::filesystem;
-
-class TemporaryFolder {
-  public:
-    TemporaryFolder() {
-        std::string name = (fs::temp_directory_path() / "nigiri-test-XXXXXX").string();
-        if (!::mkdtemp(name.data())) throw Error("no temporary folder");
-        path_ = name;
-    }
-    ~TemporaryFolder() {
-        std::error_code error;
-        fs::remove_all(path_, error);
-    }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-    const fs::path& path() const { return path_; }
-    fs::path operator/(const std::string& name) const { return path_ / name; }
-
-  private:
-    fs::path path_;
-};
 
 inline std::vector<float> sine(double hertz, double seconds, int rate, double amplitude = 0.5) {
     std::vector<float> x(static_cast<size_t>(std::llround(seconds * rate)));

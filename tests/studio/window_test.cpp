@@ -128,7 +128,9 @@ TEST_F(StudioWindow, OpensAFolderAndPlaysAFile) {
 TEST_F(StudioWindow, GeneratesPlaysAndExports) {
     StudioUser user(folder_.path(), {});
     user.key("ctrl+2");
-    user.press("side/generate");
+    user.wait_state("page", "train");
+    user.key("ctrl+3");
+    user.wait_state("page", "generate");
     user.press("generate/Open another model");
     user.wait_for("dialog/path");
     user.key("ctrl+a");

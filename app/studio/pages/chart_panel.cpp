@@ -1,11 +1,11 @@
 #include <imgui.h>
 
 #include <algorithm>
-#include <fstream>
 
 #include "app/studio/widgets/theme.h"
 #include "app/studio/pages/train_panels.h"
 #include "app/studio/widgets/widgets.h"
+#include "app/write_file.h"
 
 namespace nigiri::studio {
 
@@ -31,19 +31,6 @@ bool choose(const char* label, Kind& value, std::initializer_list<Kind> all, flo
     for (const Kind kind : all)
         if (name == name_of(kind)) value = kind;
     return true;
-}
-
-void write_file(const fs::path& file, const std::string& text) {
-    fs::path temporary = file;
-    temporary += ".tmp";
-    {
-        std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-        out << text;
-        if (!out.flush()) throw Error("cannot write " + temporary.string(), "check the free space");
-    }
-    std::error_code code;
-    fs::rename(temporary, file, code);
-    if (code) throw Error("cannot write " + file.string() + ": " + code.message(), "choose another place");
 }
 
 }  // namespace
@@ -96,7 +83,7 @@ void ChartPanel::draw_choices(Desk& desk) {
 void ChartPanel::save(const fs::path& file) {
     exported_ = file;
     exporting_.start([file, series = charts_.series(), x_name = std::string(name_of(against_))] {
-        write_file(file, to_csv(series, x_name));
+        app::write_file(file, to_csv(series, x_name));
     });
 }
 
@@ -106,14 +93,14 @@ void ChartPanel::draw(Desk& desk, TrainView& view, const TrainingSnapshot& now, 
     charts_.choose(measure_, against_);
     charts_.set_runs(view.shown);
     charts_.set_smoothing(smoothing_);
-    charts_.update(view.library);
+    charts_.update(view.all_runs);
     plot_.state.set_scales(log_x_ ? AxisScale::logarithmic : AxisScale::linear,
                            log_y_ ? AxisScale::logarithmic : AxisScale::linear);
 
     // What simple statistics of the selected run's audio would need.
     std::vector<ReferenceLine> lines;
     if (measure_ == Measure::bits) {
-        const auto details = view.library.details(view.selected);
+        const auto details = view.all_runs.details(view.selected);
         auto baseline = details ? details->facts.baseline : std::nullopt;
         if (!baseline && now.run == view.selected) baseline = now.baseline;
         if (baseline && view.is_shown(view.selected))

@@ -60,9 +60,9 @@ void RunPanel::draw_list(Desk& desk, TrainView& view) {
                           .places = {desk.settings.runs_folder()}},
                          [&view, &desk](const fs::path& folder) { view.open(desk, folder); });
     ui::help("Also one that nigiri train is writing at this moment.");
-    marks().note("runs", std::to_string(view.library.runs().size()));
-    if (view.library.runs().empty()) {
-        ui::muted(view.library.ready() ? "What you train is listed here." : "Looking for runs\u2026");
+    marks().note("runs", std::to_string(view.all_runs.runs().size()));
+    if (view.all_runs.runs().empty()) {
+        ui::muted(view.all_runs.ready() ? "What you train is listed here." : "Looking for runs\u2026");
         return;
     }
     const bool narrow = ImGui::GetContentRegionAvail().x < theme().units(330);
@@ -77,10 +77,10 @@ void RunPanel::draw_list(Desk& desk, TrainView& view) {
     ImGui::TableSetupColumn("Changed", where_wide, theme().units(86));
     ImGui::TableHeadersRow();
     ImGuiListClipper clipper;
-    clipper.Begin(static_cast<int>(view.library.runs().size()));
+    clipper.Begin(static_cast<int>(view.all_runs.runs().size()));
     while (clipper.Step())
         for (int row = clipper.DisplayStart; row < clipper.DisplayEnd; ++row) {
-            const RunEntry& run = view.library.runs()[static_cast<size_t>(row)];
+            const RunEntry& run = view.all_runs.runs()[static_cast<size_t>(row)];
             ImGui::PushID(row);
             ImGui::TableNextRow();
             ImGui::TableNextColumn();
@@ -119,15 +119,15 @@ void RunPanel::draw_list(Desk& desk, TrainView& view) {
 }
 
 void RunPanel::draw_selected(Desk& desk, TrainView& view, const TrainingSnapshot& now) {
-    const RunEntry* entry = view.library.find(view.selected);
+    const RunEntry* entry = view.all_runs.find(view.selected);
     if (entry == nullptr) {
         ui::muted("Select a run to hear its previews, to generate with it or to train it further.");
         return;
     }
     const float width = ImGui::GetContentRegionAvail().x;
     ui::heading(ui::shortened(entry->name, width).c_str());
-    const auto details = view.library.details(view.selected);
-    const auto log = view.library.log(view.selected);
+    const auto details = view.all_runs.details(view.selected);
+    const auto log = view.all_runs.log(view.selected);
     if (!details || !log) return;
     const RunFacts& facts = details->facts;
     ImGui::PushFont(theme().small);

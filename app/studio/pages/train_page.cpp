@@ -79,7 +79,7 @@ class TrainPage final : public Page {
         now_ = view_.session.snapshot();
         if (now_.stage != seen_) tell(desk);
         chart_.update(desk);
-        RunLibrary& library = view_.library;
+        RunLibrary& library = view_.all_runs;
         library.set_folders(desk.settings.runs_folder(), desk.settings.open_runs);
         std::vector<fs::path> looked_at;
         for (const ShownRun& s : view_.shown) looked_at.push_back(s.run);
@@ -103,7 +103,7 @@ class TrainPage final : public Page {
   private:
     void tell(Desk& desk) {
         seen_ = now_.stage;
-        view_.library.refresh();
+        view_.all_runs.refresh();
         const std::string run = now_.run.filename().string();
         if (now_.stage == TrainingStage::failed)
             desk.messages.fail(run + ": " + now_.error, now_.hint);

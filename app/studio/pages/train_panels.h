@@ -11,7 +11,7 @@ namespace nigiri::studio {
 
 // What the parts share.
 struct TrainView {
-    explicit TrainView(const Wake& wake) : library(wake), session(wake) {}
+    explicit TrainView(const Wake& wake) : all_runs(wake), session(wake) {}
 
     // Whose curves are drawn, and the one whose facts and previews are shown.
     std::vector<ShownRun> shown;
@@ -24,7 +24,7 @@ struct TrainView {
     // Opens a run's folder, or one inside of it (checkpoints, previews).
     void open(Desk& desk, const std::filesystem::path& folder);
 
-    RunLibrary library;
+    RunLibrary all_runs;
     TrainingSession session;  // last: it trains until it is destroyed
 };
 

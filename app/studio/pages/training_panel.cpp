@@ -311,7 +311,7 @@ void TrainingPanel::draw_controls(Desk& desk, TrainView& view, const TrainingSna
         ui::help("Forgets what was learned since it was last saved.");
         return;
     }
-    const RunEntry* entry = view.library.find(now.run);
+    const RunEntry* entry = view.all_runs.find(now.run);
     if (ui::primary("Generate with this", entry != nullptr && entry->has_model)) {
         desk.model = now.run;
         desk.page = "generate";
