@@ -234,7 +234,7 @@ TEST_F(StudioWindow, RunsABlindTest) {
     user.press("compare/Exact bits per sample");
     user.press("compare/Make clips");
     user.press("compare/tab/Blind test");
-    user.choose("compare/##kind", "ABX: which of the two clips is X?");
+    user.choose("compare/##kind", "ABX: can I tell them apart?");
     user.fill("compare/##trials", "5");
     user.press("compare/Begin the test");
     for (int trial = 0; trial < 5; ++trial) {
