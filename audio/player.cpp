@@ -268,7 +268,8 @@ void Player::open(Lock& lock) {
     const double buffer = asked_queue_seconds_;
     reopen_ = false;
     // With the device goes what it holds. (At another rate it is another sound's.)
-    if (output_ && !idle_ && output_->rate() == rate) transport_.send_again(std::llround(clock_.heard(seconds_now())));
+    if (output_ && !idle_ && output_->rate() == rate)
+        transport_.send_again(std::min<int64_t>(std::llround(clock_.heard(seconds_now())), base_ + output_->played()));
     lock.unlock();
     output_.reset();  // first: many a device can be had only once
     std::unique_ptr<AudioOutput> output;

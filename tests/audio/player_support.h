@@ -2,21 +2,16 @@
 #pragma once
 
 #include <chrono>
-#include <memory>
 #include <thread>
 #include <vector>
 
 #include "tests/audio/controlled_output.h"
+#include "tests/audio/transport_support.h"
 
 namespace nigiri::test {
 
-constexpr int player_rate = 16000;
 // 60 ms, as a player has it that was told nothing else: nothing is sent further ahead than this.
 constexpr size_t player_ahead = 960;
-
-inline std::shared_ptr<Sound> finished(std::vector<float> samples, int hertz = player_rate) {
-    return std::make_shared<Sound>(hertz, std::move(samples));
-}
 
 // A waveform that says where it is: value i is (i + 1) / 65536, exactly.
 inline std::vector<float> ramp(size_t n) {

@@ -16,7 +16,7 @@ using test::finished;
 using test::ramp;
 using test::soon;
 
-constexpr int rate = test::player_rate;
+constexpr int rate = test::sound_rate;
 constexpr size_t ahead = test::player_ahead;
 
 TEST(Player, SendsASoundToItsEndAndSaysSo) {

@@ -12,7 +12,7 @@ using test::finished;
 using test::render;
 using test::render_all;
 
-constexpr int rate = test::transport_rate;
+constexpr int rate = test::sound_rate;
 
 TEST(Transport, WaitsUntilWhatComesWillLast) {
     // 10 s that are made at half the speed of playing. What is there and what comes meanwhile must be 10 s in all:

@@ -10,9 +10,9 @@
 
 namespace nigiri::test {
 
-constexpr int transport_rate = 16000, transport_fade = 160;
+constexpr int sound_rate = 16000, fade_samples = 160;
 
-inline std::shared_ptr<Sound> finished(std::vector<float> samples, int hertz = transport_rate) {
+inline std::shared_ptr<Sound> finished(std::vector<float> samples, int hertz = sound_rate) {
     return std::make_shared<Sound>(hertz, std::move(samples));
 }
 
@@ -34,8 +34,7 @@ inline std::vector<float> render_all(Transport& t, size_t block = 333) {
 
 // sin^2 from 0 to 1 over a fade.
 inline double fade_in(int64_t i) {
-    return i >= transport_fade ? 1
-                               : std::pow(std::sin(std::numbers::pi / 2 * static_cast<double>(i) / transport_fade), 2);
+    return i >= fade_samples ? 1 : std::pow(std::sin(std::numbers::pi / 2 * static_cast<double>(i) / fade_samples), 2);
 }
 
 }  // namespace nigiri::test

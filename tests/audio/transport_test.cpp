@@ -15,7 +15,7 @@ using test::finished;
 using test::render;
 using test::render_all;
 
-constexpr int rate = test::transport_rate, fade = test::transport_fade;
+constexpr int rate = test::sound_rate, fade = test::fade_samples;
 
 // The sum of a fade's corner on a constant and the sine's own: what no join may exceed. 440 Hz at amplitude 0.5 has
 // corners of 0.0149; a cut at full level would have one of about 1.
@@ -217,6 +217,42 @@ TEST(Transport, PlayingThatBeginsBehindTheRangeIgnoresIt) {
     EXPECT_EQ(t.position(), 1000) << "next time from the beginning of the range";
     t.set_range(SoundRange{100, 101});
     EXPECT_EQ(*t.range(), (SoundRange{100, 420})) << "no shorter than two fades";
+}
+
+TEST(Transport, SendsAgainWhatAnOutputForgot) {
+    const auto x = test::sine(440, 3, rate);
+    const auto expect_from = [&](Transport& t, int64_t position) {
+        const auto out = render(t, 600);
+        ASSERT_EQ(out.size(), 600u);
+        for (int64_t i = 0; i < 600; ++i)
+            ASSERT_NEAR(out[static_cast<size_t>(i)], x[static_cast<size_t>(position + i)] * fade_in(i), 1e-6) << i;
+    };
+    Transport t;
+    t.load({{finished(x), 1}});
+    t.play();
+    render(t, 5000);
+    t.send_again(4000);
+    expect_from(t, 4000);
+    EXPECT_EQ(t.position(), 4600);
+    EXPECT_EQ(t.position_at(5000), 4000) << "the stream goes on, the position goes back";
+    t.send_again(5000);
+    expect_from(t, 4000);
+    // What was asked for after the sample last heard is not undone.
+    t.seek(20000);
+    render(t, 300);
+    t.send_again(5100);
+    expect_from(t, 20000);
+    // In a loop it goes back to the last jump at most.
+    t.set_range(SoundRange{30000, 32000});
+    t.set_loop(true);
+    t.seek(31500);
+    render(t, 700);  // 31500 to 32000, then 30000 to 30200
+    t.send_again(0);
+    expect_from(t, 30000);
+    t.pause();
+    t.send_again(0);
+    EXPECT_EQ(t.position(), 30600) << "nothing plays";
+    EXPECT_EQ(t.state(), PlayState::paused);
 }
 
 TEST(Transport, KnowsWhichPositionIsHeard) {
