@@ -9,7 +9,7 @@
 namespace nigiri {
 namespace {
 
-constexpr double shortest_queue = 0.01, longest_queue = 0.5;  // seconds
+constexpr double shortest_queue = 0.02, longest_queue = 0.5;  // seconds
 // The device runs empty so many times within so many seconds: it will not get better by itself.
 constexpr size_t often = 3;
 constexpr double lately = 30;

@@ -130,7 +130,7 @@ TEST(Player, QueueAndDeviceHoldAsMuchAsIsAskedFor) {
     EXPECT_EQ(device->buffer_seconds, 0.06);
     // The last two are more and less than there can be.
     for (const auto& [asked, got] :
-         std::vector<std::pair<double, double>>{{0.15, 0.15}, {0.3, 0.3}, {0.04, 0.04}, {7, 0.5}, {0, 0.01}}) {
+         std::vector<std::pair<double, double>>{{0.15, 0.15}, {0.3, 0.3}, {0.04, 0.04}, {7, 0.5}, {0, 0.02}}) {
         player.set_queue(asked);
         const double wanted = got;
         const auto full = static_cast<size_t>(std::llround(wanted * rate));
