@@ -80,9 +80,10 @@ class Player {
     void set_loop(bool loop);
     void set_volume(float volume);
     void set_buffer(double seconds);
-    // Sound kept ahead of the device, and in the device itself, in seconds (0.02 to 0.5): how long a seek takes to be
-    // heard, and how late this program's thread and the device's own may be. More is kept where the device takes more
-    // at a time or ran empty, up to half a second. What plays goes on from where it is heard, on a device opened anew.
+    // Sound made ahead of the device, and as much again in the device itself, in seconds (0.02 to 0.5): how late this
+    // program's thread and the device's own may be, and, both together, how long a seek takes to be heard. More is
+    // made where the device takes more at a time or ran empty, up to half a second. What plays goes on from where it
+    // is heard, on the device opened anew.
     void set_queue(double seconds);
     // Another device, or the same once more after it was lost: at once where something plays, otherwise when next
     // something does.

@@ -120,7 +120,7 @@ TEST_F(StudioWindow, OpensAFolderAndPlaysAFile) {
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
     picture("spectrogram");
     // Another sound buffer while it plays.
-    user.key("space");
+    user.press("deck/play");
     user.wait_state("deck.state", "playing");
     user.press("side/settings");
     user.choose("settings/##buffer", "Long, 300 ms");
