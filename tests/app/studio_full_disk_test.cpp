@@ -39,10 +39,10 @@ std::vector<fs::path> files_in(const fs::path& folder) {
     return files;
 }
 
-std::vector<float> tone(double seconds) {
+std::vector<float> tone(double seconds, double frequency = 330) {
     std::vector<float> samples(static_cast<size_t>(seconds * rate));
     for (size_t i = 0; i < samples.size(); ++i)
-        samples[i] = static_cast<float>(0.4 * std::sin(2 * M_PI * 330 * static_cast<double>(i) / rate));
+        samples[i] = static_cast<float>(0.4 * std::sin(2 * M_PI * frequency * static_cast<double>(i) / rate));
     return samples;
 }
 
@@ -105,9 +105,10 @@ TEST_F(StudioOnAFullDisk, SettingsStayAsTheyWere) {
 }
 
 TEST_F(StudioOnAFullDisk, ARunSaysSoAndGoesOn) {
+    double frequency = 220;  // another one for each part: the same recording twice would be left out
     for (const char* part : {"train", "valid", "test"}) {
         fs::create_directories(folder / "audio" / part);
-        write_audio(folder / "audio" / part / "tone.wav", tone(1), rate);
+        write_audio(folder / "audio" / part / "tone.wav", tone(1, frequency += 110), rate);
     }
     const fs::path run = folder / "run", last = run / "checkpoints" / "last.safetensors";
     TrainingSession session({});
