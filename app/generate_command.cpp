@@ -35,7 +35,10 @@ class GenerateCommand final : public Command {
             ->check(CLI::Range(0.0, 3600.0));
         c.add_option("-o,--output", output_, "a .wav or .flac file, or a folder for the clips")->required();
         c.add_option("--format", format_, "in a folder: wav or flac")->check(CLI::IsMember({"wav", "flac"}));
-        c.add_flag("--play", play_, "play the likeliest clip afterwards");
+        CLI::Option* play = c.add_flag("--play", play_, "play the likeliest clip afterwards");
+        c.add_option("--buffer-ms", buffer_ms_, "with --play: what the device holds ahead, 0 for its own choice")
+            ->check(CLI::Range(0, 2000))
+            ->needs(play);
     }
 
     int run() override {
@@ -142,7 +145,7 @@ class GenerateCommand final : public Command {
 
     void play_clip(const std::vector<float>& samples, int rate) {
         std::string message;
-        const auto output = open_output("auto", rate, message);
+        const auto output = open_output("auto", rate, message, buffer_ms_ / 1000.0);
         say(message.empty() ? "playing on " + output->description() : message);
         if (message.empty())
             play(*output, samples, [](double, const std::string&) { return !stop_requested().load(); });
@@ -150,7 +153,7 @@ class GenerateCommand final : public Command {
 
     fs::path model_, prompt_, output_;
     double seconds_ = 4, prompt_seconds_ = 0;
-    int count_ = 1;
+    int count_ = 1, buffer_ms_ = 0;
     std::string format_ = "wav";
     bool play_ = false;
     SamplingOptions sampling_;

@@ -137,6 +137,7 @@ Trainer::Trainer(std::shared_ptr<Backend> backend, const Config& config, const f
         checkpoint.restore(*optimizer_, network_->parameters());
         state_ = checkpoint.state();
         resumed_ = true;
+        saved_step_ = state_.step;
     }
     validation_ = data_.validation();
     open_metrics();
@@ -164,7 +165,11 @@ void Trainer::open_metrics() {
     {
         std::ofstream out(temporary, std::ios::trunc);
         out << kept;
-        if (!out.flush()) throw Error("cannot write " + temporary.string(), "check the free space");
+        if (!out.flush()) {
+            std::error_code ignored;
+            fs::remove(temporary, ignored);
+            throw Error("cannot write " + temporary.string(), "check the free space");
+        }
     }
     fs::rename(temporary, path);
 }
@@ -225,6 +230,10 @@ double Trainer::validate() {
 
 void Trainer::save(const fs::path& path, const TrainingCallbacks& callbacks, bool best) {
     save_checkpoint(path, config_, *network_, optimizer_.get(), state_, facts_);
+    if (best)
+        best_unsaved_ = false;
+    else
+        saved_step_ = state_.step;
     if (callbacks.checkpoint) callbacks.checkpoint(state_.step, path, best);
 }
 
@@ -246,12 +255,25 @@ void Trainer::log(const TrainingCallbacks& callbacks, bool validated) {
     state_.bits_steps = 0;
     state_.log_seconds = state_.seconds;
     state_.log_tokens = state_.tokens;
-    {
-        std::ofstream out(run_ / "metrics.jsonl", std::ios::app);
-        out << to_json(m) << "\n";
-        if (!out.flush()) throw Error("cannot write " + (run_ / "metrics.jsonl").string(), "check the free space");
-    }
+    unlogged_ += to_json(m) + "\n";
+    write_log();
     if (callbacks.log) callbacks.log(m);
+}
+
+// All of what is due or nothing: half a line would spoil the one that comes after it.
+void Trainer::write_log() {
+    if (unlogged_.empty()) return;
+    const fs::path path = run_ / "metrics.jsonl";
+    std::error_code code, ignored;
+    const uintmax_t before = fs::exists(path, ignored) ? fs::file_size(path, code) : 0;
+    std::ofstream out(path, std::ios::app);
+    out << unlogged_;
+    if (!out.flush()) {
+        out.close();  // which tries again to write what is left
+        if (!code) fs::resize_file(path, before, ignored);
+        throw Error("cannot write " + path.string(), "check the free space");
+    }
+    unlogged_.clear();
 }
 
 TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks& callbacks) {
@@ -260,7 +282,6 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
     seconds_before_ = state_.seconds;
     started_ = now();
     const auto clock = [&] { state_.seconds = seconds_before_ + now() - started_; };
-    int64_t saved = resumed_ ? state_.step : -1;
     // The next batch is drawn while this one trains; it depends on its step only.
     const auto draw = [&](int64_t step) {
         return std::async(std::launch::async, [this, &t, step] {
@@ -271,6 +292,10 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
     };
     std::future<Batch> next;
     bool ended = finished();
+    if (!ended && !stop.load()) {  // what an earlier call could not write; the network is still what it was then
+        if (best_unsaved_) save(best_checkpoint(), callbacks, true);
+        write_log();
+    }
     while (!ended && !stop.load()) {
         if (!next.valid()) next = draw(state_.step);
         const Batch batch = next.get();
@@ -283,23 +308,19 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
         ++state_.bits_steps;
         // The end is validated too, so that the result is known and the best checkpoint exists.
         const bool validated = (due(t.validate_every) || ended) && !validation_.empty();
-        bool improved = false;
         if (validated) {
             state_.valid_bits = validate();
             if (due(t.validate_every)) state_.plateau.observe(t, state_.valid_bits);
-            improved = state_.valid_bits < state_.best_valid_bits;
-            if (improved) {
+            if (state_.valid_bits < state_.best_valid_bits) {
                 state_.best_valid_bits = state_.valid_bits;
                 state_.best_step = state_.step;
+                best_unsaved_ = true;
             }
             clock();
         }
         if (due(t.log_every) || validated) log(callbacks, validated);
-        if (improved) save(best_checkpoint(), callbacks, true);
-        if (due(t.checkpoint_every)) {
-            save(last_checkpoint(), callbacks, false);
-            saved = state_.step;
-        }
+        if (best_unsaved_) save(best_checkpoint(), callbacks, true);
+        if (due(t.checkpoint_every)) save(last_checkpoint(), callbacks, false);
         if (due(t.preview_every) && callbacks.preview) {  // generated as a finished model generates
             const DType activations = network_->activations();
             network_->set_activations(network_->dtype());
@@ -307,8 +328,9 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
             network_->set_activations(activations);
         }
     }
-    if (state_.step != saved) save(last_checkpoint(), callbacks, false);
-    if (!fs::exists(best_checkpoint())) save(best_checkpoint(), callbacks, true);
+    if (state_.step != saved_step_ || !fs::exists(last_checkpoint())) save(last_checkpoint(), callbacks, false);
+    if (best_unsaved_ || !fs::exists(best_checkpoint())) save(best_checkpoint(), callbacks, true);
+    write_log();
     return ended ? TrainingEnd::finished : TrainingEnd::stopped;
 }
 

@@ -72,7 +72,8 @@ class Trainer {
     double progress() const;
 
     // Trains until the limit of steps or minutes, or until `stop` becomes true; in either case the run is then saved.
-    // Throws Diverged where the loss stops being a number; the checkpoints before that stay.
+    // Throws Diverged where the loss stops being a number; the checkpoints before that stay. Where a file cannot be
+    // written (a full disk) it throws Error and may be called again: what was not written is written then.
     TrainingEnd run(const std::atomic<bool>& stop, const TrainingCallbacks& callbacks);
 
     std::filesystem::path last_checkpoint() const { return run_ / "checkpoints" / "last.safetensors"; }
@@ -85,6 +86,7 @@ class Trainer {
     double validate();
     void save(const std::filesystem::path& path, const TrainingCallbacks& callbacks, bool best);
     void log(const TrainingCallbacks& callbacks, bool validated);
+    void write_log();
     void open_metrics();
 
     std::shared_ptr<Backend> backend_;
@@ -98,6 +100,9 @@ class Trainer {
     std::vector<Batch> validation_;
     TrainingState state_;
     bool resumed_ = false;
+    int64_t saved_step_ = -1;    // of the last checkpoint; negative: there is none
+    bool best_unsaved_ = false;  // the network as it stands is the best, and not yet saved as that
+    std::string unlogged_;       // lines for the log
     double gradient_norm_ = 0;
     double seconds_before_ = 0;  // of earlier sessions and of this one up to `started_`
     double started_ = 0;

@@ -29,7 +29,8 @@ uint64_t fresh_seed() {
 
 class GeneratePage final : public Page {
   public:
-    explicit GeneratePage(const Wake& wake) : session_(wake), library_(wake), prompt_(wake) {}
+    explicit GeneratePage(const Wake& wake)
+        : session_(wake), library_(wake), models_(wake, list_models), prompt_(wake) {}
 
     const char* name() const override { return "generate"; }
     const char* title() const override { return "Generate"; }
@@ -88,27 +89,21 @@ class GeneratePage final : public Page {
     void choose_model(Desk& desk, const fs::path& path) {
         desk.model = path;
         remember(desk.settings.recent_models, path);
-        refresh_models(desk);
-    }
-
-    void refresh_models(const Desk& desk) {
-        models_ = list_models(desk.settings.runs_folder(), desk.settings.recent_models,
-                              fs::path(NIGIRI_ASSETS_DIR) / "models");
-        models_read_ = ImGui::GetTime();
     }
 
     void draw_model(Desk& desk) {
-        if (models_.empty() || ImGui::GetTime() - models_read_ > 10) refresh_models(desk);
-        if (desk.model.empty() && !models_.empty()) desk.model = models_.back().path;
+        models_.want(model_places(desk.settings));
+        const std::vector<ModelEntry>& models = models_.value();
+        if (desk.model.empty() && !models.empty()) desk.model = models.back().path;
         std::string chosen = desk.model.filename().string();
         std::vector<std::string> labels;
-        for (const ModelEntry& m : models_) {
+        for (const ModelEntry& m : models) {
             labels.push_back(m.label);
             if (m.path == desk.model) chosen = m.label;
         }
         ui::label("Model", label_width);
         if (ui::choice("##model", chosen, labels, 0))
-            for (const ModelEntry& m : models_)
+            for (const ModelEntry& m : models)
                 if (m.label == chosen) desk.model = m.path;
         ImGui::Dummy({0, 0});
         ui::label("", label_width);
@@ -306,8 +301,7 @@ class GeneratePage final : public Page {
     GenerationSession session_;
     ClipLibrary library_;
     GenerationRequest request_;
-    std::vector<ModelEntry> models_;
-    double models_read_ = 0;
+    ModelList models_;
     PromptPicker prompt_;
     std::shared_ptr<const Sound> shown_;
     fs::path folder_, selected_, last_made_;

@@ -152,7 +152,6 @@ void GenerationSession::write(const GenerationRequest& request, const Loaded& mo
     const app::ClipSettings settings =
         app::clip_settings(model.path, model.config, model.step, request.sampling, request.prompt_name);
     const std::string stamp = time_stamp();
-    std::vector<MadeClip> made;
     for (const size_t i : app::by_likelihood(clips)) {
         nlohmann::json facts = app::clip_facts(clips[i], i, settings);
         facts["model_path"] = request.model.string();
@@ -161,10 +160,9 @@ void GenerationSession::write(const GenerationRequest& request, const Loaded& mo
                                  (clips.size() > 1 ? " clip " + std::to_string(i + 1) : "");
         const fs::path path = free_name(request.folder, stem, ".flac");
         app::write_clip(path, app::waveform(clips[i], model.config.signal), model.config.signal.sample_rate, facts);
-        made.push_back({path, std::move(facts)});
+        const std::lock_guard lock(mutex_);  // one by one: what is written is there, also where the next one fails
+        made_.push_back({path, std::move(facts)});
     }
-    const std::lock_guard lock(mutex_);
-    for (MadeClip& clip : made) made_.push_back(std::move(clip));
 }
 
 }  // namespace nigiri::studio
