@@ -45,7 +45,7 @@ struct StateSpaceMap {
     std::vector<float> abar, cbar;
 
     // s4: the diagonal-plus-low-rank step of s4_discrete.h, (D, N) each:
-    // h = a h - g (2 Re f.h) + b u, y = 2 Re c.h + skip u.
+    // h = a h - g Re(sum_n f h) + b u, y = 2 Re(sum_n c h) + skip u, all in float64.
     std::vector<std::complex<double>> a, f, g, b, c;
 
     // s6: selective_scan.h. A selective delta, B or C is read off u by x_proj, in this order; dt_proj maps delta's
