@@ -71,8 +71,9 @@ bool LivePlayer::done() const { return finished_ && ring_.size() == 0 && output_
 
 void LivePlayer::pump(double now) {
     if (stopped_) return;
-    // A full memory makes the maker wait, which says nothing about how fast it is.
-    if (ring_.room() == 0 || finished_)
+    // A full memory makes the maker wait, which says nothing about how fast it is; neither does what comes before the
+    // first sample.
+    if (ring_.room() == 0 || finished_ || written_ == measured_from_)
         growth_.reset();
     else
         growth_.note(now, written_);

@@ -28,6 +28,8 @@ class LivePlayer {
     // Takes as many as there is room for; returns how many.
     size_t write(std::span<const float> samples);
     size_t room() const { return ring_.room(); }
+    // What was there beforehand, such as a prompt, says nothing about speed: it is measured from now on.
+    void measure_from_here() { growth_.reset(), measured_from_ = written_; }
     // Nothing more comes; what is there is played.
     void finish() { finished_ = true; }
     // Forgets what is there: silence at once.
@@ -59,7 +61,7 @@ class LivePlayer {
     Ring<float> ring_;
     GrowthMeter growth_;
     std::optional<double> speed_;
-    int64_t written_ = 0, sent_ = 0, dry_runs_ = 0;
+    int64_t written_ = 0, measured_from_ = 0, sent_ = 0, dry_runs_ = 0;
     bool playing_ = false, finished_ = false, stopped_ = false, told_end_ = false;
     std::vector<float> block_;
 };
