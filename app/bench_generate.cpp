@@ -41,7 +41,7 @@ GenerateSpeed bench_generate(const std::shared_ptr<Backend>& backend, const Conf
     const Network network(backend, config.model, DType::f32, seed, config.training.length);
     const auto stream =
         open_stream(network, std::vector<std::vector<uint8_t>>(static_cast<size_t>(streams)),
-                    std::make_shared<SamplingControls>(SamplingOptions{.seed = seed}), {.engine = engine});
+                    std::make_shared<SamplingControls>(SamplingOptions{.seed = seed}), {.engine = engine, .guard = {}});
     GenerateSpeed speed{.engine = stream->engine().description(), .weight_bytes = stream->engine().weight_bytes()};
     // A few whole periods warm caches up, then as many as the time allows.
     const int64_t period = std::max<int64_t>(1, config.model.pool_product());

@@ -79,24 +79,25 @@ void LivePlayer::pump(double now) {
         growth_.note(now, written_);
     if (const auto growth = growth_.rate()) speed_ = *growth / output_->rate();
 
-    if (!playing_ && ring_.size() > 0 && missing() <= 0) playing_ = true;
-    if (!playing_) {
-        if (finished_ && !told_end_) output_->finish(), told_end_ = true;
-        return;
-    }
-    while (ring_.size() > 0 && output_->room() > 0) {
-        const size_t n = ring_.read(std::span(block_).first(std::min(block_.size(), output_->room())));
-        output_->write(std::span<const float>(block_).first(n));
-        sent_ += static_cast<int64_t>(n);
-    }
-    if (ring_.size() > 0) return;
-    if (finished_) {
-        if (!told_end_) output_->finish(), told_end_ = true;
-    } else if (output_->queued() == 0) {
+    if (playing_ && sent_ > began_with_ && output_->queued() == 0 && !finished_) {
+        // Ran empty. Playing on in crumbs would be worse than a stop.
         ++dry_runs_;
         playing_ = false;
         growth_.reset();  // what was measured proved wrong
         output_->finish();
+    }
+    if (!playing_ && ring_.size() > 0 && missing() <= 0) {
+        playing_ = true;
+        began_with_ = sent_;
+    }
+    while (playing_ && ring_.size() > 0 && output_->room() > 0) {
+        const size_t n = ring_.read(std::span(block_).first(std::min(block_.size(), output_->room())));
+        output_->write(std::span<const float>(block_).first(n));
+        sent_ += static_cast<int64_t>(n);
+    }
+    if (finished_ && ring_.size() == 0 && !told_end_) {
+        output_->finish();
+        told_end_ = true;
     }
 }
 

@@ -61,7 +61,7 @@ class LivePlayer {
     Ring<float> ring_;
     GrowthMeter growth_;
     std::optional<double> speed_;
-    int64_t written_ = 0, measured_from_ = 0, sent_ = 0, dry_runs_ = 0;
+    int64_t written_ = 0, measured_from_ = 0, sent_ = 0, began_with_ = 0, dry_runs_ = 0;
     bool playing_ = false, finished_ = false, stopped_ = false, told_end_ = false;
     std::vector<float> block_;
 };
