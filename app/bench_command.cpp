@@ -124,7 +124,7 @@ class BenchCommand final : public Command {
 
     json generate(const std::shared_ptr<Backend>& backend, const Config& config, int streams) {
         const EngineChoice choice{
-            .weights = weight_format_by_name(weights_), .threads = std::min(common.threads, 2), .plain = plain_};
+            .weights = weight_format_by_name(weights_), .threads = std::min(common.threads, 64), .plain = plain_};
         const GenerateSpeed speed =
             bench_generate(backend, config, streams, choice, common.seed, seconds_, stop_requested());
         const std::string layer = layer_name(config.model), preset = preset_name(config.model);

@@ -64,7 +64,7 @@ class GenerateCommand final : public Command {
         const auto samples = static_cast<int64_t>(seconds_ * config_.signal.sample_rate);
         if (samples < 1) throw Error("--seconds " + fixed(seconds_, 3) + " is less than one sample", "ask for more");
         settings_ = clip_settings(path_, config_, checkpoint.state().step, sampling_, prompt_.filename().string());
-        setup_.engine = {.weights = weight_format_by_name(weights_), .threads = std::min(common.threads, 2)};
+        setup_.engine = {.weights = weight_format_by_name(weights_), .threads = std::min(common.threads, 64)};
         if (guard_) setup_.guard = guard_options(config_, checkpoint.state());
         if (endless_ || (play_ && count_ == 1))
             live(*network, prompt, samples);
