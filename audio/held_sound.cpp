@@ -51,9 +51,12 @@ void HeldSound::put(int64_t position, float x) {
     pending_.push_back(x);
 }
 
+int64_t HeldSound::ready() const {
+    return std::max<int64_t>(0, static_cast<int64_t>(pending_.size()) - (finished_ ? 0 : hold_));
+}
+
 size_t HeldSound::take(std::span<float> out) {
-    const int64_t may = static_cast<int64_t>(pending_.size()) - (finished_ ? 0 : hold_);
-    const auto n = static_cast<size_t>(std::clamp<int64_t>(may, 0, static_cast<int64_t>(out.size())));
+    const size_t n = std::min(static_cast<size_t>(ready()), out.size());
     std::copy_n(pending_.begin(), n, out.begin());
     pending_.erase(pending_.begin(), pending_.begin() + static_cast<ptrdiff_t>(n));
     first_ += static_cast<int64_t>(n);

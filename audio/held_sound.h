@@ -27,6 +27,9 @@ class HeldSound {
     // Takes out what may be, as much as fits; returns how much.
     size_t take(std::span<float> out);
     int64_t taken() const { return taken_; }
+    // What take() would give now, and that together with what was taken and what is kept back.
+    int64_t ready() const;
+    int64_t made() const { return taken_ + static_cast<int64_t>(pending_.size()); }
     // Times that something already taken was replaced.
     int64_t joins() const { return joins_; }
 
