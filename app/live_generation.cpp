@@ -132,9 +132,9 @@ class Live {
 
 double held_seconds(const GuardOptions& guard, bool played) {
     const double noticed = static_cast<double>(RunawayGuard::latency(guard)) / static_cast<double>(guard.sample_rate);
-    // Saves are up to one interval older than the trouble, and one more each attempt.
+    // Saves are up to one interval older than the trouble and its margin, and one more each attempt.
     const double saves = played ? guard.snapshot_seconds : guard.snapshot_seconds * (guard.snapshots + 1);
-    return noticed + saves;
+    return noticed + saves + 0.3;
 }
 
 LiveResult generate_live(GuardedStream& stream, std::span<const uint8_t> prompt, const SignalConfig& signal,

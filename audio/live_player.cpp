@@ -23,12 +23,13 @@ size_t capacity_of(const LiveOptions& o, int rate) {
 LivePlayer::LivePlayer(std::unique_ptr<AudioOutput> output, const LiveOptions& options)
     : output_(std::move(output)),
       options_(options),
-      ring_(capacity_of(options, output_->rate())),
+      capacity_(capacity_of(options, output_->rate())),
+      ring_(capacity_),
       block_(block_samples) {}
 
 size_t LivePlayer::write(std::span<const float> samples) {
     if (stopped_) return samples.size();
-    const size_t n = ring_.write(samples);
+    const size_t n = ring_.write(samples.first(std::min(samples.size(), room())));
     written_ += static_cast<int64_t>(n);
     return n;
 }
@@ -43,7 +44,7 @@ void LivePlayer::stop() {
 // Samples that must still come before playing can begin.
 double LivePlayer::missing() const {
     const double rate = output_->rate(), there = static_cast<double>(ring_.size());
-    const double full = static_cast<double>(ring_.capacity()) - there;
+    const double full = static_cast<double>(capacity_) - there;
     if (finished_ || full <= 0) return 0;
     if (!speed_) return full;
     if (options_.samples == 0) return trust * *speed_ >= 1 ? std::min(full, endless_start * rate - there) : full;
@@ -60,7 +61,7 @@ std::optional<double> LivePlayer::wait_seconds() const {
 std::optional<double> LivePlayer::lasts_seconds() const {
     if (!speed_ || *speed_ >= 1) return std::nullopt;
     const double rate = output_->rate();
-    const double lasts = static_cast<double>(ring_.capacity()) / rate / (1 - *speed_);
+    const double lasts = static_cast<double>(capacity_) / rate / (1 - *speed_);
     if (options_.samples > 0 && lasts >= static_cast<double>(options_.samples) / rate) return std::nullopt;
     return lasts;
 }
@@ -73,7 +74,7 @@ void LivePlayer::pump(double now) {
     if (stopped_) return;
     // A full memory makes the maker wait, which says nothing about how fast it is; neither does what comes before the
     // first sample.
-    if (ring_.room() == 0 || finished_ || written_ == measured_from_)
+    if (room() == 0 || finished_ || written_ == measured_from_)
         growth_.reset();
     else
         growth_.note(now, written_);

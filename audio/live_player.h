@@ -1,6 +1,7 @@
 // Plays sound while it is made, in memory that does not grow.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -27,7 +28,7 @@ class LivePlayer {
 
     // Takes as many as there is room for; returns how many.
     size_t write(std::span<const float> samples);
-    size_t room() const { return ring_.room(); }
+    size_t room() const { return capacity_ - std::min(capacity_, ring_.size()); }
     // What was there beforehand, such as a prompt, says nothing about speed: it is measured from now on.
     void measure_from_here() { growth_.reset(), measured_from_ = written_; }
     // Nothing more comes; what is there is played.
@@ -58,6 +59,7 @@ class LivePlayer {
 
     std::unique_ptr<AudioOutput> output_;
     LiveOptions options_;
+    size_t capacity_;
     Ring<float> ring_;
     GrowthMeter growth_;
     std::optional<double> speed_;

@@ -6,6 +6,12 @@
 
 namespace nigiri {
 
+namespace {
+
+constexpr int64_t margin_hops = 3;
+
+}  // namespace
+
 std::string to_text(const GuardEvent& e, int64_t sample_rate) {
     const double rate = static_cast<double>(sample_rate);
     char text[200];
@@ -86,8 +92,10 @@ void GuardedStream::go_back(int64_t stream, const Alarm& alarm) {
         events_.push_back(event);
         return;
     }
+    // Trouble may begin a little before it can be measured.
+    const int64_t before = event.began - margin_hops * RunawayGuard::hop(*guard_);
     size_t at = 0;
-    while (at + 1 < v.saves.size() && v.saves[at + 1].position <= event.began) ++at;
+    while (at + 1 < v.saves.size() && v.saves[at + 1].position <= before) ++at;
     at -= std::min(at, static_cast<size_t>(v.attempts - 1));
     v.saves.resize(at + 1, v.saves.front());
     const Save& save = v.saves.back();

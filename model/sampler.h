@@ -24,7 +24,7 @@ void validate(const SamplingOptions& options);
 // Keeps its scratch memory, so that drawing allocates nothing.
 class Sampler {
   public:
-    explicit Sampler(const SamplingOptions& options = {}) : options_(options) {}
+    explicit Sampler(const SamplingOptions& options) : options_(options) {}
 
     // For the draws that follow.
     void set_options(const SamplingOptions& options) { options_ = options; }
@@ -32,7 +32,7 @@ class Sampler {
 
     struct Draw {
         int32_t code = 0;
-        double log2_probability = 0;  // under the network itself: temperature 1, nothing cut off; within 2e-7
+        double log2_probability = 0;  // under the network itself: temperature 1, nothing cut off; within 5e-7
     };
     // `uniform` in [0, 1) decides. Throws Error where a logit is not a number.
     Draw draw(std::span<const float> logits, double uniform);

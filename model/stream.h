@@ -73,7 +73,7 @@ class Stream {
     };
     std::unique_ptr<RecurrentEngine> engine_;
     std::shared_ptr<const SamplingControls> controls_;
-    Sampler sampler_;
+    Sampler sampler_{SamplingOptions{}};
     std::vector<Voice> voices_;
     std::vector<int32_t> codes_;  // one a stream, to be taken in
     std::vector<float> logits_;

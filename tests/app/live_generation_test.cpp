@@ -167,8 +167,8 @@ TEST(LiveGeneration, NothingGrows) {
 
 TEST(LiveGeneration, HoldsBackAsLongAsItMust) {
     const GuardOptions o = guard();
-    EXPECT_NEAR(held_seconds(o, true), 2.1 + 1, 0.01);
-    EXPECT_NEAR(held_seconds(o, false), 2.1 + 7, 0.01);
+    EXPECT_NEAR(held_seconds(o, true), 2.4 + 1, 0.01);
+    EXPECT_NEAR(held_seconds(o, false), 2.4 + 7, 0.01);
     const auto two = stream_of(std::nullopt, {.streams = 2});
     std::atomic<bool> stop{false};
     EXPECT_THROW(generate_live(*two, {}, signal_config, nullptr, {}, stop), Error);

@@ -39,7 +39,7 @@ TEST(HeldSound, ReplacesWhatHasNotLeftWithoutASeam) {
     std::vector<float> out;
     int64_t next = 0;
     for (int round = 0; round < 300; ++round) {
-        const auto n = static_cast<int>(random.below(60));
+        const auto n = static_cast<int>(random.below(150));
         for (int i = 0; i < n; ++i, ++next) sound.put(next, static_cast<float>(next));
         const auto part = all_of(sound);
         out.insert(out.end(), part.begin(), part.end());
