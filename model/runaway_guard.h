@@ -35,7 +35,7 @@ struct GuardOptions {
     double expected_bits = 0;        // a sample, as the model has them on what it was trained for; 0: unknown
 
     // Noise: flatter than this and more surprising than expected, or than the stream's own past, by this much.
-    double noise_flatness = 0.1;
+    double noise_flatness = 0.05;
     double noise_bits = 1.0;
     // Silence: below this for so long, unless it was asked for.
     double silence_dbfs = -60;

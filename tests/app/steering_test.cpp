@@ -130,7 +130,7 @@ TEST(SteeredStream, WaitsForTheOneThatWentBack) {
         SteeredStream stream(stream_of(*steering, coin, guard), stream_of(*steering), signal_config, steering, 60000);
         steering->set_mix(1);
         std::vector<float> out;
-        for (int i = 0; i < 700; ++i) stream.make(128, out);
+        for (int i = 0; i < 20000 && out.size() < 5 * 16000; ++i) stream.make(128, out);
         stream.finish(out);
         met = !stream.take_events().empty();
         // The second goes on by itself whatever happens to the first; as both seeds are one, it is the plain stream.
