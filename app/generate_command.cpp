@@ -215,6 +215,11 @@ class GenerateCommand final : public Command {
         json out;
         request.on_made = [&](const LiveResult& made) {
             line.finish();
+            if (play_ && !honest_ && made.seconds > 0) {  // made before its speed was known
+                honest_ = true;
+                say(fixed(static_cast<double>(made.samples) / made.seconds / rate(), 2) +
+                    " x real time: playing begins at once");
+            }
             if (made.stopped) say("stopped: what was made is kept");
             out = report(made);
         };

@@ -133,8 +133,10 @@ class GeneratePage final : public Page {
     void draw_sampling() {
         ui::label("Seconds", label_width);
         ui::slider("##seconds", request_.seconds, 0.5, 120, "%.1f s", 0);
-        ui::label("Clips", label_width);
-        ui::number("##count", request_.count, 1, 64, 0);
+        if (!steer_) {
+            ui::label("Clips", label_width);
+            ui::number("##count", request_.count, 1, 64, 0);
+        }
         ui::label("Temperature", label_width);
         ui::slider("##temperature", request_.sampling.temperature, 0, 1.5, "%.2f", 0);
         ui::help("1: as the model believes. Below, it plays safe; 0 always takes the likeliest. Above, it dares more.");

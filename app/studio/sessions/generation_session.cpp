@@ -1,6 +1,6 @@
 #include "app/studio/sessions/generation_session.h"
 
-#include <array>
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -65,7 +65,9 @@ struct GenerationSession::Job {
     const SignalConfig& signal() const { return model.config.signal; }
     GenerationSetup setup(const Loaded& of) const {
         GenerationSetup setup;
-        setup.engine.threads = request.threads;
+        // Beside a window that draws, two threads of the engine's wait for each other on a machine of two processors.
+        const bool small = std::thread::hardware_concurrency() <= 2;
+        setup.engine.threads = request.threads == 0 && small ? 1 : std::min(request.threads, 64);
         if (request.guard) setup.guard = app::guard_options(of.config, of.state);
         return setup;
     }
