@@ -10,6 +10,14 @@
 namespace nigiri {
 namespace {
 
+// One that never ends by itself must not outlive a test that fails.
+struct Endless : test::Process {
+    using test::Process::Process;
+    ~Endless() {
+        if (!ended_within(0)) send(SIGKILL);
+    }
+};
+
 class GenerateCli : public Cli {
   protected:
     // A very small network that has learned nothing: noise of eight bits a sample, said to be one of `bits`.
@@ -63,10 +71,10 @@ TEST_F(GenerateCli, PlaysWhileItIsMade) {
 
 TEST_F(GenerateCli, GoesOnUntilItIsStopped) {
     const std::string m = model();
-    test::Process process(NIGIRI_BINARY,
-                          {"generate", "--model", m, "--endless", "--play", "--play-on", "null", "-o", text("e.wav"),
-                           "--json", "--threads", "1", "--device", "cpu"},
-                          folder.path());
+    Endless process(NIGIRI_BINARY,
+                    {"generate", "--model", m, "--endless", "--play", "--play-on", "null", "-o", text("e.wav"),
+                     "--json", "--threads", "1", "--device", "cpu"},
+                    folder.path());
     ASSERT_TRUE(grows(at("e.wav"), process));
     fs::copy_file(at("e.wav"), at("cut.wav"));
     EXPECT_GT(read_audio(at("cut.wav")).samples.size(), 10000u) << "readable while it grows";
