@@ -69,6 +69,8 @@ class Network {
     NetworkState make_state(int64_t batch) const;
     // tokens (B, L), L >= 1: the next L tokens -> logits (B, L, V).
     Tensor advance(const Tensor& tokens, NetworkState& state) const;
+    // The network as engines that run it sample by sample are given it, its values as they are now.
+    RecurrentProgram describe() const;
 
   private:
     struct Pool {
