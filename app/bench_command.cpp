@@ -50,6 +50,7 @@ class BenchCommand final : public Command {
         c.add_option("--precision", precision_, "train, ops: f32 or bf16; auto is bf16 on CUDA")
             ->check(CLI::IsMember({"auto", "f32", "bf16"}));
         c.add_flag("--recompute", recompute_, "train: keep only what enters a layer");
+        c.add_option("--graph", graph_, "train on CUDA: a step is one launch; false: one for every operation");
         options_.declare(c, /*training=*/false);
     }
 
@@ -81,6 +82,7 @@ class BenchCommand final : public Command {
         if (length_ > 0) config.training.length = length_;
         config.training.precision = precision_by_name(precision_);
         config.training.recompute = recompute_;
+        config.training.graph = graph_;
         validate(config);
         return config;
     }
@@ -92,14 +94,16 @@ class BenchCommand final : public Command {
         network.set_recompute(config.training.recompute);
         Optimizer optimizer(network.parameters(), config.training);
         const Batch batch = random_batch(config, common.seed);
-        training_step(network, optimizer, batch);  // warms pools, plans and caches up
+        TrainingStep step(network, optimizer, config.training.graph);
+        for (int i = 0; i < 4 && !step.settled(); ++i) step.run(batch);  // makes pools, plans and the recording
         const auto start = std::chrono::steady_clock::now();
         int done = 0;
         while (done < repeat_ && !stop_requested().load()) {
-            training_step(network, optimizer, batch);
+            step.run(batch);
             ++done;
         }
         const double seconds = seconds_since(start) / std::max(done, 1);
+        if (!step.note().empty()) say(step.note());
         const double tokens = static_cast<double>(batch.batch * batch.length) / seconds;
         say("| " + layer_name(config.model) + ", " + fixed(static_cast<double>(network.parameters().count()) / 1e6, 2) +
             " M | " + std::to_string(batch.batch) + " x " + std::to_string(batch.length) + " | " +
@@ -178,7 +182,7 @@ class BenchCommand final : public Command {
     int repeat_ = 3;
     int64_t batch_ = 0, length_ = 0;
     std::string precision_ = "auto";
-    bool recompute_ = false;
+    bool recompute_ = false, graph_ = true;
     ConfigOptions options_;
 };
 
