@@ -50,6 +50,7 @@ class BenchCommand final : public Command {
         c.add_option("--precision", precision_, "train, ops: f32 or bf16; auto is bf16 on CUDA")
             ->check(CLI::IsMember({"auto", "f32", "bf16"}));
         c.add_flag("--recompute", recompute_, "train: keep only what enters a layer");
+        c.add_flag("--recompute-cheap", recompute_cheap_, "train: do not keep what costs little to compute again");
         c.add_option("--graph", graph_, "train on CUDA: a step is one launch; false: one for every operation");
         options_.declare(c, /*training=*/false);
     }
@@ -82,6 +83,7 @@ class BenchCommand final : public Command {
         if (length_ > 0) config.training.length = length_;
         config.training.precision = precision_by_name(precision_);
         config.training.recompute = recompute_;
+        config.training.recompute_cheap = recompute_cheap_;
         config.training.graph = graph_;
         validate(config);
         return config;
@@ -92,6 +94,7 @@ class BenchCommand final : public Command {
         Network network(backend, config.model, DType::f32, common.seed, config.training.length);
         network.set_activations(activation_type(config.training.precision, *backend));
         network.set_recompute(config.training.recompute);
+        network.set_recompute_cheap(config.training.recompute_cheap);
         Optimizer optimizer(network.parameters(), config.training);
         const Batch batch = random_batch(config, common.seed);
         TrainingStep step(network, optimizer, config.training.graph);
@@ -182,7 +185,7 @@ class BenchCommand final : public Command {
     int repeat_ = 3;
     int64_t batch_ = 0, length_ = 0;
     std::string precision_ = "auto";
-    bool recompute_ = false, graph_ = true;
+    bool recompute_ = false, recompute_cheap_ = false, graph_ = true;
     ConfigOptions options_;
 };
 

@@ -36,7 +36,7 @@ Tensor Backend::zeros(const Shape& shape, DType dtype) {
     return t;
 }
 
-std::shared_ptr<Recording> Backend::record(const std::function<void()>&) {
+std::shared_ptr<RecordedWork> Backend::record(const std::function<void()>&) {
     throw Error("the backend '" + name() + "' does not record operations");
 }
 

@@ -35,9 +35,9 @@
 namespace nigiri {
 
 // Operations that a backend has recorded: the same ones on the same memory, which stays theirs as long as this lives.
-class Recording {
+class RecordedWork {
   public:
-    virtual ~Recording() = default;
+    virtual ~RecordedWork() = default;
     // Runs them, in the order of the backend's other work. False, with nothing done, where the backend had to give the
     // recording up because memory was short; it is then of no more use.
     virtual bool replay() = 0;
@@ -75,7 +75,7 @@ class Backend : public std::enable_shared_from_this<Backend> {
     // from such a tensor. Nothing may wait, be uploaded or be downloaded inside, and nobody else may use the backend
     // meanwhile. Operations that were never run before may cost the recording: run `work` plainly first. Throws Error
     // where it cannot be done, with nothing run and the backend as before.
-    virtual std::shared_ptr<Recording> record(const std::function<void()>& work);
+    virtual std::shared_ptr<RecordedWork> record(const std::function<void()>& work);
 
     virtual void fill(const Fill&) = 0;
     virtual void copy(const Copy&) = 0;

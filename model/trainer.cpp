@@ -73,6 +73,7 @@ Trainer::Trainer(std::shared_ptr<Backend> backend, const Config& config, const f
         std::make_unique<Network>(backend_, config_.model, DType::f32, config_.training.seed, config_.training.length);
     network_->set_activations(activation_type(config_.training.precision, *backend_));
     network_->set_recompute(config_.training.recompute);
+    network_->set_recompute_cheap(config_.training.recompute_cheap);
     optimizer_ = std::make_unique<Optimizer>(network_->parameters(), config_.training);
     step_ = std::make_unique<TrainingStep>(*network_, *optimizer_, config_.training.graph);
     if (fs::exists(last_checkpoint())) {

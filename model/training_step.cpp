@@ -134,6 +134,7 @@ size_t estimate_training_bytes(const std::shared_ptr<Backend>& backend, const Co
     Network network(backend, config.model, DType::f32, 0, config.training.length);
     network.set_activations(activation_type(config.training.precision, *backend));
     network.set_recompute(config.training.recompute);
+    network.set_recompute_cheap(config.training.recompute_cheap);
     Optimizer optimizer(network.parameters(), config.training);
     const int64_t unit = config.model.pool_product();
     const auto peak = [&](int64_t length) {

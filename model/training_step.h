@@ -67,7 +67,7 @@ class TrainingStep {
         DeviceBatch device;
         Tensor losses;  // (B L)
         int plain = 0;  // steps that ran operation by operation
-        std::shared_ptr<Recording> recording;
+        std::shared_ptr<RecordedWork> recording;
     };
 
     Prepared& prepared(const Batch& batch);

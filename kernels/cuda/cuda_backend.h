@@ -41,7 +41,7 @@ class CudaBackend final : public Backend {
     void synchronize() override;
     bool can_record() const override { return true; }
     // As a CUDA graph.
-    std::shared_ptr<Recording> record(const std::function<void()>& work) override;
+    std::shared_ptr<RecordedWork> record(const std::function<void()>& work) override;
 
     void fill(const Fill&) override;
     void copy(const Copy&) override;

@@ -46,7 +46,7 @@ cudaGraphExec_t executable(const CapturedGraph& captured, cudaStream_t stream) {
 
 // Relaxed, the capture lets this thread ask for memory and attributes meanwhile, and other threads are not affected.
 // What would wait for the stream ends it with an error, which is how `work` that must not be recorded shows.
-std::shared_ptr<Recording> CudaBackend::record(const std::function<void()>& work) {
+std::shared_ptr<RecordedWork> CudaBackend::record(const std::function<void()>& work) {
     using namespace cuda;
     if (recording_) throw Error("operations are being recorded already");
     check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "beginning to record");

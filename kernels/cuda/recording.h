@@ -7,7 +7,7 @@
 
 namespace nigiri::cuda {
 
-class Graph final : public Recording {
+class Graph final : public RecordedWork {
   public:
     // Takes over the executable graph, which has been captured on the backend's stream.
     Graph(std::shared_ptr<CudaBackend> backend, cudaGraphExec_t graph, std::unique_ptr<BlockPool::Reservation> memory)

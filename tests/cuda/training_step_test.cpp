@@ -23,6 +23,7 @@ TEST_P(CudaRecordedSteps, AreThePlainOnesBitForBit) {
         for (const bool recompute : {false, true}) {
             config.training.precision = precision;
             config.training.recompute = recompute;
+            config.training.recompute_cheap = !recompute;
             const auto backend = test::cuda_backend();
             const auto plain = test::stretch_of_training(backend, config, false);
             const auto recorded = test::stretch_of_training(backend, config, true);

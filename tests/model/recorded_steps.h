@@ -26,6 +26,7 @@ inline StretchOfTraining stretch_of_training(const std::shared_ptr<Backend>& bac
     Network network(backend, config.model, DType::f32, 3, 64);
     network.set_activations(activation_type(config.training.precision, *backend));
     network.set_recompute(config.training.recompute);
+    network.set_recompute_cheap(config.training.recompute_cheap);
     Optimizer optimizer(network.parameters(), config.training);
     TrainingStep step(network, optimizer, record);
     StretchOfTraining out;

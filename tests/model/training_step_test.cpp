@@ -20,6 +20,7 @@ TEST_P(RecordedSteps, AreThePlainOnesBitForBit) {
     config.model = GetParam().config;
     for (const bool recompute : {false, true}) {
         config.training.recompute = recompute;
+        config.training.recompute_cheap = !recompute;
         const auto backend = std::make_shared<RecordingBackend>();
         const auto plain = test::stretch_of_training(backend, config, false);
         EXPECT_EQ(backend->recorded, 0);

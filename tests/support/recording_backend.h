@@ -27,7 +27,7 @@ class RecordingBackend final : public Backend {
     void synchronize() override { waits(); }
 
     bool can_record() const override { return true; }
-    std::shared_ptr<Recording> record(const std::function<void()>& work) override;
+    std::shared_ptr<RecordedWork> record(const std::function<void()>& work) override;
 
     int recorded = 0, replayed = 0;  // recordings made, and how often one was run
     bool refuses = false;            // every recording fails
@@ -80,7 +80,7 @@ class RecordingBackend final : public Backend {
     using Operations = std::vector<std::function<void()>>;
     using Blocks = std::map<void*, size_t>;
 
-    class Replayed final : public Recording {
+    class Replayed final : public RecordedWork {
       public:
         Replayed(std::shared_ptr<RecordingBackend> backend, Operations operations, Blocks blocks,
                  std::unique_ptr<BlockPool::Reservation> memory)
@@ -134,7 +134,7 @@ class RecordingBackend final : public Backend {
     Blocks taken_;
 };
 
-inline std::shared_ptr<Recording> RecordingBackend::record(const std::function<void()>& work) {
+inline std::shared_ptr<RecordedWork> RecordingBackend::record(const std::function<void()>& work) {
     if (refuses) throw Error("this backend refuses to record");
     operations_.clear(), taken_.clear();
     recording_ = true;
