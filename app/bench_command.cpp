@@ -56,6 +56,8 @@ class BenchCommand final : public Command {
         c.add_flag("--plain", plain_, "generate: the reference instead of the fastest engine");
         add_weights_option(c, weights_);
         c.add_flag("--recompute", recompute_, "train: keep only what enters a layer");
+        c.add_flag("--recompute-cheap", recompute_cheap_, "train: do not keep what costs little to compute again");
+        c.add_option("--graph", graph_, "train on CUDA: a step is one launch; false: one for every operation");
         options_.declare(c, /*training=*/false);
     }
 
@@ -87,6 +89,8 @@ class BenchCommand final : public Command {
         if (length_ > 0) config.training.length = length_;
         config.training.precision = precision_by_name(precision_);
         config.training.recompute = recompute_;
+        config.training.recompute_cheap = recompute_cheap_;
+        config.training.graph = graph_;
         validate(config);
         return config;
     }
@@ -96,16 +100,19 @@ class BenchCommand final : public Command {
         Network network(backend, config.model, DType::f32, common.seed, config.training.length);
         network.set_activations(activation_type(config.training.precision, *backend));
         network.set_recompute(config.training.recompute);
+        network.set_recompute_cheap(config.training.recompute_cheap);
         Optimizer optimizer(network.parameters(), config.training);
         const Batch batch = random_batch(config, common.seed);
-        training_step(network, optimizer, batch);  // warms pools, plans and caches up
+        TrainingStep step(network, optimizer, config.training.graph);
+        for (int i = 0; i < 4 && !step.settled(); ++i) step.run(batch);  // makes pools, plans and the recording
         const auto start = std::chrono::steady_clock::now();
         int done = 0;
         while (done < repeat_ && !stop_requested().load()) {
-            training_step(network, optimizer, batch);
+            step.run(batch);
             ++done;
         }
         const double seconds = seconds_since(start) / std::max(done, 1);
+        if (!step.note().empty()) say(step.note());
         const double tokens = static_cast<double>(batch.batch * batch.length) / seconds;
         say("| " + layer_name(config.model) + ", " + fixed(static_cast<double>(network.parameters().count()) / 1e6, 2) +
             " M | " + std::to_string(batch.batch) + " x " + std::to_string(batch.length) + " | " +
@@ -193,7 +200,7 @@ class BenchCommand final : public Command {
     int repeat_ = 3;
     int64_t batch_ = 0, length_ = 0;
     std::string precision_ = "auto";
-    bool recompute_ = false, plain_ = false;
+    bool recompute_ = false, recompute_cheap_ = false, graph_ = true, plain_ = false;
     double seconds_ = 2;
     std::string weights_ = "f32";
     ConfigOptions options_;

@@ -30,6 +30,10 @@ struct Parameter {
     const Tensor& for_products(DType dtype) const { return dtype == DType::bf16 && rounded ? rounded : value; }
 };
 
+// A parameter's value and gradient as operands; empty where there is no such parameter.
+inline View view_of(const Parameter* p) { return p ? p->value.view() : View{}; }
+inline View gradient_of(const Parameter* p) { return p ? p->gradient.view() : View{}; }
+
 // Owns the parameters in the order of their creation. References stay valid.
 class ParameterStore {
   public:

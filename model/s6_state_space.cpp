@@ -53,7 +53,7 @@ class S6StateSpace final : public StateSpace {
                 if (n > 0) sizes.push_back(n);
             const auto parts = tape.split(functions::linear_in_rows(tape, u, *x_proj_), sizes);
             size_t next = 0;
-            if (rank_ > 0) in.delta = functions::linear(tape, parts[next++], *dt_weight_, nullptr);
+            if (rank_ > 0) in.delta = functions::linear_of_few(tape, parts[next++], *dt_weight_);
             if (b_columns_ > 0) in.b = parts[next++];
             if (c_columns_ > 0) in.c = parts[next++];
         }

@@ -44,60 +44,6 @@ namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// Sequences padded at the end to whole coarse steps; the padding does not count.
-struct DeviceBatch {
-    Tensor tokens, targets;
-    int64_t counted = 0;
-};
-
-DeviceBatch to_device(Backend& backend, const Batch& batch, int64_t unit) {
-    const int64_t whole = (batch.length + unit - 1) / unit * unit;
-    DeviceBatch out;
-    out.tokens = backend.allocate({batch.batch, whole}, DType::i32);
-    out.targets = backend.allocate({batch.batch * whole}, DType::i32);
-    for (const int32_t target : batch.targets) out.counted += target >= 0 ? 1 : 0;
-    if (whole == batch.length) {
-        backend.upload(batch.inputs.data(), out.tokens);
-        backend.upload(batch.targets.data(), out.targets);
-        return out;
-    }
-    std::vector<int32_t> tokens(static_cast<size_t>(batch.batch * whole), 0), targets(tokens.size(), -1);
-    for (int64_t b = 0; b < batch.batch; ++b)
-        for (int64_t t = 0; t < batch.length; ++t) {
-            const auto from = static_cast<size_t>(b * batch.length + t), to = static_cast<size_t>(b * whole + t);
-            tokens[to] = batch.inputs[from];
-            targets[to] = batch.targets[from];
-        }
-    backend.upload(tokens.data(), out.tokens);
-    backend.upload(targets.data(), out.targets);
-    return out;
-}
-
-// The losses of all positions, and what makes their sum a mean.
-struct Losses {
-    Tensor nats;
-    double scale = 1;
-};
-
-// Forward, backward. Gradients are added to the parameters'.
-Losses accumulate_gradients(Network& network, const Batch& batch) {
-    Backend& backend = network.backend();
-    const DeviceBatch device = to_device(backend, batch, network.config().pool_product());
-    Tape tape(backend, true);
-    Var logits = network.forward(tape, device.tokens);
-    const Tensor losses = backend.allocate({logits.value.rows()}, network.dtype());
-    const double scale = 1.0 / static_cast<double>(std::max<int64_t>(device.counted, 1));
-    // The gradient takes the logits' place, or half of it: they are the largest tensor and nobody needs them again.
-    Tensor gradient = network.activations() == network.dtype()
-                        ? logits.value
-                        : backend.allocate(logits.shape(), network.activations());
-    backend.cross_entropy(
-        {.logits = logits.value, .targets = device.targets, .losses = losses, .dlogits = gradient, .scale = scale});
-    logits.value = {};
-    tape.backward({{}, logits.node}, std::move(gradient));
-    return {losses, scale};
-}
-
 }  // namespace
 
 std::string to_json(const TrainingMetrics& m) {
@@ -127,7 +73,9 @@ Trainer::Trainer(std::shared_ptr<Backend> backend, const Config& config, const f
         std::make_unique<Network>(backend_, config_.model, DType::f32, config_.training.seed, config_.training.length);
     network_->set_activations(activation_type(config_.training.precision, *backend_));
     network_->set_recompute(config_.training.recompute);
+    network_->set_recompute_cheap(config_.training.recompute_cheap);
     optimizer_ = std::make_unique<Optimizer>(network_->parameters(), config_.training);
+    step_ = std::make_unique<TrainingStep>(*network_, *optimizer_, config_.training.graph);
     if (fs::exists(last_checkpoint())) {
         const Checkpoint checkpoint = Checkpoint::read(last_checkpoint());
         if (!(checkpoint.config().model == config_.model) || !(checkpoint.config().signal == config_.signal))
@@ -206,7 +154,7 @@ double Trainer::schedule_factor() const {
 }
 
 double Trainer::update(const Batch& batch) {
-    const StepResult result = training_step(*network_, *optimizer_, batch, schedule_factor());
+    const StepResult result = step_->run(batch, schedule_factor());
     gradient_norm_ = result.gradient_norm;
     ++state_.step;
     state_.tokens += batch.batch * batch.length;
@@ -217,7 +165,8 @@ double Trainer::validate() {
     double bits = 0;
     int64_t samples = 0;
     for (const Batch& batch : validation_) {
-        const DeviceBatch device = to_device(*backend_, batch, config_.model.pool_product());
+        DeviceBatch device(*network_, batch);
+        device.upload(batch);
         Tape tape(*backend_, false);
         const Tensor logits = network_->forward(tape, device.tokens).value;
         const Tensor losses = backend_->allocate({logits.rows()}, network_->dtype());
@@ -332,41 +281,6 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
     if (best_unsaved_ || !fs::exists(best_checkpoint())) save(best_checkpoint(), callbacks, true);
     write_log();
     return ended ? TrainingEnd::finished : TrainingEnd::stopped;
-}
-
-StepResult training_step(Network& network, Optimizer& optimizer, const Batch& batch, double factor) {
-    const Losses losses = accumulate_gradients(network, batch);
-    optimizer.step(factor);  // leaves the parameters alone where the norm is not a number
-    const double nats = network.backend().sum(losses.nats) * losses.scale, norm = optimizer.gradient_norm();
-    if (!std::isfinite(nats) || !std::isfinite(norm))
-        throw Diverged(
-            "training diverged at step " + std::to_string(optimizer.steps()) + ": the loss is no longer a number",
-            "the checkpoints before it are kept; start a new run with a lower --learning-rate");
-    return {nats, norm};
-}
-
-size_t estimate_training_bytes(const std::shared_ptr<Backend>& backend, const Config& config) {
-    Network network(backend, config.model, DType::f32, 0, config.training.length);
-    network.set_activations(activation_type(config.training.precision, *backend));
-    network.set_recompute(config.training.recompute);
-    Optimizer optimizer(network.parameters(), config.training);
-    const int64_t unit = config.model.pool_product();
-    const auto peak = [&](int64_t length) {
-        Batch batch{1, length, std::vector<int32_t>(static_cast<size_t>(length), 0),
-                    std::vector<int32_t>(static_cast<size_t>(length), 0)};
-        backend->reset_peak();
-        accumulate_gradients(network, batch);
-        return static_cast<double>(backend->peak_bytes());
-    };
-    // Long enough that rounding to the pool's block sizes does not matter much.
-    const int64_t longer = std::max(unit, std::min<int64_t>(1536, network.longest_forward()) / unit * unit);
-    const int64_t shorter = std::max(unit, longer / 3 / unit * unit);
-    const double low = peak(shorter), high = peak(longer);
-    const double slope =
-        longer > shorter ? (high - low) / static_cast<double>(longer - shorter) : high / static_cast<double>(longer);
-    const double tokens = static_cast<double>(config.training.batch) *
-                          static_cast<double>((config.training.length + unit - 1) / unit * unit);
-    return static_cast<size_t>(std::max(low, low + slope * (tokens - static_cast<double>(shorter))));
 }
 
 }  // namespace nigiri
