@@ -39,7 +39,8 @@ class GenerateCommand final : public Command {
                      "a .wav or .flac file, or a folder for the clips; may be left out with "
                      "--play");
         c.add_option("--format", format_, "in a folder: wav or flac")->check(CLI::IsMember({"wav", "flac"}));
-        CLI::Option* play = c.add_flag("--play", play_, "one clip: play it while it is made; several: play the likeliest afterwards");
+        CLI::Option* play =
+            c.add_flag("--play", play_, "one clip: play it while it is made; several: play the likeliest afterwards");
         c.add_option("--buffer-ms", buffer_ms_, "with --play: what the device holds ahead, 0 for its own choice")
             ->check(CLI::Range(0, 2000))
             ->needs(play);
