@@ -114,9 +114,9 @@ class CpuEngine final : public RecurrentEngine {
             throw Error("the state of a stream does not fit the engine's network",
                         "use it with the model it came from");
         drain();
-        // One clock for all streams. It moves where it must; the streams that are not set at the new time are refused
-        // by the next sample.
-        if (streams_ == 1 || (state.position - clock_) % period_ != 0) clock_ = state.position;
+        clock_ = state.position % period_;
+        for (int64_t s = 0; s < streams_; ++s)
+            if (s != stream && (ready_[index(s)] - state.position) % period_ == 0) clock_ = ready_[index(s)];
         for (size_t i = 0; i < stages_.size(); ++i) stages_[i]->load(stream, clock_ / strides_[i], state, i);
         offsets_[index(stream)] = state.position - clock_;
         ready_[index(stream)] = clock_;
@@ -179,7 +179,9 @@ class CpuEngine final : public RecurrentEngine {
     OuterStage* outer_ = nullptr;
     std::vector<int64_t> strides_;  // samples a step
 
-    int64_t clock_ = 0;             // samples taken in, or where the streams were set
+    // One clock for all streams. It counts samples and moves where a stream is set to another phase; streams that are
+    // not set to the new phase as well are refused by the next sample.
+    int64_t clock_ = 0;
     std::vector<int64_t> offsets_;  // of a stream's position from the clock: whole periods
     std::vector<int64_t> ready_;    // the clock that a stream's memory is right for
     std::vector<int> next_;         // of each stage: the next piece of the step under way
