@@ -5,9 +5,11 @@
 // above. Directly below the outermost stage that is at once; further inside there are as many samples in between as a
 // step of the stage above lasts, and the pieces are spread evenly over them.
 #include <algorithm>
+#include <chrono>
 #include <numeric>
 #include <thread>
 
+#include "kernels/cpu/engine/pace.h"
 #include "kernels/cpu/engine/stage.h"
 
 namespace nigiri {
@@ -33,7 +35,8 @@ class CpuEngine final : public RecurrentEngine {
           scratch_(widest(program), threads, options.streams, other_),
           offsets_(static_cast<size_t>(options.streams), 0),
           ready_(static_cast<size_t>(options.streams), 0),
-          team_(threads, [this](int thread) { run_plan(thread); }) {
+          pace_(period_),
+          team_(threads, [this](const Part& part) { run_plan(part); }) {
         const StepMemory memory{threads, streams_, format_, &weights_, &other_};
         auto outer = std::make_unique<OuterStage>(program, memory);
         outer_ = outer.get();
@@ -85,7 +88,7 @@ class CpuEngine final : public RecurrentEngine {
             const int64_t pending = stages_[i]->pieces() - next_[i];
             for (int64_t n = (pending + left - 1) / left; n > 0; --n) push(i);
         }
-        team_.run();
+        run();
         ++clock_;
         std::fill(ready_.begin(), ready_.end(), clock_);
         for (int64_t s = 0; s < streams_; ++s) std::copy_n(outer_->logits()[s], vocabulary_, logits + s * vocabulary_);
@@ -161,18 +164,25 @@ class CpuEngine final : public RecurrentEngine {
     void drain() {
         plan_.clear();
         for (size_t i = 1; i < stages_.size(); ++i) finish(i);
-        if (!plan_.empty()) team_.run();
+        if (!plan_.empty()) team_.run_alone();
     }
 
-    void run_plan(int thread) {
-        for (const Piece& p : plan_) stages_[p.stage]->run(p.piece, thread, team_, p.time, scratch_);
-        team_.meet(thread);
+    void run() {
+        if (team_.size() == 1) return team_.run_alone();
+        const auto begun = std::chrono::steady_clock::now();
+        pace_.together() ? team_.run_together() : team_.run_alone();
+        pace_.took(std::chrono::steady_clock::now() - begun);
+    }
+
+    void run_plan(const Part& part) {
+        for (const Piece& p : plan_) stages_[p.stage]->run(p.piece, part, p.time, scratch_);
+        part.meet();
     }
 
     int64_t streams_, vocabulary_, period_;
     size_t block_count_;
     WeightFormat format_;
-    std::vector<Arena> weights_;  // one a thread, in the order of use
+    std::vector<Arena> weights_;  // one a share, in the order of use
     Arena other_;
     Scratch scratch_;
     std::vector<std::unique_ptr<Stage>> stages_;
@@ -187,6 +197,7 @@ class CpuEngine final : public RecurrentEngine {
     std::vector<int> next_;         // of each stage: the next piece of the step under way
     std::vector<int64_t> times_;    // and that step
     std::vector<Piece> plan_;
+    Pace pace_;
     Team team_;  // last: its threads use all of the above
 };
 
