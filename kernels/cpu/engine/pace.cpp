@@ -8,6 +8,8 @@ namespace {
 
 // Samples for which the faster way is kept before the other is tried again: about a second of sound.
 constexpr int64_t stint = 16384;
+// What together has to be worth: less would only keep processors from other programs.
+constexpr double worth = 0.85;
 // A sample that takes so much longer than alone has lost a thread to another program.
 constexpr double lost_factor = 10, lost_nanoseconds = 500'000;
 
@@ -34,7 +36,7 @@ void Pace::took(std::chrono::nanoseconds time) {
     (together_ ? together_average_ : alone_) = sum_ / static_cast<double>(count_);
     // A long stint, or the very first trial, is followed by a trial of the other way, and that by the faster one.
     if (!trial_ || together_average_ == 0) return begin(!together_, true, trial_samples_);
-    begin(together_average_ < alone_, false, stint);
+    begin(together_average_ < worth * alone_, false, stint);
 }
 
 }  // namespace nigiri::cpu
