@@ -201,6 +201,23 @@ class CpuEngine final : public RecurrentEngine {
     Team team_;  // last: its threads use all of the above
 };
 
+// Multiplications by weights that a sample of one stream takes on average.
+double work_of(const RecurrentProgram& program) {
+    const auto size = [](const LinearMap& map) { return static_cast<double>(map.weight.size()); };
+    double work = size(program.head), stride = 1;
+    for (const StageProgram& stage : program.stages) {
+        for (const auto* blocks : {&stage.down, &stage.up})
+            for (const BlockStep& step : *blocks)
+                work += (size(step.in) + size(step.out) + size(step.ssm.x_proj) + size(step.ssm.dt_proj)) / stride;
+        if (stage.factor > 0) stride *= static_cast<double>(stage.factor);
+        work += (size(stage.pool_down) + size(stage.pool_up)) / stride;
+    }
+    return work;
+}
+
+// Below that a sample takes some 10 us, and meeting a few dozen times would be much of it.
+constexpr double worth_two_threads = 250'000;
+
 void check(const RecurrentProgram& program) {
     const auto require = [](bool holds) {
         if (!holds) throw Error("a recurrent program is incomplete");
@@ -227,7 +244,10 @@ std::unique_ptr<RecurrentEngine> make_cpu_engine(const RecurrentProgram& program
     if (options.threads < 0 || options.threads > 64) throw Error("an engine runs on 1 to 64 threads");
     cpu::check(program);
     int threads = options.threads;
-    if (threads == 0) threads = std::min(2, std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
+    if (threads == 0) {
+        const bool large = cpu::work_of(program) * static_cast<double>(options.streams) >= cpu::worth_two_threads;
+        threads = large && std::thread::hardware_concurrency() >= 2 ? 2 : 1;
+    }
     return std::make_unique<cpu::CpuEngine>(program, options, threads);
 }
 
