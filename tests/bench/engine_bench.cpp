@@ -102,7 +102,7 @@ void part(benchmark::State& state, const std::string& preset, const std::string&
                 }
                 if (kind == "conv" && step.kind == BlockStepKind::mamba) {
                     const ShortConv* c = &convs.emplace_back(step, 1, other);
-                    const Share share = share_of(step.ssm.channels, 0, 1);
+                    const Share share = share_of(step.ssm.channels, Part{}, 1);
                     all.push_back({stride, [=](int64_t t) { c->step(0, t, share, x[0], y[0]); }});
                 }
                 if (kind == "state" && step.kind != BlockStepKind::mlp) {
@@ -111,7 +111,7 @@ void part(benchmark::State& state, const std::string& preset, const std::string&
                                                                           : make_s4_step(step.ssm, memory));
                     StateStep* s = steps.back().get();
                     phase += 2;
-                    all.push_back({stride, [=](int64_t t) { s->step(0, t, x, z, y); }});
+                    all.push_back({stride, [=](int64_t t) { s->step({}, t, x, z, y); }});
                 }
             }
         if (stage.factor > 0) {

@@ -165,6 +165,12 @@ TEST_P(EveryEngine, GoesOnFromItsOwnState) {
     const auto first = engine(1);
     const auto span = std::span<const std::vector<int32_t>>(codes);
     for (int64_t at = 0; at < 70; ++at) {
+        // All phases of the blocks of 16 samples, then where steps of coarse stages begin and end.
+        const int64_t away = at % 16;
+        if (at > 17 && away != 0 && away != 3 && away != 15) {
+            run(*first, span.subspan(static_cast<size_t>(at), 1));
+            continue;
+        }
         const StreamState state = first->state(0);
         EXPECT_EQ(state.position, at);
         const auto second = engine(1);

@@ -16,10 +16,10 @@ void check(const LinearMap& map, int64_t outputs, int64_t inputs) {
             (map.bias.empty() || map.bias.size() == static_cast<size_t>(outputs)));
 }
 
-// A thread's share of `parts` equal parts of a map's outputs, each of which stands in a padded row of its own.
-std::vector<OutputRange> shares(int64_t outputs, int64_t parts, int thread, int threads) {
+// Share `index` of `parts` equal parts of a map's outputs, each of which stands in a padded row of its own.
+std::vector<OutputRange> ranges_of(int64_t outputs, int64_t parts, int index, int shares) {
     const int64_t width = outputs / parts;
-    const Share share = share_of(width, thread, threads);
+    const Share share = share_of(width, index, index + 1, shares);
     std::vector<OutputRange> ranges;
     for (int64_t p = 0; p < parts; ++p)
         ranges.push_back(
@@ -35,17 +35,21 @@ Rows rows(int64_t streams, int64_t width, Arena& arena) {
 
 std::vector<PackedMatrix> pack_shares(const LinearMap& map, int64_t parts, const StepMemory& memory) {
     std::vector<PackedMatrix> packed;
-    for (int t = 0; t < memory.threads; ++t)
-        packed.emplace_back(map, shares(map.outputs, parts, t, memory.threads), memory.format,
+    for (int t = 0; t < memory.shares; ++t)
+        packed.emplace_back(map, ranges_of(map.outputs, parts, t, memory.shares), memory.format,
                             (*memory.weights)[static_cast<size_t>(t)]);
     return packed;
 }
 
-Scratch::Scratch(int64_t widest, int threads, int64_t streams, Arena& arena)
+void multiply(const std::vector<PackedMatrix>& map, const Part& part, Rows x, Rows y, int64_t streams, bool add) {
+    for (int i = part.first; i < part.last; ++i) map[static_cast<size_t>(i)].multiply(x, y, streams, add);
+}
+
+Scratch::Scratch(int64_t widest, int shares, int64_t streams, Arena& arena)
     : projected(rows(streams, 2 * padded(widest), arena)),
       mixed(rows(streams, widest, arena)),
       out(rows(streams, widest, arena)) {
-    for (int t = 0; t < threads; ++t) normal.push_back(rows(streams, widest, arena));
+    for (int t = 0; t < shares; ++t) normal.push_back(rows(streams, widest, arena));
 }
 
 int64_t EngineBlock::widest(const BlockStep& step) {
@@ -53,7 +57,7 @@ int64_t EngineBlock::widest(const BlockStep& step) {
 }
 
 EngineBlock::EngineBlock(const BlockStep& step, int64_t width, int64_t phase, const StepMemory& memory)
-    : kind_(step.kind), glu_(step.glu), width_(width), streams_(memory.streams), threads_(memory.threads) {
+    : kind_(step.kind), glu_(step.glu), width_(width), streams_(memory.streams), shares_(memory.shares) {
     require(step.norm.width == width);
     norm_ = RowNorm(step.norm, *memory.other);
     inner_ = kind_ == BlockStepKind::mlp ? step.in.outputs : step.ssm.channels;
@@ -84,52 +88,50 @@ EngineBlock::EngineBlock(const BlockStep& step, int64_t width, int64_t phase, co
     }
 }
 
-void EngineBlock::run(int thread, Team& team, int64_t time, Rows x, Scratch& scratch) {
-    const Rows normal = scratch.normal[static_cast<size_t>(thread)];
+void EngineBlock::run(const Part& part, int64_t time, Rows x, Scratch& scratch) {
+    // Every thread normalises whole rows for itself: that takes less than waiting for one that did it for all.
+    const Rows normal = scratch.normal[static_cast<size_t>(part.first)];
     for (int64_t s = 0; s < streams_; ++s) norm_.apply(x[s], normal[s]);
     switch (kind_) {
         case BlockStepKind::mamba:
-            return run_mamba(thread, team, time, x, scratch);
+            return run_mamba(part, time, normal, x, scratch);
         case BlockStepKind::s4:
-            return run_s4(thread, team, time, x, scratch);
+            return run_s4(part, time, normal, x, scratch);
         case BlockStepKind::mlp:
-            return run_mlp(thread, team, x, scratch);
+            return run_mlp(part, normal, x, scratch);
     }
 }
 
-void EngineBlock::run_mamba(int thread, Team& team, int64_t time, Rows x, Scratch& scratch) {
-    const auto t = static_cast<size_t>(thread);
+void EngineBlock::run_mamba(const Part& part, int64_t time, Rows normal, Rows x, Scratch& scratch) {
     const Rows xz = scratch.projected, z = {xz.data + padded(inner_), xz.stride};
-    in_[t].multiply(scratch.normal[t], xz, streams_, false);
-    const Share share = share_of(inner_, thread, threads_);
+    multiply(in_, part, normal, xz, streams_, false);
+    const Share share = share_of(inner_, part, shares_);
     for (int64_t s = 0; s < streams_; ++s) conv_.step(s, time, share, xz[s], scratch.mixed[s]);
-    if (ssm_->reads_all_channels()) team.meet(thread);
-    ssm_->step(thread, time, scratch.mixed, z, scratch.out);
-    team.meet(thread);
-    out_[t].multiply(scratch.out, x, streams_, true);
+    if (ssm_->reads_all_channels()) part.meet();
+    ssm_->step(part, time, scratch.mixed, z, scratch.out);
+    part.meet();
+    multiply(out_, part, scratch.out, x, streams_, true);
 }
 
-void EngineBlock::run_s4(int thread, Team& team, int64_t time, Rows x, Scratch& scratch) {
-    const auto t = static_cast<size_t>(thread);
-    ssm_->step(thread, time, scratch.normal[t], {}, scratch.out);
-    const Share share = share_of(width_, thread, threads_);
+void EngineBlock::run_s4(const Part& part, int64_t time, Rows normal, Rows x, Scratch& scratch) {
+    ssm_->step(part, time, normal, {}, scratch.out);
+    const Share share = share_of(width_, part, shares_);
     for (int64_t s = 0; s < streams_; ++s) gelu_row(scratch.out[s] + share.begin, share.size());
-    team.meet(thread);
-    if (!glu_) return out_[t].multiply(scratch.out, x, streams_, true);
+    part.meet();
+    if (!glu_) return multiply(out_, part, scratch.out, x, streams_, true);
     const Rows ab = scratch.projected;
-    out_[t].multiply(scratch.out, ab, streams_, false);
+    multiply(out_, part, scratch.out, ab, streams_, false);
     for (int64_t s = 0; s < streams_; ++s)
         add_glu_row(ab[s] + share.begin, ab[s] + padded(width_) + share.begin, x[s] + share.begin, share.size());
 }
 
-void EngineBlock::run_mlp(int thread, Team& team, Rows x, Scratch& scratch) {
-    const auto t = static_cast<size_t>(thread);
+void EngineBlock::run_mlp(const Part& part, Rows normal, Rows x, Scratch& scratch) {
     const Rows hidden = scratch.out;
-    in_[t].multiply(scratch.normal[t], hidden, streams_, false);
-    const Share share = share_of(inner_, thread, threads_);
+    multiply(in_, part, normal, hidden, streams_, false);
+    const Share share = share_of(inner_, part, shares_);
     for (int64_t s = 0; s < streams_; ++s) gelu_row(hidden[s] + share.begin, share.size());
-    team.meet(thread);
-    out_[t].multiply(hidden, x, streams_, true);
+    part.meet();
+    multiply(out_, part, hidden, x, streams_, true);
 }
 
 StreamState::Block EngineBlock::state(int64_t stream, int64_t time) const {

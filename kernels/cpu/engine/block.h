@@ -12,17 +12,20 @@
 
 namespace nigiri::cpu {
 
-// A map for a team: every thread has its share of each of `parts` equal parts of the outputs, and each part stands in
-// the result's row where a cache line begins.
+// A map for a team, one packed matrix a share of the work: each has its range of each of `parts` equal parts of the
+// outputs, and each part begins in the result's row where a cache line begins.
 std::vector<PackedMatrix> pack_shares(const LinearMap& map, int64_t parts, const StepMemory& memory);
+
+// The part's shares of a map.
+void multiply(const std::vector<PackedMatrix>& map, const Part& part, Rows x, Rows y, int64_t streams, bool add);
 
 // Rows that blocks use one after the other.
 struct Scratch {
-    std::vector<Rows> normal;    // one a thread
+    std::vector<Rows> normal;    // one a share
     Rows projected, mixed, out;  // (2 x widest), widest, widest
 
     // For rows of at most `widest` elements.
-    Scratch(int64_t widest, int threads, int64_t streams, Arena& arena);
+    Scratch(int64_t widest, int shares, int64_t streams, Arena& arena);
 };
 
 class EngineBlock {
@@ -30,8 +33,8 @@ class EngineBlock {
     // `phase` as in make_s4d_step. Throws Error where the step's parts do not fit each other.
     EngineBlock(const BlockStep& step, int64_t width, int64_t phase, const StepMemory& memory);
 
-    // Sample `time` of every stream. Each thread leaves its share of x's row done and has not met the others since.
-    void run(int thread, Team& team, int64_t time, Rows x, Scratch& scratch);
+    // Sample `time` of every stream. Each thread leaves its part of x's row done and has not met the others since.
+    void run(const Part& part, int64_t time, Rows x, Scratch& scratch);
 
     StreamState::Block state(int64_t stream, int64_t time) const;
     bool fits(const StreamState::Block& state) const;
@@ -41,16 +44,16 @@ class EngineBlock {
     static int64_t widest(const BlockStep& step);
 
   private:
-    void run_mamba(int thread, Team& team, int64_t time, Rows x, Scratch& scratch);
-    void run_s4(int thread, Team& team, int64_t time, Rows x, Scratch& scratch);
-    void run_mlp(int thread, Team& team, Rows x, Scratch& scratch);
+    void run_mamba(const Part& part, int64_t time, Rows normal, Rows x, Scratch& scratch);
+    void run_s4(const Part& part, int64_t time, Rows normal, Rows x, Scratch& scratch);
+    void run_mlp(const Part& part, Rows normal, Rows x, Scratch& scratch);
 
     BlockStepKind kind_;
     bool glu_;
     int64_t width_, inner_, streams_;
-    int threads_;
+    int shares_;
     RowNorm norm_;
-    std::vector<PackedMatrix> in_, out_;  // one a thread
+    std::vector<PackedMatrix> in_, out_;  // one a share
     ShortConv conv_;
     std::unique_ptr<StateStep> ssm_;
 };

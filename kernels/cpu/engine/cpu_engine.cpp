@@ -5,9 +5,11 @@
 // above. Directly below the outermost stage that is at once; further inside there are as many samples in between as a
 // step of the stage above lasts, and the pieces are spread evenly over them.
 #include <algorithm>
+#include <chrono>
 #include <numeric>
 #include <thread>
 
+#include "kernels/cpu/engine/pace.h"
 #include "kernels/cpu/engine/stage.h"
 
 namespace nigiri {
@@ -33,7 +35,8 @@ class CpuEngine final : public RecurrentEngine {
           scratch_(widest(program), threads, options.streams, other_),
           offsets_(static_cast<size_t>(options.streams), 0),
           ready_(static_cast<size_t>(options.streams), 0),
-          team_(threads, [this](int thread) { run_plan(thread); }) {
+          pace_(period_),
+          team_(threads, [this](const Part& part) { run_plan(part); }) {
         const StepMemory memory{threads, streams_, format_, &weights_, &other_};
         auto outer = std::make_unique<OuterStage>(program, memory);
         outer_ = outer.get();
@@ -85,7 +88,7 @@ class CpuEngine final : public RecurrentEngine {
             const int64_t pending = stages_[i]->pieces() - next_[i];
             for (int64_t n = (pending + left - 1) / left; n > 0; --n) push(i);
         }
-        team_.run();
+        run();
         ++clock_;
         std::fill(ready_.begin(), ready_.end(), clock_);
         for (int64_t s = 0; s < streams_; ++s) std::copy_n(outer_->logits()[s], vocabulary_, logits + s * vocabulary_);
@@ -114,9 +117,9 @@ class CpuEngine final : public RecurrentEngine {
             throw Error("the state of a stream does not fit the engine's network",
                         "use it with the model it came from");
         drain();
-        // One clock for all streams. It moves where it must; the streams that are not set at the new time are refused
-        // by the next sample.
-        if (streams_ == 1 || (state.position - clock_) % period_ != 0) clock_ = state.position;
+        clock_ = state.position % period_;
+        for (int64_t s = 0; s < streams_; ++s)
+            if (s != stream && (ready_[index(s)] - state.position) % period_ == 0) clock_ = ready_[index(s)];
         for (size_t i = 0; i < stages_.size(); ++i) stages_[i]->load(stream, clock_ / strides_[i], state, i);
         offsets_[index(stream)] = state.position - clock_;
         ready_[index(stream)] = clock_;
@@ -161,32 +164,59 @@ class CpuEngine final : public RecurrentEngine {
     void drain() {
         plan_.clear();
         for (size_t i = 1; i < stages_.size(); ++i) finish(i);
-        if (!plan_.empty()) team_.run();
+        if (!plan_.empty()) team_.run_alone();
     }
 
-    void run_plan(int thread) {
-        for (const Piece& p : plan_) stages_[p.stage]->run(p.piece, thread, team_, p.time, scratch_);
-        team_.meet(thread);
+    void run() {
+        if (team_.size() == 1) return team_.run_alone();
+        const auto begun = std::chrono::steady_clock::now();
+        pace_.together() ? team_.run_together() : team_.run_alone();
+        pace_.took(std::chrono::steady_clock::now() - begun);
+    }
+
+    void run_plan(const Part& part) {
+        for (const Piece& p : plan_) stages_[p.stage]->run(p.piece, part, p.time, scratch_);
+        part.meet();
     }
 
     int64_t streams_, vocabulary_, period_;
     size_t block_count_;
     WeightFormat format_;
-    std::vector<Arena> weights_;  // one a thread, in the order of use
+    std::vector<Arena> weights_;  // one a share, in the order of use
     Arena other_;
     Scratch scratch_;
     std::vector<std::unique_ptr<Stage>> stages_;
     OuterStage* outer_ = nullptr;
     std::vector<int64_t> strides_;  // samples a step
 
-    int64_t clock_ = 0;             // samples taken in, or where the streams were set
+    // One clock for all streams. It counts samples and moves where a stream is set to another phase; streams that are
+    // not set to the new phase as well are refused by the next sample.
+    int64_t clock_ = 0;
     std::vector<int64_t> offsets_;  // of a stream's position from the clock: whole periods
     std::vector<int64_t> ready_;    // the clock that a stream's memory is right for
     std::vector<int> next_;         // of each stage: the next piece of the step under way
     std::vector<int64_t> times_;    // and that step
     std::vector<Piece> plan_;
+    Pace pace_;
     Team team_;  // last: its threads use all of the above
 };
+
+// Multiplications by weights that a sample of one stream takes on average.
+double work_of(const RecurrentProgram& program) {
+    const auto size = [](const LinearMap& map) { return static_cast<double>(map.weight.size()); };
+    double work = size(program.head), stride = 1;
+    for (const StageProgram& stage : program.stages) {
+        for (const auto* blocks : {&stage.down, &stage.up})
+            for (const BlockStep& step : *blocks)
+                work += (size(step.in) + size(step.out) + size(step.ssm.x_proj) + size(step.ssm.dt_proj)) / stride;
+        if (stage.factor > 0) stride *= static_cast<double>(stage.factor);
+        work += (size(stage.pool_down) + size(stage.pool_up)) / stride;
+    }
+    return work;
+}
+
+// Below that a sample takes some 10 us, and meeting a few dozen times would be much of it.
+constexpr double worth_two_threads = 250'000;
 
 void check(const RecurrentProgram& program) {
     const auto require = [](bool holds) {
@@ -214,7 +244,10 @@ std::unique_ptr<RecurrentEngine> make_cpu_engine(const RecurrentProgram& program
     if (options.threads < 0 || options.threads > 64) throw Error("an engine runs on 1 to 64 threads");
     cpu::check(program);
     int threads = options.threads;
-    if (threads == 0) threads = std::min(2, std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
+    if (threads == 0) {
+        const bool large = cpu::work_of(program) * static_cast<double>(options.streams) >= cpu::worth_two_threads;
+        threads = large && std::thread::hardware_concurrency() >= 2 ? 2 : 1;
+    }
     return std::make_unique<cpu::CpuEngine>(program, options, threads);
 }
 

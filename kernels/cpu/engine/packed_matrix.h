@@ -4,6 +4,9 @@
 // of its outputs, so that a product is a stream of weights times a broadcast input, without a sum across lanes. The
 // terms of even and of odd inputs are summed apart. Every output is the same chain of operations whatever panel it
 // stands in and however many streams there are: cutting a map between threads changes no bit.
+//
+// int8 weights meet inputs of sixteen bits, rounded with a scale a row, and are summed as integers: widening them to
+// floats one by one would take longer than reading sixteen-bit weights.
 #pragma once
 
 #include <cstdint>
@@ -40,10 +43,13 @@ class PackedMatrix {
         const void* weights;
         const float *bias, *scale;  // of every output; scale: int8 only
         int64_t to;
-        int vectors;  // 1 to 4
+        int vectors;                    // 1 to 4
+        int64_t begin = 0, inputs = 0;  // int8: the range of inputs, as many as an integer sum holds; else all
     };
 
   private:
+    void add_panels(const LinearMap& map, const OutputRange& range, int64_t begin, int64_t inputs, Arena& arena);
+
     int64_t inputs_ = 0;
     WeightFormat format_ = WeightFormat::f32;
     std::vector<Panel> panels_;

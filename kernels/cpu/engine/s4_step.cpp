@@ -12,7 +12,7 @@ namespace {
 class S4Step final : public StateStep {
   public:
     S4Step(const StateSpaceMap& map, const StepMemory& memory)
-        : channels_(map.channels), states_(map.states), threads_(memory.threads), streams_(memory.streams) {
+        : channels_(map.channels), states_(map.states), shares_(memory.shares), streams_(memory.streams) {
         double* factors = memory.other->allocate<double>(channels_ * s4_factors(states_));
         skip_ = memory.other->allocate<double>(channels_);
         state_ = memory.other->allocate<double>(streams_ * channels_ * 2 * states_);
@@ -27,8 +27,8 @@ class S4Step final : public StateStep {
         factors_ = factors;
     }
 
-    void step(int thread, int64_t, Rows u, Rows z, Rows y) override {
-        const Share share = share_of(channels_, thread, threads_);
+    void step(const Part& part, int64_t, Rows u, Rows z, Rows y) override {
+        const Share share = share_of(channels_, part, shares_);
         for (int64_t s = 0; s < streams_; ++s) {
             for (int64_t d = share.begin; d < std::min(share.end, channels_); ++d)
                 s4_run_channel(factors_ + d * s4_factors(states_), states_, skip_[d], u[s] + d, y[s] + d, 1, 0, 0,
@@ -48,7 +48,7 @@ class S4Step final : public StateStep {
 
   private:
     int64_t channels_, states_;
-    int threads_;
+    int shares_;
     int64_t streams_;
     const double* factors_ = nullptr;
     double *skip_ = nullptr, *state_ = nullptr;

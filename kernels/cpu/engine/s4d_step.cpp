@@ -211,7 +211,7 @@ class S4dStep final : public StateStep {
         : is_complex_(map.is_complex),
           channels_(map.channels),
           modes_(map.states),
-          threads_(memory.threads),
+          shares_(memory.shares),
           streams_(memory.streams),
           block_(HWY_DYNAMIC_DISPATCH(block_size)()),
           phase_(phase % block_),
@@ -228,8 +228,8 @@ class S4dStep final : public StateStep {
         for (int64_t d = 0; d < channels_; ++d) fill(map, d);
     }
 
-    void step(int thread, int64_t time, Rows u, Rows z, Rows y) override {
-        const Share share = share_of(channels_, thread, threads_);
+    void step(const Part& part, int64_t time, Rows u, Rows z, Rows y) override {
+        const Share share = share_of(channels_, part, shares_);
         const int64_t j = index(time);
         for (int64_t begin = share.begin; begin < share.end; begin += row_unit)
             for (int64_t s = 0; s < streams_; ++s) {
@@ -341,7 +341,7 @@ class S4dStep final : public StateStep {
 
     bool is_complex_;
     int64_t channels_, modes_;
-    int threads_;
+    int shares_;
     int64_t streams_, block_, phase_, tiles_;
     std::vector<float> abar_, cbar_;  // for the states' way in and out
     float *constants_ = nullptr, *taps_ = nullptr, *states_ = nullptr, *inputs_ = nullptr, *carry_ = nullptr;

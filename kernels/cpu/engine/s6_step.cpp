@@ -119,7 +119,7 @@ class S6Step final : public StateStep {
           channels_(map.channels),
           states_(map.states),
           rank_(map.dt_rank),
-          threads_(memory.threads),
+          shares_(memory.shares),
           streams_(memory.streams) {
         Arena& arena = *memory.other;
         const int64_t width = padded(channels_);
@@ -131,7 +131,7 @@ class S6Step final : public StateStep {
         std::copy(map.skip.begin(), map.skip.end(), skip_);
         delta_ = {arena.allocate<float>(streams_ * width), width};
         for (int64_t s = 0; s < streams_; ++s) std::copy(map.delta_bias.begin(), map.delta_bias.end(), delta_[s]);
-        for (int t = 0; t < threads_; ++t) {
+        for (int t = 0; t < shares_; ++t) {
             Arena& weights = (*memory.weights)[static_cast<size_t>(t)];
             if (map.x_proj) {
                 // Few rows of many inputs, which both delta and the state depend on: never fewer than sixteen bits, and
@@ -143,7 +143,7 @@ class S6Step final : public StateStep {
                 projected_.push_back({arena.allocate<float>(streams_ * stride), stride});
             }
             if (rank_ > 0) {
-                const Share share = share_of(channels_, t, threads_);
+                const Share share = share_of(channels_, t, t + 1, shares_);
                 const OutputRange mine{share.begin, std::min(share.end, channels_) - share.begin, share.begin};
                 LinearMap dt_proj = map.dt_proj;
                 dt_proj.bias = map.delta_bias;
@@ -154,12 +154,14 @@ class S6Step final : public StateStep {
 
     bool reads_all_channels() const override { return !x_proj_.empty(); }
 
-    void step(int thread, int64_t, Rows u, Rows z, Rows y) override {
-        const auto t = static_cast<size_t>(thread);
+    void step(const Part& part, int64_t, Rows u, Rows z, Rows y) override {
+        const auto t = static_cast<size_t>(part.first);
         const int64_t numbers = parts() * states_;
         if (!x_proj_.empty()) x_proj_[t].multiply(u, projected_[t], streams_, false);
-        if (rank_ > 0) dt_proj_[t].multiply(projected_[t], delta_, streams_, false);
-        const Share share = share_of(channels_, thread, threads_);
+        if (rank_ > 0)
+            for (int i = part.first; i < part.last; ++i)
+                dt_proj_[static_cast<size_t>(i)].multiply(projected_[t], delta_, streams_, false);
+        const Share share = share_of(channels_, part, shares_);
         for (int64_t s = 0; s < streams_; ++s) {
             const float* selective = x_proj_.empty() ? nullptr : projected_[t][s] + rank_;
             for (int64_t d = share.begin; d < share.end; d += row_unit) {
@@ -215,10 +217,10 @@ class S6Step final : public StateStep {
     bool is_complex_, selective_b_, selective_c_;
     Discretization discretization_;
     int64_t channels_, states_, rank_;
-    int threads_;
+    int shares_;
     int64_t streams_;
-    std::vector<PackedMatrix> x_proj_, dt_proj_;  // one a thread
-    std::vector<Rows> projected_;                 // one a thread: delta's input, B, C
+    std::vector<PackedMatrix> x_proj_, dt_proj_;  // one a share
+    std::vector<Rows> projected_;                 // one a share: delta's input, B, C
     Rows delta_;
     const float *poles_ = nullptr, *b_ = nullptr, *c_ = nullptr;
     float *state_ = nullptr, *skip_ = nullptr;

@@ -26,7 +26,7 @@ Stage::Stage(const StageProgram& program, bool skip_layers, const StepMemory& me
     : width_(program.width),
       factor_(program.factor),
       streams_(memory.streams),
-      threads_(memory.threads),
+      shares_(memory.shares),
       skip_layers_(skip_layers) {
     require(width_ > 0 && factor_ >= 0);
     // The last pieces of both ways add what goes around the blocks.
@@ -69,29 +69,29 @@ void Stage::gather(Share share, int64_t time) {
     if (!skip_layers_) copy_share(share, x_, before_);
 }
 
-void Stage::run(int piece, int thread, Team& team, int64_t time, Scratch& scratch) {
-    const Share share = share_of(width_, thread, threads_);
+void Stage::run(int piece, const Part& part, int64_t time, Scratch& scratch) {
+    const Share share = share_of(width_, part, shares_);
     const auto downs = static_cast<int>(down_.size()), ups = static_cast<int>(up_.size());
     if (piece == 0) {
-        enter(thread);
+        enter(part);
         if (innermost()) copy_share(share, x_, before_);
     } else if (piece <= downs) {
         const auto j = static_cast<size_t>(piece - 1);
         if (!innermost()) copy_share(share, x_, skips_[j]);
-        down_[j].run(thread, team, time, x_, scratch);
+        down_[j].run(part, time, x_, scratch);
         if (innermost() && piece == downs) add_share(share, before_);
     } else if (piece <= downs + ups) {
         const auto j = static_cast<size_t>(piece - downs - 1);
-        up_[j].run(thread, team, time, x_, scratch);
+        up_[j].run(part, time, x_, scratch);
         if (skip_layers_)
             add_share(share, skips_[skips_.size() - 1 - j]);
         else if (piece == downs + ups)
             add_share(share, before_);
     } else {
-        return leave(thread, scratch);
+        return leave(part, scratch);
     }
     if (piece == gathering_piece()) gather(share, time);
-    team.meet(thread);
+    part.meet();
 }
 
 void Stage::save(int64_t stream, int64_t time, StreamState& state, size_t stage) const {
@@ -136,16 +136,16 @@ OuterStage::OuterStage(const RecurrentProgram& program, const StepMemory& memory
     logits_ = rows(streams_, vocabulary, memory);
 }
 
-void OuterStage::enter(int thread) {
-    const Share share = share_of(width_, thread, threads_);
+void OuterStage::enter(const Part& part) {
+    const Share share = share_of(width_, part, shares_);
     for (int64_t s = 0; s < streams_; ++s)
         std::copy_n(embedding_[codes[s]] + share.begin, share.size(), x_[s] + share.begin);
 }
 
-void OuterStage::leave(int thread, Scratch& scratch) {
-    const auto t = static_cast<size_t>(thread);
-    for (int64_t s = 0; s < streams_; ++s) norm_.apply(x_[s], scratch.normal[t][s]);
-    head_[t].multiply(scratch.normal[t], logits_, streams_, false);
+void OuterStage::leave(const Part& part, Scratch& scratch) {
+    const Rows normal = scratch.normal[static_cast<size_t>(part.first)];
+    for (int64_t s = 0; s < streams_; ++s) norm_.apply(x_[s], normal[s]);
+    multiply(head_, part, normal, logits_, streams_, false);
 }
 
 InnerStage::InnerStage(const RecurrentProgram& program, size_t index, Stage& outer, const StepMemory& memory)
@@ -157,12 +157,8 @@ InnerStage::InnerStage(const RecurrentProgram& program, size_t index, Stage& out
     pool_up_ = pack_shares(above.pool_up, outer.factor_, memory);
 }
 
-void InnerStage::enter(int thread) {
-    pool_down_[static_cast<size_t>(thread)].multiply(outer_.gathered_, x_, streams_, false);
-}
+void InnerStage::enter(const Part& part) { multiply(pool_down_, part, outer_.gathered_, x_, streams_, false); }
 
-void InnerStage::leave(int thread, Scratch&) {
-    pool_up_[static_cast<size_t>(thread)].multiply(x_, outer_.raised_, streams_, false);
-}
+void InnerStage::leave(const Part& part, Scratch&) { multiply(pool_up_, part, x_, outer_.raised_, streams_, false); }
 
 }  // namespace nigiri::cpu

@@ -22,8 +22,8 @@ class Stage {
     bool innermost() const { return factor_ == 0; }
     int64_t factor() const { return factor_; }  // of the pool below; 0: none
 
-    // Piece `piece` of step `time`, all streams; called by every thread of the team with the same arguments.
-    void run(int piece, int thread, Team& team, int64_t time, Scratch& scratch);
+    // Piece `piece` of step `time`, all streams; called by every thread for its part.
+    void run(int piece, const Part& part, int64_t time, Scratch& scratch);
 
     // A stream's part of the state before step `time`.
     void save(int64_t stream, int64_t time, StreamState& state, size_t stage) const;
@@ -31,11 +31,11 @@ class Stage {
     void load(int64_t stream, int64_t time, const StreamState& state, size_t stage);
 
   protected:
-    virtual void enter(int thread) = 0;                    // its share of x is the step's input
-    virtual void leave(int thread, Scratch& scratch) = 0;  // x is done and all have met
+    virtual void enter(const Part& part) = 0;                    // the part of x is the step's input
+    virtual void leave(const Part& part, Scratch& scratch) = 0;  // x is done and all have met
 
     int64_t width_, factor_, streams_;
-    int threads_;
+    int shares_;
     Rows x_;
     Rows gathered_, raised_;  // (factor x width) for the stage below; (factor x padded width) from it
 
@@ -61,8 +61,8 @@ class OuterStage final : public Stage {
     Rows logits() const { return logits_; }
 
   private:
-    void enter(int thread) override;
-    void leave(int thread, Scratch& scratch) override;
+    void enter(const Part& part) override;
+    void leave(const Part& part, Scratch& scratch) override;
 
     Rows embedding_;
     RowNorm norm_;
@@ -76,8 +76,8 @@ class InnerStage final : public Stage {
     InnerStage(const RecurrentProgram& program, size_t index, Stage& outer, const StepMemory& memory);
 
   private:
-    void enter(int thread) override;
-    void leave(int thread, Scratch& scratch) override;
+    void enter(const Part& part) override;
+    void leave(const Part& part, Scratch& scratch) override;
 
     Stage& outer_;
     std::vector<PackedMatrix> pool_down_, pool_up_;

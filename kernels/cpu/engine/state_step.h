@@ -6,29 +6,33 @@
 #include <vector>
 
 #include "kernels/cpu/engine/packed_matrix.h"
+#include "kernels/cpu/engine/team.h"
 
 namespace nigiri::cpu {
 
-// The part of the channels, in whole cache lines, that a thread works on.
+// A range of channels, in whole cache lines.
 struct Share {
     int64_t begin = 0, end = 0;
     int64_t size() const { return end - begin; }
 };
 
-// Thread `thread` of `threads` of a row of `width` elements.
-inline Share share_of(int64_t width, int thread, int threads) {
+// Shares [first, last) of a row of `width` elements that is cut into `shares`.
+inline Share share_of(int64_t width, int first, int last, int shares) {
     const int64_t units = padded(width) / row_unit;
-    return {units * thread / threads * row_unit, units * (thread + 1) / threads * row_unit};
+    return {units * first / shares * row_unit, units * last / shares * row_unit};
+}
+inline Share share_of(int64_t width, const Part& part, int shares) {
+    return share_of(width, part.first, part.last, shares);
 }
 
 class StateStep {
   public:
     virtual ~StateStep() = default;
 
-    // Sample `time`, counted from 0, of every stream, for the thread's share of the channels: y = layer(u), times
-    // silu(z) where z is given. What y holds behind the last channel is finite.
-    virtual void step(int thread, int64_t time, Rows u, Rows z, Rows y) = 0;
-    // Whether step() reads all channels of u and not the thread's share only.
+    // Sample `time`, counted from 0, of every stream, for a part of the channels: y = layer(u), times silu(z) where z
+    // is given. What y holds behind the last channel is finite.
+    virtual void step(const Part& part, int64_t time, Rows u, Rows z, Rows y) = 0;
+    // Whether step() reads all channels of u and not those of the part only.
     virtual bool reads_all_channels() const { return false; }
 
     // What a stream remembers before sample `time`, in StreamState's layout.
@@ -37,12 +41,12 @@ class StateStep {
     virtual size_t state_size() const = 0;  // numbers a stream
 };
 
-// Where a layer's memory comes from: weights of linear maps of each thread, and everything else.
+// Where a layer's memory comes from: the weights of linear maps by share, and everything else.
 struct StepMemory {
-    int threads = 1;
+    int shares = 1;  // of the work: one a thread
     int64_t streams = 1;
     WeightFormat format = WeightFormat::f32;
-    std::vector<Arena>* weights = nullptr;  // one a thread
+    std::vector<Arena>* weights = nullptr;  // one a share
     Arena* other = nullptr;
 };
 

@@ -17,7 +17,8 @@ constexpr int looks_before_yield = 4096;
 
 }  // namespace
 
-Team::Team(int size, std::function<void(int)> work) : work_(std::move(work)), seats_(static_cast<size_t>(size)) {
+Team::Team(int size, std::function<void(const Part&)> work)
+    : work_(std::move(work)), seats_(static_cast<size_t>(size)) {
     for (int t = 1; t < size; ++t) threads_.emplace_back([this, t] { wait_for_work(t); });
 }
 
@@ -28,12 +29,10 @@ Team::~Team() {
     for (std::thread& t : threads_) t.join();
 }
 
-void Team::run() {
-    if (size() > 1) {
-        runs_.fetch_add(1);
-        runs_.notify_all();
-    }
-    work_(0);
+void Team::run_together() {
+    runs_.fetch_add(1);
+    runs_.notify_all();
+    work_({0, 1, this});
 }
 
 void Team::wait_for_work(int thread) {
@@ -47,12 +46,11 @@ void Team::wait_for_work(int thread) {
             }
         }
         if (ended_.load()) return;
-        work_(thread);
+        work_({thread, thread + 1, this});
     }
 }
 
 void Team::meet(int thread) {
-    if (size() == 1) return;
     std::atomic<uint64_t>& mine = seats_[static_cast<size_t>(thread)].meetings;
     const uint64_t meeting = mine.load(std::memory_order_relaxed) + 1;
     mine.store(meeting, std::memory_order_release);
