@@ -102,7 +102,8 @@ void SteeredStream::deliver(std::vector<float>& out) {
     for (size_t i = 0; i < ready; ++i) {
         mix_ += std::clamp(wanted - mix_, -mix_step_, mix_step_);
         const double angle = mix_ * std::numbers::pi / 2;
-        out.push_back(static_cast<float>(std::cos(angle) * first_[i] + std::sin(angle) * second_[i]));
+        const double sum = std::cos(angle) * first_[i] + std::sin(angle) * second_[i];
+        out.push_back(static_cast<float>(std::clamp(sum, -1.0, 1.0)));  // two loud models may pass full scale
     }
 }
 

@@ -47,6 +47,7 @@ void HeldSound::put(int64_t position, float x) {
         const double angle = share * std::numbers::pi / 2;
         x = static_cast<float>(std::sin(angle)) * x +
             static_cast<float>(std::cos(angle)) * tail_[static_cast<size_t>(into)];
+        x = std::clamp(x, -1.0f, 1.0f);  // two loud sounds at once may pass full scale
     }
     pending_.push_back(x);
 }

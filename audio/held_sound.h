@@ -11,7 +11,7 @@ namespace nigiri {
 
 // Samples go in at positions that go on by one, or back: then what came from there on is replaced. Out comes a stream
 // without a jump in it: where some of what is replaced has left already, the new sound is joined to what would have
-// followed by an equal-power crossfade, because what was heard cannot be taken back.
+// followed by an equal-power crossfade, because what was heard cannot be taken back. Samples are within [-1, 1].
 class HeldSound {
   public:
     // In samples. At least `fade` are always kept back, so that there is something to fade out with.
