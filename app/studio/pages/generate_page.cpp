@@ -175,7 +175,7 @@ class GeneratePage final : public Page {
         if (!steer_ && !steering) return;
         std::vector<std::string> labels = {no_second};
         std::string chosen = no_second;
-        for (const ModelEntry& m : models_) {
+        for (const ModelEntry& m : models_.value()) {
             labels.push_back(m.label);
             if (m.path == request_.second_model) chosen = m.label;
         }
@@ -183,7 +183,7 @@ class GeneratePage final : public Page {
             ui::label("Second model", label_width);
             if (ui::choice("##second", chosen, labels, 0)) {
                 request_.second_model.clear();
-                for (const ModelEntry& m : models_)
+                for (const ModelEntry& m : models_.value())
                     if (m.label == chosen) request_.second_model = m.path;
             }
             ui::help("Plays along, and can be faded to. Two models need the time of both.");
