@@ -134,6 +134,8 @@ TEST(LiveGeneration, StopsAtOnceAndKeepsWhatWasMade) {
     EXPECT_LT(r.samples, 20 * 16000);
 }
 
+// A sanitizer keeps what was given back.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 size_t resident_bytes() {
     std::ifstream in("/proc/self/statm");
     size_t total = 0, resident = 0;
@@ -141,8 +143,6 @@ size_t resident_bytes() {
     return resident * 4096;
 }
 
-// A sanitizer keeps what was given back.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST(LiveGeneration, NothingGrows) {
     const test::TemporaryFolder folder;
     // Trouble twice a minute, so that it goes back again and again.
