@@ -4,9 +4,12 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "app/command.h"
 #include "model/checkpoint.h"
 #include "model/generator.h"
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace nigiri::app {
 
