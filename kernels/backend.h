@@ -104,8 +104,9 @@ class Backend : public std::enable_shared_from_this<Backend> {
     virtual void s4d_kernel_backward(const S4dKernelBackward&) = 0;
     virtual void s4d_discretize(const S4dDiscretize&) = 0;
     virtual void s4d_recurrence(const S4dRecurrence&) = 0;
-    // Whether s4d_conv is faster here than s4d_kernel and long_conv, of which it may be composed.
-    virtual bool s4d_conv_is_fused() const = 0;
+    // Whether s4d_conv is faster here than s4d_kernel and long_conv, of which it may be composed, and loses nothing
+    // against them that activations of this type could keep.
+    virtual bool s4d_conv_is_fused(DType activations) const = 0;
     virtual void s4d_conv_forward(const S4dConvForward&) = 0;
     virtual void s4d_conv_backward(const S4dConvBackward&) = 0;
     virtual void s4_kernel_forward(const S4KernelForward&) = 0;

@@ -52,7 +52,7 @@ class CpuBackend final : public Backend {
     void s4d_kernel_backward(const S4dKernelBackward&) override;
     void s4d_discretize(const S4dDiscretize&) override;
     void s4d_recurrence(const S4dRecurrence&) override;
-    bool s4d_conv_is_fused() const override { return false; }
+    bool s4d_conv_is_fused(DType) const override { return false; }
     void s4d_conv_forward(const S4dConvForward&) override;
     void s4d_conv_backward(const S4dConvBackward&) override;
     void s4_kernel_forward(const S4KernelForward&) override;

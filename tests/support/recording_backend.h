@@ -62,7 +62,7 @@ class RecordingBackend final : public Backend {
     void s4d_kernel_backward(const S4dKernelBackward& op) override { run(&Backend::s4d_kernel_backward, op); }
     void s4d_discretize(const S4dDiscretize& op) override { run(&Backend::s4d_discretize, op); }
     void s4d_recurrence(const S4dRecurrence& op) override { run(&Backend::s4d_recurrence, op); }
-    bool s4d_conv_is_fused() const override { return cpu_->s4d_conv_is_fused(); }
+    bool s4d_conv_is_fused(DType activations) const override { return cpu_->s4d_conv_is_fused(activations); }
     void s4d_conv_forward(const S4dConvForward& op) override { run(&Backend::s4d_conv_forward, op); }
     void s4d_conv_backward(const S4dConvBackward& op) override { run(&Backend::s4d_conv_backward, op); }
     void s4_kernel_forward(const S4KernelForward& op) override { run(&Backend::s4_kernel_forward, op); }

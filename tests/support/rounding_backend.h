@@ -160,7 +160,7 @@ class RoundingBackend final : public Backend {
         wide.u = u, wide.y = y;
         cpu_->s4d_recurrence(wide);
     }
-    bool s4d_conv_is_fused() const override { return true; }  // as on CUDA
+    bool s4d_conv_is_fused(DType) const override { return true; }  // as on CUDA
     void s4d_conv_forward(const S4dConvForward& op) override {
         same(op.u, op.y);
         const Wide u(*this, op.u);
