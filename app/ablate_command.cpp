@@ -115,7 +115,7 @@ class AblateCommand final : public Command {
     void show(const AblationSummary& summary, const AblationEnd& end) const {
         const GridTable table = result_table(summary);
         for (const GridLine& l : table.lines)
-            say(l.name + ": " + table.columns[0].name + " " + l.cells[0] +
+            say(l.name + ": " + l.cells[0].substr(0, l.cells[0].find('\n')) + " bits per sample" +
                 (l.status.empty() ? "" : " (" + l.status + ")"));
         for (const std::string& note : summary.notes) say("note: " + note);
         if (!end.finished && end.failures.empty()) say("stopped and saved; the same command goes on from here");

@@ -13,7 +13,7 @@ namespace nigiri::app {
 namespace {
 
 constexpr size_t colours = 10;
-constexpr double width = 720, left = 62, right = 190, top = 14, bottom = 46;
+constexpr double width = 600, left = 58, right = 150, top = 14, bottom = 46;
 constexpr double name_height = 15, letter = 6.4;
 
 std::string number(double x) { return fixed(x, 1); }
@@ -110,7 +110,7 @@ class ChartPainter {
         y_range_.widen(0.04);
         if (chart_.markers && !chart_.log_x) x_range_.widen(0.04);
         if (x_range_.low == x_range_.high) x_range_.widen(0.1);
-        height_ = std::max(360.0, top + bottom + name_height * static_cast<double>(shown));
+        height_ = std::max(330.0, top + bottom + name_height * static_cast<double>(shown));
         x_ = {x_range_.low, x_range_.high, left, width - right, chart_.log_x};
         y_ = {y_range_.low, y_range_.high, height_ - bottom, top, false};
         out_ = open_svg(chart_.title, height_);
@@ -252,7 +252,7 @@ std::string dots_svg(const std::string& title, const std::string& x_name, const 
     }
     if (range.empty()) return "";
     range.widen(0.06);
-    const double names = std::clamp(letter * static_cast<double>(longest) + 16, 80.0, 300.0);
+    const double names = std::clamp(letter * static_cast<double>(longest) + 16, 80.0, 260.0);
     const double height = top + bottom + row * static_cast<double>(lines.size());
     const Scale x{range.low, range.high, names, width - 24, false};
     std::string out = open_svg(title, height);
@@ -287,7 +287,7 @@ const char* const chart_style = R"css(
 @media (prefers-color-scheme: dark) { :root { --c0: #f0876a; --c1: #6fb1ec; --c2: #74c884; --c3: #b898ea; --c4: #e2ad57;
   --c5: #4cc4ca; --c6: #ea88b8; --c7: #b0c35c; --c8: #bcab9c; --c9: #929df5; } }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: .8rem; }
-.chart { display: block; width: 100%; height: auto; }
+.chart { display: block; width: 100%; max-width: 44rem; height: auto; margin: 0 auto; }
 .chart text { font-size: 12px; fill: var(--soft); }
 .chart .x { text-anchor: middle; } .chart .y { text-anchor: end; } .chart .name { fill: var(--ink); }
 .chart .remark { font-style: italic; }

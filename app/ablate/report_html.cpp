@@ -16,6 +16,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
+std::string cell_html(const std::string& cell) {
+    const size_t end = cell.find('\n');
+    if (end == std::string::npos) return html_escape(cell);
+    return html_escape(cell.substr(0, end)) + "<br /><small>" + html_escape(cell.substr(end + 1)) + "</small>";
+}
+
 std::string table_html(const GridTable& table) {
     std::string out = "<div class=\"scroll\"><table>\n<thead><tr><td></td>";
     for (const GridColumn& c : table.columns)
@@ -29,7 +35,7 @@ std::string table_html(const GridTable& table) {
         out += "</th>";
         for (size_t i = 0; i < line.cells.size(); ++i)
             out += std::string(static_cast<int>(i) == line.best ? "<td class=\"best\">" : "<td>") +
-                   html_escape(line.cells[i]) + "</td>";
+                   cell_html(line.cells[i]) + "</td>";
         out += "</tr>\n";
     }
     return out + "</tbody>\n</table></div>\n";
@@ -165,6 +171,8 @@ constexpr const char* page_style = R"css(
 pre { background: var(--card); border: 1px solid var(--line); border-radius: .7rem; padding: .8rem 1rem; overflow-x: auto;
   font-size: .85rem; line-height: 1.45; white-space: pre-wrap; }
 th b { font-weight: 600; color: var(--accent); }
+thead th { overflow-wrap: normal; }
+.scroll + figure { margin-top: .8rem; }
 )css";
 
 }  // namespace

@@ -18,8 +18,11 @@ std::string table_text(const GridTable& table) {
         text += "| " + markdown_escape(line.name) +
                 (line.status.empty() ? "" : " (" + markdown_escape(line.status) + ")") + " |";
         for (size_t i = 0; i < line.cells.size(); ++i) {
-            const std::string cell = markdown_escape(line.cells[i]);
-            text += static_cast<int>(i) == line.best ? " **" + cell + "** |" : " " + cell + " |";
+            std::string cell = markdown_escape(line.cells[i].substr(0, line.cells[i].find('\n')));
+            if (static_cast<int>(i) == line.best) cell = "**" + cell + "**";
+            if (const size_t end = line.cells[i].find('\n'); end != std::string::npos)
+                cell += " (" + markdown_escape(line.cells[i].substr(end + 1)) + ")";
+            text += " " + cell + " |";
         }
         text += "\n";
     }

@@ -283,7 +283,8 @@ ComparisonResult comparison_of(const AblationSummary& s, const fs::path& folder)
         if (row.training_seconds) m.training_seconds = row.training_seconds->mean;
         if (row.tokens_per_second) m.train_tokens_per_second = row.tokens_per_second->mean;
         if (row.bits) m.evaluation = mean_evaluation(row);
-        if (!row.status.empty() && !row.bits) m.error = row.status;
+        for (const SeedRun& run : row.runs)
+            if (run.result && !run.result->failed.empty()) m.error = run.result->failed;
         c.recordings = m.evaluation ? m.evaluation->recordings.size() : c.recordings;
         c.models.push_back(std::move(m));
     }

@@ -54,6 +54,15 @@ std::string mean_text(const Spread& s, int digits) {
     return fixed(s.mean, digits) + (s.deviation ? " ± " + fixed(*s.deviation, digits) : "");
 }
 
+std::string range_text(const Spread& s, int digits) {
+    return (s.n > 1 ? fixed(s.least, digits) + " to " + fixed(s.most, digits) + ", " : std::string()) +
+           "n = " + std::to_string(s.n);
+}
+
+std::string difference_text(const Spread& s) {
+    return signed_text(s.mean, 4) + (s.deviation ? " ± " + fixed(*s.deviation, 4) : "");
+}
+
 GridTable result_table(const AblationSummary& s) {
     GridTable table;
     table.title = "Results";
@@ -66,28 +75,16 @@ GridTable result_table(const AblationSummary& s) {
     const std::string part = name_of(s.grid.evaluation.split);
     column("Bits per sample", part,
            "Exact: what the model needs on average to say the next sample of a recording it never heard. Mean over the "
-           "seeds ± their sample standard deviation. Lower is better; bold where a row leads by more than that.",
-           [](const RowSummary& r) { return shown<Spread>(r.bits, [](const Spread& b) { return mean_text(b, 4); }); });
-    column("Range", "least to most, seeds", "The best and the worst seed, and how many there are.",
+           "seeds ± their sample standard deviation; below it the best seed, the worst one, and how many there are. "
+           "Lower is better; marked where a row leads by more than the deviations.",
            [](const RowSummary& r) {
-               return shown<Spread>(r.bits, [](const Spread& b) {
-                   return (b.n > 1 ? fixed(b.least, 4) + " to " + fixed(b.most, 4) + ", " : "") +
-                          "n = " + std::to_string(b.n);
-               });
+               return shown<Spread>(r.bits, [](const Spread& b) { return mean_text(b, 4) + "\n" + range_text(b, 4); });
            });
     if (s.rows.size() > 1)
         column("Against " + s.rows[s.grid.reference].name, "bits",
                "Difference of the bits, seed by seed: both began with the same random numbers and saw the same data in "
                "the same order where their batches are equal. Mean ± sample standard deviation.",
-               [](const RowSummary& r) {
-                   return shown<Spread>(r.difference, [](const Spread& d) {
-                       return signed_text(d.mean, 4) + (d.deviation ? " ± " + fixed(*d.deviation, 4) : "");
-                   });
-               });
-    column("Validation", "bits, at the end", "On segments of the validation part, as the curves show it.",
-           [](const RowSummary& r) {
-               return shown<Spread>(r.valid_bits, [](const Spread& b) { return mean_text(b, 3); });
-           });
+               [](const RowSummary& r) { return shown<Spread>(r.difference, difference_text); });
     column("Parameters", "", "Numbers that were learned.", [](const RowSummary& r) {
         return r.parameters > 0 ? rounded(static_cast<double>(r.parameters)) : no_value;
     });
@@ -146,6 +143,7 @@ GridTable run_table(const AblationSummary& s) {
     table.title = "Run by run";
     table.columns = {{"Bits per sample", name_of(s.grid.evaluation.split), ""},
                      {"Training", "bits, at the end", ""},
+                     {"Validation", "bits, at the end", ""},
                      {"Speed", "tokens/s", ""},
                      {"Time", "training", ""},
                      {"Finished", "UTC", ""}};
@@ -157,6 +155,7 @@ GridTable run_table(const AblationSummary& s) {
             const bool trained = r && r->trained;
             line.cells = {r && r->bits ? fixed(r->bits->total.bits_per_sample(), 4) : no_value,
                           trained ? fixed(r->train_bits, 3) : no_value,
+                          trained && r->valid_bits ? fixed(*r->valid_bits, 3) : no_value,
                           trained && r->tokens_per_second ? rounded(*r->tokens_per_second) : no_value,
                           trained ? duration(r->training_seconds) : no_value,
                           r && !r->finished.empty() ? r->finished : no_value};

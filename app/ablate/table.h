@@ -15,7 +15,7 @@ struct GridColumn {
 
 struct GridLine {
     std::string name, detail;        // detail: how the row differs from the base
-    std::vector<std::string> cells;  // one a column; "–" where there is no value
+    std::vector<std::string> cells;  // one a column; "–" where there is no value; what is behind a line end is less
     std::string status;              // what is missing; empty: nothing
     int best = -1;                   // the column in which it leads
 };
@@ -34,6 +34,10 @@ GridTable run_table(const AblationSummary& summary);
 
 // "2.7081 ± 0.0034", or without the deviation where there is none.
 std::string mean_text(const Spread& s, int digits);
+// "2.7047 to 2.7115, n = 2"
+std::string range_text(const Spread& s, int digits);
+// "+0.0034 ± 0.0012"
+std::string difference_text(const Spread& s);
 // What was asked under which conditions, as sentences.
 std::string conditions(const AblationSummary& summary);
 

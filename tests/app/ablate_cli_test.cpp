@@ -110,10 +110,11 @@ TEST_F(Ablate, RowsOfSeveralMachinesAreCopiedTogether) {
 }
 
 TEST_F(Ablate, GoesOnWhereItWasStoppedOrKilled) {
+    write_grid("grid.toml", 90);
     ask(arguments("whole"));
     // Killed and stopped in turn at many places, some of them in the middle of a row.
     Random random(test::seed());
-    int starts = 0;
+    int starts = 0, in_a_run = 0;
     for (bool done = false; !done && starts < 200; ++starts) {
         test::Process process(NIGIRI_BINARY, arguments("pieces", {"--json"}), folder.path());
         // Longer and longer, so that an end is reached on a slow machine as well.
@@ -126,12 +127,19 @@ TEST_F(Ablate, GoesOnWhereItWasStoppedOrKilled) {
                 EXPECT_TRUE(code == 0 || code == 128 + SIGINT) << code << ": the latter before it could listen";
             else
                 EXPECT_EQ(code, 128 + SIGKILL);
+            for (const std::string row : {"s4", "mlp"})
+                for (const std::string seed : {"0", "1"}) {
+                    const fs::path run = at("pieces/runs") / row / ("seed-" + seed);
+                    if (!fs::exists(run / "checkpoints" / "last.safetensors")) continue;
+                    const json result = json::parse(content(run / "result.json"), nullptr, false);
+                    if (!result.value("trained", true)) ++in_a_run;
+                }
             continue;
         }
         EXPECT_EQ(process.wait().code, 0);
         done = report("pieces").value("complete", false);
     }
-    EXPECT_GT(starts, 1) << "nothing was interrupted";
+    EXPECT_GT(in_a_run, 0) << "of " << starts << " starts none was cut off between two steps";
     EXPECT_EQ(table(report("pieces")), table(report("whole")));
     const std::string clip = "runs/mlp/seed-1/clip-1.flac";
     EXPECT_EQ(read_audio(at("pieces") / clip).samples, read_audio(at("whole") / clip).samples);

@@ -153,14 +153,14 @@ TEST(Grid, SaysWhichLineIsToBlame) {
     const std::string row = head + "[row.a]\n";  // five lines
     for (const auto& [text, line, word] : std::vector<std::tuple<std::string, int, std::string>>{
              {row + "colour = 3\n", 6, "no option 'colour'"},
-             {row + "steps = 3\n", 6, "budget"},
+             {row + "steps = 3\n", 6, "cannot be set"},
              {row + "config = \"x\"\n", 6, "cannot be set"},
              {row + "width = \"wide\"\n", 6, "'wide'"},
              {row + "layer = \"mamba-s5\"\n", 6, "mamba-s5"},
              {row + "model.outer.ssm.states = 3\n", 6, "model.outer.ssm.states"},
              {row + "width = 16\nstate = 7\n", 7, "even"},
              {row + "selective = [\"delta\", \"d\"]\n", 6, "d"},
-             {row + "length = 1000\n", 5, "multiple of 16"},
+             {row + "length = 1000\n", 5, "pools"},
              {row + "[evaluate]\nsplit = \"exam\"\n", 7, "exam"},
              {row + "[evaluate]\nclips = 2.5\n", 7, "whole"},
              {row + "[evaluate]\nclips = 1000\n", 7, "1000"},

@@ -46,9 +46,15 @@ TEST(Statistics, CurvesAreMeansWhereAllSeedsAre) {
 }
 
 TEST(Chart, TicksAreRound) {
-    EXPECT_EQ(ticks(0, 1, 5), (std::vector<double>{0, 0.2, 0.4, 0.6, 0.8, 1}));
-    EXPECT_EQ(ticks(2.61, 2.93, 4), (std::vector<double>{2.7, 2.8, 2.9}));
-    EXPECT_EQ(ticks(-3, 3, 3), (std::vector<double>{-2, 0, 2}));
+    const auto texts = [](double low, double high, int wanted) {
+        std::string all;
+        for (const double v : ticks(low, high, wanted)) all += tick_text(v) + " ";
+        return all;
+    };
+    EXPECT_EQ(texts(0, 1, 5), "0 0.2 0.4 0.6 0.8 1 ");
+    EXPECT_EQ(texts(2.61, 2.93, 4), "2.7 2.8 2.9 ");
+    EXPECT_EQ(texts(-3, 3, 3), "-2 0 2 ");
+    EXPECT_EQ(texts(0, 262e6, 6), "0 50 M 100 M 150 M 200 M 250 M ");
     EXPECT_TRUE(ticks(1, 1, 5).empty());
     EXPECT_EQ(tick_text(0), "0");
     EXPECT_EQ(tick_text(2.75), "2.75");
