@@ -13,8 +13,8 @@ namespace nigiri::app {
 namespace {
 
 constexpr size_t colours = 10;
-constexpr double width = 600, left = 58, right = 150, top = 14, bottom = 46;
-constexpr double name_height = 15, letter = 6.4;
+constexpr double width = 600, left = 60, most_right = 180, top = 14, bottom = 48;
+constexpr double name_height = 15, letter = 6.9;  // of the style's font size
 
 std::string number(double x) { return fixed(x, 1); }
 
@@ -95,9 +95,10 @@ class ChartPainter {
     explicit ChartPainter(const Chart& chart) : chart_(chart) {}
 
     std::string paint() {
-        size_t shown = 0;
+        size_t shown = 0, longest = 0;
         for (const ChartSeries& s : chart_.series) {
             shown += s.points.empty() ? 0 : 1;
+            longest = std::max(longest, s.points.empty() ? 0 : s.name.size());
             for (const ChartPoint& p : s.points) {
                 if (chart_.log_x && p.x <= 0) return "";
                 x_range_.include(p.x);
@@ -110,28 +111,31 @@ class ChartPainter {
         y_range_.widen(0.04);
         if (chart_.markers && !chart_.log_x) x_range_.widen(0.04);
         if (x_range_.low == x_range_.high) x_range_.widen(0.1);
+        right_ = width - std::clamp(letter * static_cast<double>(longest) + 22, 40.0, most_right);
         height_ = std::max(330.0, top + bottom + name_height * static_cast<double>(shown));
-        x_ = {x_range_.low, x_range_.high, left, width - right, chart_.log_x};
+        x_ = {x_range_.low, x_range_.high, left, right_, chart_.log_x};
         y_ = {y_range_.low, y_range_.high, height_ - bottom, top, false};
         out_ = open_svg(chart_.title, height_);
         axes();
-        for (const ChartSeries& s : chart_.series) curve(s);
+        for (size_t i = 0; i < chart_.series.size(); ++i) curve(chart_.series[i], beside(i));
         names();
         return out_ + "</svg>\n";
     }
 
   private:
     void axes() {
-        for (const double v : ticks(y_range_.low, y_range_.high, 6)) {
-            out_ += line(left, y_(v), width - right, y_(v), "grid");
-            out_ += text_at(left - 8, y_(v) + 4, tick_text(v), "y");
+        const std::vector<double> y = ticks(y_range_.low, y_range_.high, 6), x = x_ticks();
+        const std::vector<std::string> y_texts = tick_texts(y), x_texts = tick_texts(x);
+        for (size_t i = 0; i < y.size(); ++i) {
+            out_ += line(left, y_(y[i]), right_, y_(y[i]), "grid");
+            out_ += text_at(left - 8, y_(y[i]) + 4, y_texts[i], "y");
         }
-        for (const double v : x_ticks()) {
-            out_ += line(x_(v), height_ - bottom, x_(v), height_ - bottom + 5, "axis");
-            out_ += text_at(x_(v), height_ - bottom + 19, tick_text(v), "x");
+        for (size_t i = 0; i < x.size(); ++i) {
+            out_ += line(x_(x[i]), height_ - bottom, x_(x[i]), height_ - bottom + 5, "axis");
+            out_ += text_at(x_(x[i]), height_ - bottom + 19, x_texts[i], "x");
         }
-        out_ += line(left, height_ - bottom, width - right, height_ - bottom, "axis");
-        out_ += text_at((left + width - right) / 2, height_ - 8, chart_.x_name, "x name");
+        out_ += line(left, height_ - bottom, right_, height_ - bottom, "axis");
+        out_ += text_at((left + right_) / 2, height_ - 8, chart_.x_name, "x name");
         out_ += "<text class=\"x name\" transform=\"translate(14 " + number((top + height_ - bottom) / 2) +
                 ") rotate(-90)\">" + html_escape(chart_.y_name) + "</text>\n";
     }
@@ -150,7 +154,13 @@ class ChartPainter {
 
     double y_of(double v) const { return std::clamp(y_(v), top, height_ - bottom); }
 
-    void curve(const ChartSeries& s) {
+    // Bars at one place stand side by side, a few pixels from each other.
+    double beside(size_t series) const {
+        if (!chart_.markers) return 0;
+        return 4.5 * (static_cast<double>(series) - 0.5 * static_cast<double>(chart_.series.size() - 1));
+    }
+
+    void curve(const ChartSeries& s, double aside) {
         if (s.points.empty()) return;
         const std::string marks = marks_of(s.colour);
         if (!chart_.markers) band(s, marks);
@@ -167,13 +177,14 @@ class ChartPainter {
                     path += number(x_(before.x + share * (p.x - before.x))) + "," + number(top) + " ";
             }
             inside = true;
-            path += number(x_(p.x)) + "," + number(y_of(p.y)) + " ";
+            path += number(x_(p.x) + aside) + "," + number(y_of(p.y)) + " ";
         }
         out_ += "<polyline class=\"curve " + marks + "\" points=\"" + path + "\" />\n";
         if (chart_.markers)
             for (const ChartPoint& p : s.points) {
-                if (p.high > p.low) out_ += line(x_(p.x), y_of(p.low), x_(p.x), y_of(p.high), "bar " + marks);
-                out_ += "<circle class=\"dot " + marks + "\" cx=\"" + number(x_(p.x)) + "\" cy=\"" + number(y_of(p.y)) +
+                const double x = x_(p.x) + aside;
+                if (p.high > p.low) out_ += line(x, y_of(p.low), x, y_of(p.high), "bar " + marks);
+                out_ += "<circle class=\"dot " + marks + "\" cx=\"" + number(x) + "\" cy=\"" + number(y_of(p.y)) +
                         "\" r=\"3.5\" />\n";
             }
     }
@@ -196,16 +207,17 @@ class ChartPainter {
         for (const EndName& n : names) {
             const ChartSeries& s = chart_.series[n.series];
             const ChartPoint& end = s.points.back();
-            const double x = width - right + 14;
-            out_ += line(x_(end.x) + 4, y_of(end.y), x - 3, n.y - 4, "leader " + marks_of(s.colour));
-            out_ += text_at(x, n.y, shortened(s.name, right - 18), "end t" + std::to_string(s.colour % colours));
+            const double x = right_ + 14;
+            out_ += line(x_(end.x) + beside(n.series) + 4, y_of(end.y), x - 3, n.y - 4, "leader " + marks_of(s.colour));
+            out_ +=
+                text_at(x, n.y, shortened(s.name, width - right_ - 18), "end t" + std::to_string(s.colour % colours));
         }
     }
 
     const Chart& chart_;
     Range x_range_, y_range_;
     Scale x_, y_;
-    double height_ = 0;
+    double height_ = 0, right_ = 0;
     std::string out_;
 };
 
@@ -240,6 +252,20 @@ std::string tick_text(double value) {
     return plain(value);
 }
 
+std::vector<std::string> tick_texts(const std::vector<double>& values) {
+    std::vector<std::string> texts;
+    size_t digits = 0;
+    bool plain = true;
+    for (const double v : values) {
+        texts.push_back(tick_text(v));
+        plain = plain && texts.back().back() >= '0' && texts.back().back() <= '9';
+        if (const size_t point = texts.back().find('.'); point != std::string::npos)
+            digits = std::max(digits, texts.back().size() - point - 1);
+    }
+    for (size_t i = 0; plain && i < values.size(); ++i) texts[i] = fixed(values[i], static_cast<int>(digits));
+    return texts;
+}
+
 std::string chart_svg(const Chart& chart) { return ChartPainter(chart).paint(); }
 
 std::string dots_svg(const std::string& title, const std::string& x_name, const std::vector<DotLine>& lines) {
@@ -256,9 +282,11 @@ std::string dots_svg(const std::string& title, const std::string& x_name, const 
     const double height = top + bottom + row * static_cast<double>(lines.size());
     const Scale x{range.low, range.high, names, width - 24, false};
     std::string out = open_svg(title, height);
-    for (const double v : ticks(range.low, range.high, 7)) {
-        out += line(x(v), top, x(v), height - bottom, "grid");
-        out += text_at(x(v), height - bottom + 19, tick_text(v), "x");
+    const std::vector<double> places = ticks(range.low, range.high, 7);
+    const std::vector<std::string> texts = tick_texts(places);
+    for (size_t i = 0; i < places.size(); ++i) {
+        out += line(x(places[i]), top, x(places[i]), height - bottom, "grid");
+        out += text_at(x(places[i]), height - bottom + 19, texts[i], "x");
     }
     for (size_t i = 0; i < lines.size(); ++i) {
         const DotLine& l = lines[i];
@@ -288,7 +316,7 @@ const char* const chart_style = R"css(
   --c5: #4cc4ca; --c6: #ea88b8; --c7: #b0c35c; --c8: #bcab9c; --c9: #929df5; } }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: .8rem; }
 .chart { display: block; width: 100%; max-width: 44rem; height: auto; margin: 0 auto; }
-.chart text { font-size: 12px; fill: var(--soft); }
+.chart text { font-size: 13px; fill: var(--soft); }
 .chart .x { text-anchor: middle; } .chart .y { text-anchor: end; } .chart .name { fill: var(--ink); }
 .chart .remark { font-style: italic; }
 .chart .grid { stroke: var(--line); } .chart .axis { stroke: var(--soft); }

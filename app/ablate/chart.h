@@ -15,7 +15,7 @@ struct ChartPoint {
 struct ChartSeries {
     std::string name;
     std::vector<ChartPoint> points;  // x ascending
-    size_t colour = 0;               // the same number is the same row in every picture of a page
+    size_t colour = 0;
 };
 
 struct Chart {
@@ -43,6 +43,8 @@ std::string dots_svg(const std::string& title, const std::string& x_name, const 
 std::vector<double> ticks(double low, double high, int wanted);
 // "0", "2.75", "250 k", "1.05 M".
 std::string tick_text(double value);
+// The same for several, with as many digits for all.
+std::vector<std::string> tick_texts(const std::vector<double>& values);
 
 extern const char* const chart_style;
 

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr size_t most_rows = 1024, most_seeds = 256, longest_name = 80;
+constexpr size_t most_rows = 1024, most_seeds = 256, most_options = 128, longest_name = 80;
 // Where neither the grid nor the base says how often: enough points for a curve, few enough not to cost time.
 constexpr int64_t points_of_a_curve = 50, validations = 10;
 
@@ -129,12 +129,13 @@ class GridReader {
     void check_key(const GridEntry& e) const {
         if (std::find(not_options.begin(), not_options.end(), e.key) != not_options.end())
             wrong(e.line, "'" + e.key + "' cannot be set in a row", "the budget is one for all: see [budget]");
-        if (!OptionReader().knows(e.key))
+        if (!known_.knows(e.key))
             wrong(e.line, "there is no option '" + e.key + "'", "see nigiri train --help, without the dashes");
     }
 
     std::vector<GridOption> options(const GridSection& s) const {
         std::vector<GridOption> all;
+        if (s.entries.size() > most_options) wrong(s.line, "there are too many options below [" + s.name + "]");
         for (const GridEntry& e : s.entries) {
             check_key(e);
             all.push_back({e.key, e.text(), e.line});
@@ -332,6 +333,7 @@ class GridReader {
         }
     }
 
+    const OptionReader known_;
     Grid grid_;
     Budget budget_;
     std::vector<GridOption> base_;

@@ -172,6 +172,7 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: .7r
   font-size: .85rem; line-height: 1.45; white-space: pre-wrap; }
 th b { font-weight: 600; color: var(--accent); }
 thead th { overflow-wrap: normal; }
+tbody th { min-width: 12.5rem; }
 .scroll + figure { margin-top: .8rem; }
 )css";
 

@@ -56,6 +56,8 @@ TEST(Chart, TicksAreRound) {
     EXPECT_EQ(texts(-3, 3, 3), "-2 0 2 ");
     EXPECT_EQ(texts(0, 262e6, 6), "0 50 M 100 M 150 M 200 M 250 M ");
     EXPECT_TRUE(ticks(1, 1, 5).empty());
+    EXPECT_EQ(tick_texts({6.9, 7, 7.25}), (std::vector<std::string>{"6.90", "7.00", "7.25"}));
+    EXPECT_EQ(tick_texts({0, 5e6}), (std::vector<std::string>{"0", "5 M"}));
     EXPECT_EQ(tick_text(0), "0");
     EXPECT_EQ(tick_text(2.75), "2.75");
     EXPECT_EQ(tick_text(250'000), "250 k");
