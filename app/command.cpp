@@ -84,6 +84,7 @@ std::vector<std::unique_ptr<Command>> make_commands() {
     all.push_back(make_generate_command());
     all.push_back(make_eval_command());
     all.push_back(make_compare_command());
+    all.push_back(make_ablate_command());
     all.push_back(make_play_command());
     all.push_back(make_info_command());
     all.push_back(make_export_command());

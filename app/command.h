@@ -55,6 +55,7 @@ std::unique_ptr<Command> make_train_command();
 std::unique_ptr<Command> make_generate_command();
 std::unique_ptr<Command> make_eval_command();
 std::unique_ptr<Command> make_compare_command();
+std::unique_ptr<Command> make_ablate_command();
 std::unique_ptr<Command> make_play_command();
 std::unique_ptr<Command> make_info_command();
 std::unique_ptr<Command> make_export_command();

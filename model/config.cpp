@@ -22,8 +22,11 @@ struct EnumName {
 };
 
 constexpr EnumName<SsmKind> ssm_kinds[] = {{SsmKind::s4d, "s4d"}, {SsmKind::s4, "s4"}, {SsmKind::s6, "s6"}};
-constexpr EnumName<SsmInit> ssm_inits[] = {
-    {SsmInit::lin, "lin"}, {SsmInit::inv, "inv"}, {SsmInit::legs, "legs"}, {SsmInit::real, "real"}};
+constexpr EnumName<SsmInit> ssm_inits[] = {{SsmInit::lin, "lin"},
+                                           {SsmInit::inv, "inv"},
+                                           {SsmInit::legs, "legs"},
+                                           {SsmInit::real, "real"},
+                                           {SsmInit::random, "random"}};
 constexpr EnumName<Discretization> discretizations[] = {
     {Discretization::euler, "euler"}, {Discretization::zoh, "zoh"}, {Discretization::bilinear, "bilinear"}};
 constexpr EnumName<BlockKind> block_kinds[] = {{BlockKind::mamba, "mamba"}, {BlockKind::s4_mlp, "s4-mlp"}};
@@ -208,8 +211,8 @@ void validate_layer(const LayerConfig& c, const std::string& name) {
     check(s.kind != SsmKind::s4 || s.init == SsmInit::legs, name + ".ssm.init", "legs for s4");
     check(s.kind != SsmKind::s4d || s.discretization != Discretization::euler, name + ".ssm.discretization",
           "zoh or bilinear for s4d");
-    check((s.init == SsmInit::real) == !s.is_complex, name + ".ssm.init",
-          "real for a real layer, lin, inv or legs for a complex one");
+    check(s.init == SsmInit::random || (s.init == SsmInit::real) == !s.is_complex, name + ".ssm.init",
+          "real or random for a real layer, lin, inv, legs or random for a complex one");
     check_range(s.dt_min, 1e-6, 1.0, name + ".ssm.dt_min");
     check_range(s.dt_max, s.dt_min, 10.0, name + ".ssm.dt_max");
     check_range<int64_t>(s.copies, 0, 65536, name + ".ssm.copies");

@@ -17,8 +17,9 @@ enum class SsmKind : uint8_t {
     s6,   // selective: parameters depend on the input, trained through a scan
 };
 
-// Starting values of A (model initialisations of the S4D paper). `legs` with kind s4 is the original HiPPO-LegS.
-enum class SsmInit : uint8_t { lin, inv, legs, real };
+// Starting values of A (model initialisations of the S4D paper). `legs` with kind s4 is the original HiPPO-LegS;
+// `random` is another draw for every channel, for real and complex layers (model/initialization.h).
+enum class SsmInit : uint8_t { lin, inv, legs, real, random };
 
 struct SsmConfig {
     SsmKind kind = SsmKind::s4d;

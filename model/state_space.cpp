@@ -12,25 +12,23 @@ LayerState LayerState::clone(Backend& backend) const {
     return copy;
 }
 
-StateInit state_init(const SsmConfig& config) {
-    if (config.kind == SsmKind::s4) return StateInit::legs;
+StateMatrices initial_copies(const SsmConfig& config, int64_t copies, Random& random) {
+    const int64_t states = config.stored_states();
+    const auto alike = [&](StateInit init) { return copies_of(initial_state(init, states), copies); };
+    if (config.kind == SsmKind::s4) return alike(StateInit::legs);
     switch (config.init) {
         case SsmInit::lin:
-            return StateInit::s4d_lin;
+            return alike(StateInit::s4d_lin);
         case SsmInit::inv:
-            return StateInit::s4d_inv;
+            return alike(StateInit::s4d_inv);
         case SsmInit::legs:
-            return StateInit::s4d_legs;
+            return alike(StateInit::s4d_legs);
         case SsmInit::real:
+            return alike(StateInit::s4d_real);
+        case SsmInit::random:
             break;
     }
-    return StateInit::s4d_real;
-}
-
-std::vector<double> repeated(const std::vector<double>& values, int64_t copies) {
-    std::vector<double> all;
-    for (int64_t i = 0; i < copies; ++i) all.insert(all.end(), values.begin(), values.end());
-    return all;
+    return random_state(random, states, copies, config.is_complex);
 }
 
 std::unique_ptr<StateSpace> make_state_space(ParameterStore& store, const std::string& prefix, int64_t width,

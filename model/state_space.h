@@ -47,10 +47,8 @@ class StateSpace {
 std::unique_ptr<StateSpace> make_state_space(ParameterStore& store, const std::string& prefix, int64_t width,
                                              const SsmConfig& config, int64_t length, Random& random);
 
-// The initialisation that a configuration names.
-StateInit state_init(const SsmConfig& config);
-// The values of one copy, `copies` times.
-std::vector<double> repeated(const std::vector<double>& values, int64_t copies);
+// A and B as a configuration says they begin, `copies` times. Draws from `random` for SsmInit::random only.
+StateMatrices initial_copies(const SsmConfig& config, int64_t copies, Random& random);
 
 // model/s4_state_space.cpp and model/s6_state_space.cpp.
 std::unique_ptr<StateSpace> make_s4_state_space(ParameterStore& store, const std::string& prefix, int64_t width,

@@ -63,6 +63,9 @@ inline std::vector<NamedModel> all_models() {
     });
     variant("s4d-legs-tied", "s4-mlp",
             [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.init = SsmInit::legs, l.ssm.copies = 2; }); });
+    for (const std::string layer : {"mamba-s4", "mamba-s4-real", "mamba-s6", "mamba-s6-complex"})
+        variant("random-poles-" + layer, layer,
+                [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.init = SsmInit::random; }); });
     variant("no-glu-no-mlp", "s4-mlp",
             [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.glu = false, l.ff_expand = 0; }); });
     variant("outer-s4-centre-s6", "mamba-s4", [&](ModelConfig& c) {
