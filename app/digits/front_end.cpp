@@ -4,7 +4,6 @@
 #include <atomic>
 #include <thread>
 
-#include "audio/quantize.h"
 #include "audio/spectrogram.h"
 
 namespace nigiri::app {
@@ -13,7 +12,6 @@ namespace {
 
 constexpr float range_db = 60, silence_db = -40;
 constexpr size_t frame_numbers = front_end_frames * front_end_bands;
-constexpr size_t piece = 64;  // clips between two reports
 
 void write_frames(std::span<const float> samples, std::span<float> out) {
     if (samples.size() != digit_samples) throw Error("a digit is a clip of one second");
@@ -35,29 +33,26 @@ void append_frames(std::span<const float> samples, std::vector<float>& out) {
     write_frames(samples, std::span(out).last(frame_numbers));
 }
 
-std::vector<float> digit_waveform(std::span<const uint8_t> codes) {
+std::vector<float> digit_waveform(std::span<const uint8_t> codes, Quantization quantization) {
     std::vector<float> samples(codes.size());
-    decode(codes, Quantization::mu_law, samples);
+    decode(codes, quantization, samples);
     return samples;
 }
 
-std::vector<float> frames_of(const std::vector<ClipCodes>& clips, int threads, const Progress& progress) {
-    if (threads <= 0) threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 16u));
-    std::vector<float> out(clips.size() * frame_numbers);
+std::vector<float> frames_of(std::span<const ClipCodes> clips, int threads, Quantization quantization) {
     for (const ClipCodes& c : clips)
         if (c.size() != digit_samples) throw Error("a digit is a clip of one second");
-    const size_t many = piece * static_cast<size_t>(threads);
-    for (size_t first = 0; first < clips.size(); first += many) {
-        report(progress, static_cast<double>(first) / static_cast<double>(clips.size()), "listening to clips");
-        const size_t last = std::min(clips.size(), first + many);
-        std::atomic<size_t> next{first};
-        std::vector<std::jthread> pool;
-        for (int t = 0; t < threads; ++t)
-            pool.emplace_back([&] {
-                for (size_t i; (i = next++) < last;)
-                    write_frames(digit_waveform(clips[i]), std::span(out).subspan(i * frame_numbers, frame_numbers));
-            });
-    }
+    if (threads <= 0) threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 16u));
+    std::vector<float> out(clips.size() * frame_numbers);
+    std::atomic<size_t> next{0};
+    std::vector<std::jthread> pool;
+    for (int t = 0; t < threads; ++t)
+        pool.emplace_back([&] {
+            for (size_t i; (i = next++) < clips.size();)
+                write_frames(digit_waveform(clips[i], quantization),
+                             std::span(out).subspan(i * frame_numbers, frame_numbers));
+        });
+    pool.clear();  // waits
     return out;
 }
 

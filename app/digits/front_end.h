@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "audio/digits.h"
+#include "audio/quantize.h"
 
 namespace nigiri::app {
 
@@ -21,11 +22,12 @@ inline constexpr const char* front_end_name = "log-mel-32x64-rel60";
 void append_frames(std::span<const float> samples, std::vector<float>& out);
 
 // The waveform of a clip's codes.
-std::vector<float> digit_waveform(std::span<const uint8_t> codes);
+std::vector<float> digit_waveform(std::span<const uint8_t> codes, Quantization quantization = Quantization::mu_law);
 
-// The frames of many clips, on a few threads; `threads` 0: as the machine has cores. Throws Cancelled.
+// The frames of many clips, on a few threads; `threads` 0: as the machine has cores.
 using ClipCodes = std::span<const uint8_t>;
-std::vector<float> frames_of(const std::vector<ClipCodes>& clips, int threads, const Progress& progress = {});
+std::vector<float> frames_of(std::span<const ClipCodes> clips, int threads,
+                             Quantization quantization = Quantization::mu_law);
 std::vector<ClipCodes> codes_of(const std::vector<DigitClip>& clips);
 
 }  // namespace nigiri::app

@@ -1,0 +1,15 @@
+// The trivial model beside which generated digits are scored: each sample depends on the one before it alone.
+#pragma once
+
+#include <functional>
+
+#include "app/digits/clip_store.h"
+#include "audio/digits.h"
+
+namespace nigiri::app {
+
+// `count` clips of one second whose codes follow each other as often as in `clips` (Krichevsky and Trofimov's estimate,
+// half a sample added to every pair), from zero_code, with their exact bits. Clip i draws from stream i of the seed.
+DigitClips previous_sample_clips(const std::vector<DigitClip>& clips, int64_t count, uint64_t seed);
+
+}  // namespace nigiri::app
