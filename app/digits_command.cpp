@@ -63,6 +63,9 @@ class TrainClassifier final : public Command {
         c.add_option("--epochs", o.epochs, "how often the training clips are heard")->check(CLI::Range(0.01, 1e4));
         c.add_option("--batch", o.batch, "clips a step")->check(CLI::Range(1, 4096));
         c.add_option("--rate", o.rate, "learning rate at its peak")->check(CLI::Range(1e-7, 1.0));
+        c.add_option("--smoothing", o.smoothing,
+                     "probability that is taken from the right digit and given to all alike")
+            ->check(CLI::Range(0.0, 0.9));
         c.add_option("--layers", o.network.model.layers, "blocks")->check(CLI::Range(1, 64));
         c.add_option("--width", o.network.model.width, "channels of a block")->check(CLI::Range(1, 1024));
         c.add_option("--features", o.network.features, "numbers by which sets of clips are compared")

@@ -36,16 +36,20 @@ Tensor upload(const SequenceClassifier& classifier, std::span<const float> x, in
     return t;
 }
 
-// Cross-entropy of the labels with probabilities sharpened by the inverse temperature `beta`, in nats.
-double loss_at(const Classification& said, std::span<const int32_t> labels, double beta) {
+// Cross-entropy of the smoothed labels with probabilities sharpened by the inverse temperature `beta`, in nats.
+double loss_at(const Classification& said, std::span<const int32_t> labels, double smoothing, double beta) {
     const size_t n = labels.size(), classes = said.log_probabilities.size() / n;
     double loss = 0;
     for (size_t i = 0; i < n; ++i) {
         const auto row = std::span(said.log_probabilities).subspan(i * classes, classes);
         const double highest = *std::max_element(row.begin(), row.end());
-        double sum = 0;
-        for (const double l : row) sum += std::exp(beta * (l - highest));
-        loss += std::log(sum) - beta * (row[static_cast<size_t>(labels[i])] - highest);
+        double sum = 0, mean = 0;
+        for (const double l : row) {
+            sum += std::exp(beta * (l - highest));
+            mean += l / static_cast<double>(classes);
+        }
+        const double wanted = (1 - smoothing) * row[static_cast<size_t>(labels[i])] + smoothing * mean;
+        loss += std::log(sum) - beta * (wanted - highest);
     }
     return loss / static_cast<double>(n);
 }
@@ -129,7 +133,7 @@ void SequenceClassifier::cool(double temperature) {
 }
 
 double classifier_step(SequenceClassifier& classifier, Optimizer& optimizer, std::span<const float> x,
-                       std::span<const int32_t> labels, double factor) {
+                       std::span<const int32_t> labels, double factor, double smoothing) {
     Backend& backend = classifier.backend();
     const auto count = static_cast<int64_t>(labels.size());
     const Tensor input = upload(classifier, x, count);
@@ -144,6 +148,16 @@ double classifier_step(SequenceClassifier& classifier, Optimizer& optimizer, std
                            .losses = losses,
                            .dlogits = gradient,
                            .scale = 1.0 / static_cast<double>(count)});
+    if (smoothing > 0) {
+        const int64_t classes = classifier.config().classes;
+        const double even = smoothing / static_cast<double>(count);
+        std::vector<double> change(static_cast<size_t>(count * classes), -even / static_cast<double>(classes));
+        for (int64_t i = 0; i < count; ++i)
+            change[static_cast<size_t>(i * classes + labels[static_cast<size_t>(i)])] += even;
+        const Tensor towards_even = backend.allocate(gradient.shape(), gradient.dtype());
+        upload_values(backend, change, towards_even);
+        backend.add({.x1 = gradient, .x2 = towards_even, .y = gradient});
+    }
     tape.backward({{}, out.logits.node}, gradient);
     const double loss = backend.sum(losses) / static_cast<double>(count);
     if (!std::isfinite(loss)) throw Error("the classifier's loss is not a number any more", "use a lower --rate");
@@ -181,23 +195,24 @@ Classification classify(const SequenceClassifier& classifier, std::span<const fl
     return said;
 }
 
-double calibration_temperature(const Classification& said, std::span<const int32_t> labels) {
+double calibration_temperature(const Classification& said, std::span<const int32_t> labels, double smoothing) {
     if (labels.empty() || said.count != static_cast<int64_t>(labels.size()))
         throw Error("a calibration needs a label for every sequence");
     // The loss is convex in the inverse temperature: golden section over its logarithm (unimodal there as well).
+    const auto at = [&](double log_beta) { return loss_at(said, labels, smoothing, std::exp(log_beta)); };
     const double ratio = (std::sqrt(5.0) - 1) / 2;
     double low = -std::log(16.0), high = std::log(16.0);
     double a = high - ratio * (high - low), b = low + ratio * (high - low);
-    double at_a = loss_at(said, labels, std::exp(a)), at_b = loss_at(said, labels, std::exp(b));
+    double at_a = at(a), at_b = at(b);
     while (high - low > 1e-6) {
         if (at_a < at_b) {
             high = b, b = a, at_b = at_a;
             a = high - ratio * (high - low);
-            at_a = loss_at(said, labels, std::exp(a));
+            at_a = at(a);
         } else {
             low = a, a = b, at_a = at_b;
             b = low + ratio * (high - low);
-            at_b = loss_at(said, labels, std::exp(b));
+            at_b = at(b);
         }
     }
     return std::exp(-(low + high) / 2);

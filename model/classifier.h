@@ -65,9 +65,11 @@ class SequenceClassifier {
 };
 
 // One update: forward, backward, AdamW with the rates times `factor`. `x` holds labels.size() sequences of length x
-// inputs. Returns the mean loss in nats before the update. Throws Error where it is not a number.
+// inputs. What is learned is the label with probability 1 - smoothing and every class with smoothing / classes (Szegedy
+// et al. 2016, arXiv:1512.00567). Returns the mean cross-entropy with the labels themselves in nats, before the update.
+// Throws Error where it is not a number.
 double classifier_step(SequenceClassifier& classifier, Optimizer& optimizer, std::span<const float> x,
-                       std::span<const int32_t> labels, double factor);
+                       std::span<const int32_t> labels, double factor, double smoothing = 0);
 
 // What a classifier says of sequences, row by row.
 struct Classification {
@@ -79,9 +81,9 @@ struct Classification {
 // `x` holds whole sequences; they are taken in batches.
 Classification classify(const SequenceClassifier& classifier, std::span<const float> x);
 
-// The temperature by which logits must be divided for the least cross-entropy with the labels (Guo et al. 2017, "On
-// calibration of modern neural networks", arXiv:1706.04599), between 1/16 and 16. A network that has all its training
-// data right is surer than it should be; scores that exponentiate divergences are made of that.
-double calibration_temperature(const Classification& said, std::span<const int32_t> labels);
+// The temperature by which logits must be divided for the least cross-entropy with the labels, smoothed as above,
+// between 1/16 and 16 (Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599). Scores that
+// exponentiate divergences depend on how sure a classifier is; this makes it sure to a stated degree.
+double calibration_temperature(const Classification& said, std::span<const int32_t> labels, double smoothing = 0);
 
 }  // namespace nigiri

@@ -121,7 +121,7 @@ ClassifierTrainingResult train_digit_classifier(const DigitSet& data, const std:
         if (result.steps + 1 < steps) next = prepare(result.steps + 1);
         const double progress = static_cast<double>(result.steps + 1) / static_cast<double>(steps);
         const double nats = classifier_step(*result.classifier, optimizer, lesson.frames, lesson.labels,
-                                            cosine_factor(config, progress));
+                                            cosine_factor(config, progress), options.smoothing);
         result.train_nats = result.steps == 0 ? nats : result.train_nats + forget * (nats - result.train_nats);
         ++result.steps;
         if (callback && !callback({result.steps, steps, result.train_nats, seconds_since(started)})) {
@@ -138,7 +138,7 @@ ClassifierTrainingResult train_digit_classifier(const DigitSet& data, const std:
     result.valid_accuracy = accuracy(valid, data.of(Split::valid));
     result.test_accuracy = accuracy(test, data.of(Split::test));
     if (!data.of(Split::valid).empty()) {
-        result.temperature = calibration_temperature(valid, labels_of(data.of(Split::valid)));
+        result.temperature = calibration_temperature(valid, labels_of(data.of(Split::valid)), options.smoothing);
         result.classifier->cool(result.temperature);
     }
     result.seconds = seconds_since(started);
@@ -152,6 +152,7 @@ ModelFacts classifier_facts(const ClassifierTrainingResult& result, const Classi
                         {"steps", std::to_string(result.steps)},
                         {"batch", std::to_string(options.batch)},
                         {"seed", std::to_string(options.seed)},
+                        {"smoothing", fixed(options.smoothing, 4)},
                         {"temperature", fixed(result.temperature, 4)}};
     if (!licence.empty()) facts["licence"] = licence;
     if (result.valid_accuracy) facts["valid_accuracy"] = fixed(*result.valid_accuracy, 4);

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
+#include "audio/baseline.h"
 #include "audio/quantize.h"
 #include "kernels/random.h"
 
@@ -10,14 +12,17 @@ namespace nigiri::app {
 
 DigitClips previous_sample_clips(const std::vector<DigitClip>& clips, int64_t count, uint64_t seed) {
     constexpr size_t n = code_count;
-    std::vector<double> weights(n * n, 0.5);  // row: the code before
+    std::vector<double> weights(n * n), share(n, 0.5);  // row: the code before
     for (const DigitClip& clip : clips) {
         size_t before = zero_code;
         for (const uint8_t code : clip.codes) {
             ++weights[before * n + code];
+            ++share[code];
             before = code;
         }
     }
+    const double all = std::accumulate(share.begin(), share.end(), 0.0);
+    for (size_t i = 0; i < n * n; ++i) weights[i] += ContextModel::prior * share[i % n] / all;
     std::vector<double> sums(n * n);
     for (size_t row = 0; row < n; ++row) {
         double sum = 0;

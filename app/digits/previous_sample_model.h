@@ -8,8 +8,9 @@
 
 namespace nigiri::app {
 
-// `count` clips of one second whose codes follow each other as often as in `clips` (Krichevsky and Trofimov's estimate,
-// half a sample added to every pair), from zero_code, with their exact bits. Clip i draws from stream i of the seed.
+// `count` clips of one second, each code drawn given the one before it, from zero_code, with their exact bits. The
+// probabilities are those of a ContextModel of order 1 (audio/baseline.h) that has counted `clips`. Clip i draws from
+// stream i of the seed.
 DigitClips previous_sample_clips(const std::vector<DigitClip>& clips, int64_t count, uint64_t seed);
 
 }  // namespace nigiri::app

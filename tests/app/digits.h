@@ -13,7 +13,7 @@ namespace nigiri::test {
 
 inline std::vector<float> spoken_digit(int digit, Random& random) {
     std::vector<float> x(static_cast<size_t>(5000 + random.below(3000)));
-    const double first = 250 * std::pow(1.5, digit % 5), second = 300 * std::pow(1.6, digit / 5 + digit % 3);
+    const double first = 250 * std::pow(1.5, digit % 5), second = digit < 5 ? 200 : 2000;
     double phase = 0;
     for (size_t i = 0; i < x.size(); ++i) {
         phase += 6.283185307179586 * (i < x.size() / 2 ? first : second) / 16000;

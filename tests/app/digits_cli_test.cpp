@@ -82,7 +82,7 @@ TEST_F(DigitsCli, SaysWhatIsWrongInOneLine) {
     EXPECT_EQ(help.code, 0);
     EXPECT_NE(help.out.find("compare only with each other"), std::string::npos);
     expect_error({"digits"}, 2, "subcommand");
-    expect_error({"digits", "sing"}, 2, "sing");
+    expect_error({"digits", "sing"}, 2, "subcommand");
     expect_error({"digits", "prepare", text("nowhere"), "-o", text("x")}, 1, "not a folder");
     fs::create_directories(at("taken"));
     expect_error({"digits", "prepare", text("digits"), "-o", text("taken")}, 1, "exists already");

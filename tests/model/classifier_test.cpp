@@ -135,6 +135,25 @@ TEST(Classifier, LearnsATinySetByHeart) {
     }
 }
 
+// Smoothed labels: what is learned by heart has the probability 1 - s + s / C.
+TEST(Classifier, IsNoSurerThanItsLabels) {
+    const auto backend = make_backend("cpu");
+    ClassifierConfig config = small_classifier();
+    Random random(test::seed());
+    const auto x = random_sequences(config, 4, random);
+    const std::vector<int32_t> labels = {0, 1, 2, 3};
+    SequenceClassifier classifier(backend, config, DType::f32, test::seed());
+    TrainingConfig training;
+    training.learning_rate = 1e-2;
+    training.weight_decay = 0;
+    Optimizer optimizer(classifier.parameters(), training);
+    for (int step = 0; step < 400; ++step) classifier_step(classifier, optimizer, x, labels, 1 - step / 400.0, 0.2);
+    const Classification said = classify(classifier, x);
+    for (size_t i = 0; i < 4; ++i)
+        for (size_t c = 0; c < 4; ++c)  // four sequences and enough parameters: what is left of the way is small
+            EXPECT_NEAR(std::exp(said.log_probabilities[i * 4 + c]), i == c ? 0.85 : 0.05, 0.01);
+}
+
 TEST(Classifier, SaysTheSameOfASequenceAloneAndAmongOthers) {
     const auto backend = make_backend("cpu");
     const ClassifierConfig config = small_classifier();
@@ -165,6 +184,8 @@ TEST(Classifier, IsCooledToTheKnownTemperature) {
     EXPECT_NEAR(calibration_temperature(said, labels), 3 / std::log(3.0), 1e-4);
     labels.assign(8, 0);  // always right: as sure as may be
     EXPECT_NEAR(calibration_temperature(said, labels), 1.0 / 16, 1e-4);
+    // Smoothed by a fifth, the right class of two has 9/10.
+    EXPECT_NEAR(calibration_temperature(said, labels, 0.2), 3 / std::log(9.0), 1e-4);
     EXPECT_THROW(calibration_temperature(said, {}), Error);
 
     const auto backend = make_backend("cpu");
