@@ -15,7 +15,7 @@ using namespace cuda;
 namespace {
 
 constexpr int threads = 128;
-constexpr int64_t most_scores = int64_t{1} << 24;  // of all heads: bounds the scratch memory
+constexpr int64_t most_scores = int64_t{1} << 22;  // of all heads: bounds the scratch memory to some 50 MB
 constexpr int64_t fewest_rows = 16;                // below this a row at a time is as fast
 
 // Rows [first, first + rows) of one sequence, against the keys before and at them.
