@@ -98,6 +98,7 @@ std::vector<std::unique_ptr<Command>> make_commands() {
     all.push_back(make_export_command());
     all.push_back(make_selfcheck_command());
     all.push_back(make_bench_command());
+    all.push_back(make_task_command());
     return all;
 }
 

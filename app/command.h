@@ -64,6 +64,7 @@ std::unique_ptr<Command> make_info_command();
 std::unique_ptr<Command> make_export_command();
 std::unique_ptr<Command> make_selfcheck_command();
 std::unique_ptr<Command> make_bench_command();
+std::unique_ptr<Command> make_task_command();
 std::unique_ptr<Command> make_studio_command();  // in a library of its own, which not every build has
 
 // Becomes true on Ctrl-C or SIGTERM; a second Ctrl-C ends the process at once.

@@ -48,9 +48,14 @@ bool take_in(const Network& network, std::span<const std::vector<uint8_t>> promp
 }  // namespace
 
 std::unique_ptr<RecurrentEngine> make_engine(const Network& network, int64_t streams, const EngineChoice& choice) {
-    if (!choice.plain && network.backend().name() == "cpu" && network.dtype() == DType::f32)
+    const bool on_cpu = network.backend().name() == "cpu", known = has_recurrent_program(network.config());
+    if (!choice.plain && on_cpu && known && network.dtype() == DType::f32)
         return make_cpu_engine(recurrent_program(network),
                                {.streams = streams, .weights = choice.weights, .threads = choice.threads});
+    if (choice.weights != WeightFormat::f32 && on_cpu && !known)
+        throw Error("the processor's engine does not know the layer " + layer_name(network.config()) +
+                        ", and plain steps have no weights of 16 or 8 bits",
+                    "use --weights f32");
     if (choice.weights != WeightFormat::f32)
         throw Error("weights of 16 or 8 bits need the processor's engine", "use --device cpu, or --weights f32");
     return std::make_unique<PlainEngine>(network, streams);

@@ -141,4 +141,8 @@ bool MatrixProducts::run(const MatrixProduct& p, cudaStream_t stream) {
     return true;
 }
 
+void MatrixProducts::multiply(const MatrixProduct& product, cudaStream_t stream) {
+    if (!run(product, stream)) plain_product(product, stream);
+}
+
 }  // namespace nigiri::cuda
