@@ -1,0 +1,181 @@
+// The engine's kernel: a block takes its groups of streams through the network, sample after sample, and draws their
+// next codes; no block waits for another before the end. The host reads codes from a ring in its own memory, and says
+// there what it has taken and when to stop.
+#pragma once
+
+#include "kernels/cuda/check.h"
+#include "kernels/cuda/engine/device_warp.cuh"
+
+#include "kernels/cuda/engine/job.h"
+#include "kernels/cuda/engine/network_step.h"
+#include "kernels/cuda/engine/sampling.h"
+
+namespace nigiri::cuda::engine {
+
+template <int kStreams>
+struct DeviceBlock {
+    using Warp = DeviceWarp;
+    DeviceWarp warp;
+    Registers<DeviceWarp, kStreams> registers;
+    unsigned long long* cycles;
+    long long since;
+
+    template <class F>
+    __device__ __forceinline__ void phase(F&& f) {
+        f(warp, registers);
+        __syncthreads();
+    }
+    __device__ __forceinline__ void ended(int i) {
+        if (cycles == nullptr || threadIdx.x != 0) return;
+        const long long now = clock64();
+        cycles[i] += static_cast<unsigned long long>(now - since);
+        since = now;
+    }
+};
+
+// Memory of the host: neither cached nor moved by the compiler.
+__device__ __forceinline__ uint4 read_mapped(const void* p) {
+    uint4 r;
+    asm volatile("ld.volatile.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
+                 : "l"(p)
+                 : "memory");
+    return r;
+}
+__device__ __forceinline__ void publish(unsigned long long* made, unsigned long long count) {
+    __threadfence_system();
+    *static_cast<volatile unsigned long long*>(made) = count;
+}
+
+__device__ __forceinline__ unsigned long long taken_of(const uint4& word) {
+    return static_cast<unsigned long long>(word.y) << 32 | word.x;
+}
+
+// The blocks agree on the sample to stop before: the furthest that any of them has come to.
+__device__ inline unsigned long long agree(const DrawLink& draw, unsigned long long at) {
+    atomicMax(draw.agreed, at);
+    __threadfence();
+    atomicAdd(draw.arrived, 1u);
+    while (*static_cast<volatile uint32_t*>(draw.arrived) < gridDim.x) __nanosleep(200);
+    __threadfence();
+    return atomicMax(draw.agreed, 0ull);
+}
+
+template <int kStreams>
+__global__ void __launch_bounds__(block_threads, 1) engine_kernel(const __grid_constant__ Job job) {
+    extern __shared__ uint4 shared_words[];
+    __shared__ unsigned long long shared_limit;
+    __shared__ int shared_stop;
+    auto* shared = reinterpret_cast<unsigned char*>(shared_words);
+    const Program& p = job.program;
+    for (uint32_t i = threadIdx.x; i < p.shared.size / sizeof(uint4); i += block_threads)
+        shared_words[i] = i < p.shared.x / sizeof(uint4) ? reinterpret_cast<const uint4*>(job.shared_image)[i]
+                                                         : make_uint4(0, 0, 0, 0);
+    if (threadIdx.x == 0) shared_stop = 0;
+    __syncthreads();
+
+    BlockMemory m(p.shared, shared, job.weights, job.constants);
+    DeviceBlock<kStreams> block;
+    block.cycles = blockIdx.x == 0 ? job.cycles : nullptr;
+    block.since = clock64();
+    const int warp = block.warp.index();
+    const DrawLink& draw = job.draw;
+    const bool draws = draw.samples > 0;
+    const bool one_group = job.groups <= static_cast<int>(gridDim.x);
+    int32_t* own_codes = m.codes;
+    if (one_group && threadIdx.x < kStreams) own_codes[threadIdx.x] = draw.codes[blockIdx.x * kStreams + threadIdx.x];
+    __syncthreads();
+
+    int loaded = -1;
+    unsigned long long limit = draws ? draw.samples : 1;
+    bool agreed = false;
+    uint32_t position = job.position;
+    for (unsigned long long t = 0;; ++t) {
+        if (shared_stop != 0 && !agreed) {
+            if (threadIdx.x == 0) shared_limit = agree(draw, t);
+            __syncthreads();
+            agreed = true;
+            limit = shared_limit < limit ? shared_limit : limit;
+        }
+        if (t >= limit) break;
+        uint4 word = {};
+        if (draws && threadIdx.x == block_threads - 1) word = read_mapped(draw.host);
+        for (int group = static_cast<int>(blockIdx.x); group < job.groups; group += static_cast<int>(gridDim.x)) {
+            m.state = job.state + static_cast<size_t>(group) * p.state_size;
+            m.codes = one_group ? own_codes : draw.codes + group * kStreams;
+            const int stream = group * kStreams + warp;
+            // What the draw needs from far away is asked for now.
+            const bool has_stream = warp < kStreams && stream < job.streams;
+            uint4 controls = {};
+            double uniform = 0;
+            if (draws && has_stream) {
+                controls = read_mapped(draw.controls + stream);
+                const Dice dice = draw.dice[stream];
+                uniform = random_uniform(dice.seed, dice.stream, dice.position + t);
+            }
+            const bool last_group = group + static_cast<int>(gridDim.x) >= job.groups;
+            network_step<kStreams>(block, m, p, position, loaded, [&](DeviceBlock<kStreams>& b) {
+                if (!draws) {
+                    for (int i = static_cast<int>(threadIdx.x); i < kStreams * p.vocabulary; i += block_threads) {
+                        const int s = i / p.vocabulary, code = i % p.vocabulary;
+                        if (group * kStreams + s < job.streams)
+                            job.logits[static_cast<size_t>(group * kStreams + s) * p.vocabulary + code] =
+                                m.logits[s * p.vocabulary_padded + code];
+                    }
+                    __syncthreads();
+                    return;
+                }
+                b.phase([&](const DeviceWarp&, Registers<DeviceWarp, kStreams>&) {
+                    if (has_stream) {
+                        const SamplingControls how = {__uint_as_float(controls.x), __uint_as_float(controls.y),
+                                                      static_cast<int32_t>(controls.z), 0};
+                        const Drawn drawn =
+                            draw_code<DeviceWarp>(m.logits + warp * p.vocabulary_padded, p.vocabulary, how, uniform);
+                        if (DeviceWarp::lane() == 0) {
+                            m.codes[warp] = drawn.is_valid ? drawn.code : 0;
+                            const unsigned long long slot = (draw.first + t) % draw.slots;
+                            *reinterpret_cast<int2*>(draw.ring + slot * static_cast<unsigned>(job.streams) + stream) =
+                                make_int2(drawn.is_valid ? drawn.code : -1, __float_as_int(drawn.bits));
+                        }
+                    }
+                    if (last_group && threadIdx.x == block_threads - 1) {
+                        // The samples before this one are complete. The next one needs a free slot.
+                        const unsigned long long done = draw.first + t;
+                        const bool full = done + 1 - taken_of(word) >= draw.slots;
+                        if (full || t % draw.publish_every == 0) publish(draw.made + blockIdx.x, done);
+                        while (done + 1 - taken_of(word) >= draw.slots && word.z == 0) {
+                            __nanosleep(500);
+                            word = read_mapped(draw.host);
+                        }
+                        if (word.z != 0) shared_stop = 1;
+                    }
+                });
+                b.ended(p.phases);
+            });
+        }
+        if (++position == p.wrap) position = 0;
+    }
+    if (!draws || threadIdx.x != 0) return;
+    if (!agreed) {
+        atomicMax(draw.agreed, limit);
+        __threadfence();
+        atomicAdd(draw.arrived, 1u);
+    }
+    publish(draw.made + blockIdx.x, draw.first + limit);
+}
+
+template <int kStreams>
+void launch(const Job& job, int blocks, cudaStream_t stream) {
+    const auto bytes = static_cast<int>(job.program.shared.size);
+    const void* kernel = reinterpret_cast<const void*>(engine_kernel<kStreams>);
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+          "preparing the generation kernel");
+    // What shared memory does not need is first-level cache.
+    const int carveout = (bytes + 2048) * 100 / (228 * 1024) + 1;
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, carveout < 100 ? carveout : 100),
+          "preparing the generation kernel");
+    engine_kernel<kStreams><<<blocks, block_threads, bytes, stream>>>(job);
+    check_launch("starting the generation kernel");
+}
+
+}  // namespace nigiri::cuda::engine
