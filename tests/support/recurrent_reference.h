@@ -233,7 +233,7 @@ class RecurrentReference {
         return p_.skip_layers ? x : sum(before, x);
     }
 
-    const RecurrentProgram p_;
+    RecurrentProgram p_;
     std::vector<Memory> memory_;
     std::vector<Vector> down_, up_;
     int64_t position_ = 0;

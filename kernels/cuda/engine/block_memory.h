@@ -91,19 +91,18 @@ NIGIRI_LANES Scale<W, kStreams> norm_scale(const BlockMemory& m, const Place<W, 
         const int left = norm.width - t * norm.part;
         return static_cast<float>(left < norm.part ? left : norm.part);
     };
-    const float each = 1.0f / static_cast<float>(norm.width);
     NIGIRI_UNROLL
     for (int o = 0; o < Columns<kStreams>::own; ++o) {
         F mean = 0.0f, squares = 0.0f;
         for (int t = 0; t < tiles; ++t) {
-            mean = W::fma(W::load2(m.stats, (at.stream + (t * kStreams + o)) * 2).x, count_of(t) * each, mean);
+            mean = W::fma(W::load2(m.stats, (at.stream + (t * kStreams + o)) * 2).x, count_of(t) * norm.each, mean);
         }
         for (int t = 0; t < tiles; ++t) {
             const auto part = W::load2(m.stats, (at.stream + (t * kStreams + o)) * 2);
             const F off = part.x - mean;
             squares = squares + W::fma(off * off, count_of(t), part.y);
         }
-        F variance = squares * each;
+        F variance = squares * norm.each;
         if (norm.kind == NormKind::rms) {
             variance = W::fma(mean, mean, variance);
             mean = 0.0f;
@@ -128,24 +127,24 @@ NIGIRI_LANES void settle(const BlockMemory& m, const Place<W, kStreams>& at, con
         Own<W, kStreams>& v = values[half];
         const I row = at.g + (tile * rows + half * 8);
         const typename W::Mask exists = row < stage.width;
-        const auto add = [&](const float* p, const I& from) {
-            const auto more = load_own<W, kStreams>(at, exists, p, from);
+        const auto add = [&](const float* p, int base, const I& from) {
+            const auto more = load_own<W, kStreams>(at, exists, p, base, from);
             NIGIRI_UNROLL
             for (int o = 0; o < C::own; ++o) v.v[o] = v.v[o] + more.v[o];
         };
-        if (how.add_x) add(m.x, row);
-        if (how.add >= 0) add(m.state + how.add, row);
+        if (how.add_x) add(m.x, 0, row);
+        if (how.add >= 0) add(m.state, how.add, row);
         if (how.push) {
-            store_own<W, kStreams>(at, exists, m.state + stage.down, row + pool_phase * stage.width, v);
-            add(m.state + stage.up, row + pool_phase * stage.width);
+            store_own<W, kStreams>(at, exists, m.state, stage.down, row + pool_phase * stage.width, v);
+            add(m.state, stage.up, row + pool_phase * stage.width);
         }
-        if (how.save >= 0) store_own<W, kStreams>(at, exists, m.state + how.save, row, v);
-        store_own<W, kStreams>(at, exists, m.x, row, v);
+        if (how.save >= 0) store_own<W, kStreams>(at, exists, m.state, how.save, row, v);
+        store_own<W, kStreams>(at, exists, m.x, 0, row, v);
         write_operand<W, kStreams>(m.operand_x, at, exists, row, v);
     }
     // Mean and squares of the tile, about its first row so that nothing cancels.
     const int left = stage.width - tile * rows;
-    const float each = 1.0f / static_cast<float>(left < rows ? left : rows);
+    const F each = W::reciprocal(F(static_cast<float>(left < rows ? left : rows)));
     NIGIRI_UNROLL
     for (int o = 0; o < C::own; ++o) {
         const F pivot = W::from_lane(values[0].v[o], at.q);

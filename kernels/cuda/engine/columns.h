@@ -131,21 +131,22 @@ NIGIRI_LANES void sum_parts(const Place<W, kStreams>& at, const typename W::Floa
     }
 }
 
-// Rows [row][stream] of the lane's own streams.
+// Rows [row][stream] of the lane's own streams, `base` elements on. Offsets are added up in 32 bits.
 template <class W, int kStreams, class I>
-NIGIRI_LANES Own<W, kStreams> load_own(const Place<W, kStreams>& at, typename W::Mask mask, const float* p,
+NIGIRI_LANES Own<W, kStreams> load_own(const Place<W, kStreams>& at, typename W::Mask mask, const float* p, int base,
                                        const I& row) {
     Own<W, kStreams> r;
     NIGIRI_UNROLL
-    for (int o = 0; o < Columns<kStreams>::own; ++o) r.v[o] = W::load_if(mask, p, row * kStreams + at.stream + o, 0.0f);
+    for (int o = 0; o < Columns<kStreams>::own; ++o)
+        r.v[o] = W::load_if(mask, p, row * kStreams + at.stream + (base + o), 0.0f);
     return r;
 }
 template <class W, int kStreams, class I>
-NIGIRI_LANES void store_own(const Place<W, kStreams>& at, typename W::Mask mask, float* p, const I& row,
+NIGIRI_LANES void store_own(const Place<W, kStreams>& at, typename W::Mask mask, float* p, int base, const I& row,
                             const Own<W, kStreams>& x) {
     NIGIRI_UNROLL
     for (int o = 0; o < Columns<kStreams>::own; ++o)
-        W::store_if(mask & (at.rank == 0), p, row * kStreams + at.stream + o, x.v[o]);
+        W::store_if(mask & (at.rank == 0), p, row * kStreams + at.stream + (base + o), x.v[o]);
 }
 
 }  // namespace nigiri::cuda::engine

@@ -76,11 +76,12 @@ class DeviceWarp {
     }
     // Weights pass by the first-level cache, which is left to what is used again. Volatile, so that the loads stay
     // where they are written: far ahead of their use.
+    __device__ __forceinline__ static const Piece* own_piece(const Piece* p) { return p + lane(); }
     __device__ __forceinline__ static uint4 fetch_piece(const Piece* p) {
         uint4 r;
         asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
                      : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
-                     : "l"(p + lane()));
+                     : "l"(p));
         return r;
     }
 

@@ -28,7 +28,7 @@ struct DeviceBlock {
     __device__ __forceinline__ void ended(int i) {
         if (cycles == nullptr || threadIdx.x != 0) return;
         const long long now = clock64();
-        cycles[i] += static_cast<unsigned long long>(now - since);
+        atomicAdd(cycles + i, static_cast<unsigned long long>(now - since));  // nothing waits for it
         since = now;
     }
 };
@@ -155,7 +155,9 @@ __global__ void __launch_bounds__(block_threads, 1) engine_kernel(const __grid_c
         }
         if (++position == p.wrap) position = 0;
     }
-    if (!draws || threadIdx.x != 0) return;
+    if (!draws) return;
+    if (one_group && threadIdx.x < kStreams) draw.codes[blockIdx.x * kStreams + threadIdx.x] = own_codes[threadIdx.x];
+    if (threadIdx.x != 0) return;
     if (!agreed) {
         atomicMax(draw.agreed, limit);
         __threadfence();
@@ -174,8 +176,15 @@ void launch(const Job& job, int blocks, cudaStream_t stream) {
     const int carveout = (bytes + 2048) * 100 / (228 * 1024) + 1;
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, carveout < 100 ? carveout : 100),
           "preparing the generation kernel");
-    engine_kernel<kStreams><<<blocks, block_threads, bytes, stream>>>(job);
-    check_launch("starting the generation kernel");
+    // All blocks run at once, or none: they wait for each other where they stop.
+    cudaLaunchAttribute together = {};
+    together.id = cudaLaunchAttributeCooperative;
+    together.val.cooperative = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(static_cast<unsigned>(blocks)), config.blockDim = dim3(block_threads);
+    config.dynamicSmemBytes = static_cast<size_t>(bytes), config.stream = stream;
+    config.attrs = &together, config.numAttrs = 1;
+    check(cudaLaunchKernelEx(&config, engine_kernel<kStreams>, job), "starting the generation kernel");
 }
 
 }  // namespace nigiri::cuda::engine

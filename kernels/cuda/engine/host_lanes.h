@@ -190,7 +190,8 @@ class HostWarp {
         }
         return r;
     }
-    // 32 pieces, one a lane, of the weights.
+    // 32 pieces, one a lane, of the weights. `p` is what own_piece() made of the first one's place.
+    static const Piece* own_piece(const Piece* p) { return p; }
     static Word4 fetch_piece(const Piece* p) { return load_words(p, lane()); }
 
     // Between lanes.

@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include "kernels/cuda/engine/packed.h"
+#include "kernels/cuda/engine/sampling_controls.h"
 
 namespace nigiri::cuda::engine {
 
@@ -24,16 +25,16 @@ struct alignas(16) HostWord {
 
 // The lines are the host's to fill and the device's to read, or the reverse.
 struct DrawLink {
-    const struct SamplingControls* controls;  // mapped, (streams)
-    const HostWord* host;                     // mapped
-    DrawEntry* ring;                          // mapped, [slot][stream]: sample t of a stream is in slot t % slots
-    unsigned long long* made;                 // mapped, (blocks): samples that are in the ring
-    const Dice* dice;                         // (streams)
-    int32_t* codes;                           // (groups, streams of a group): taken in first, and replaced
-    unsigned long long* agreed;               // 0 at first: where all blocks stop
-    uint32_t* arrived;                        // 0 at first: blocks that know of the end
-    unsigned long long slots, first;          // first: the launch's first sample as the ring counts
-    unsigned long long samples;               // 0: no drawing but one step from codes to logits
+    const SamplingControls* controls;  // mapped, (streams)
+    const HostWord* host;              // mapped
+    DrawEntry* ring;                   // mapped, [slot][stream]: sample t of a stream is in slot t % slots
+    unsigned long long* made;          // mapped, (blocks): samples that are in the ring
+    const Dice* dice;                  // (streams)
+    int32_t* codes;                    // (groups, streams of a group): taken in first, and replaced
+    unsigned long long* agreed;        // 0 at first: where all blocks stop
+    uint32_t* arrived;                 // 0 at first: blocks that know of the end
+    unsigned long long slots, first;   // first: the launch's first sample as the ring counts
+    unsigned long long samples;        // 0: no drawing but one step from codes to logits
     uint32_t publish_every;
 };
 

@@ -142,21 +142,21 @@ void pack_s4(const StateSpaceMap& ssm, int streams, std::vector<float>& constant
 
 }  // namespace
 
-uint32_t StateRoom::take(int64_t floats) {
+int32_t StateRoom::take(int64_t floats) {
     const int64_t end = size_ + rounded_up(floats, 4);
     if (end > INT32_MAX) throw Error("this model's states are too large for the CUDA engine", "use the plain path");
-    const uint32_t at = size_;
-    size_ = static_cast<uint32_t>(end);
+    const int32_t at = size_;
+    size_ = static_cast<int32_t>(end);
     return at;
 }
 
-uint32_t append(std::vector<float>& constants, const std::vector<float>& values) {
+int32_t append(std::vector<float>& constants, const std::vector<float>& values) {
     constants.resize(static_cast<size_t>(rounded_up(static_cast<int64_t>(constants.size()), 4)));
     const size_t at = constants.size();
     if (at + values.size() > INT32_MAX)
         throw Error("this model's parameters are too many for the CUDA engine", "use the plain path");
     constants.insert(constants.end(), values.begin(), values.end());
-    return static_cast<uint32_t>(at);
+    return static_cast<int32_t>(at);
 }
 
 void check_step(const BlockStep& step, int64_t width) {

@@ -11,15 +11,15 @@ namespace nigiri::cuda::engine {
 // Room in a group's state, in floats; every array begins at 16 bytes.
 class StateRoom {
   public:
-    uint32_t take(int64_t floats);
-    uint32_t size() const { return size_; }
+    int32_t take(int64_t floats);
+    int32_t size() const { return size_; }
 
   private:
-    uint32_t size_ = 0;
+    int32_t size_ = 0;
 };
 
 // Appends an array to the constants, at 16 bytes.
-uint32_t append(std::vector<float>& constants, const std::vector<float>& values);
+int32_t append(std::vector<float>& constants, const std::vector<float>& values);
 
 // Throws Error where the arrays of a step do not have the sizes that its numbers say.
 void check_step(const BlockStep& step, int64_t width);

@@ -35,8 +35,8 @@ Matrix MatrixPacker::pack(std::vector<SourceRow> rows, int64_t inputs, const Fol
     const size_t count = static_cast<size_t>(m.tiles) * static_cast<size_t>(m.granules) * granule_pieces * warp_lanes;
     if (weights_.size() + count > INT32_MAX)
         throw Error("this model's weights are too many for the CUDA engine", "use the plain path");
-    m.weights = static_cast<uint32_t>(weights_.size());
-    m.constants = static_cast<uint32_t>(constants_.size());
+    m.weights = static_cast<int32_t>(weights_.size());
+    m.constants = static_cast<int32_t>(constants_.size());
     weights_.resize(weights_.size() + count);
     constants_.resize(constants_.size() + 2 * rows.size());
 
@@ -57,8 +57,8 @@ Matrix MatrixPacker::pack(std::vector<SourceRow> rows, int64_t inputs, const Fol
                 rest -= static_cast<float>(part);
             }
         }
-        constants_[m.constants + 2 * r] = static_cast<float>(sum);
-        constants_[m.constants + 2 * r + 1] = static_cast<float>(bias);
+        constants_[static_cast<size_t>(m.constants) + 2 * r] = static_cast<float>(sum);
+        constants_[static_cast<size_t>(m.constants) + 2 * r + 1] = static_cast<float>(bias);
     }
 
     Piece* to = weights_.data() + m.weights;

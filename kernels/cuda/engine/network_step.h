@@ -21,7 +21,9 @@ NIGIRI_LANES void run_phase(const W& w, Registers<W, kStreams>& r, const BlockMe
         case PhaseKind::normed:
             return normed_phase<W, kStreams>(w, m, Place<W, kStreams>(), phase, now);
         case PhaseKind::scan:
-            return scan_phase<W, kStreams>(w, m, m.layers[phase.layer], r.scan);
+            if (is_plain(m.layers[phase.layer].s6))
+                return plain_scan_phase<W, kStreams>(w, m, m.layers[phase.layer], r.scan);
+            return any_scan_phase<W, kStreams>(w, m, m.layers[phase.layer]);
         case PhaseKind::s4:
             return s4_phase<W, kStreams>(w, m, m.layers[phase.layer]);
         default:

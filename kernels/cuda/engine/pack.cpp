@@ -35,7 +35,7 @@ class Packer {
         image_.program.stages = static_cast<int32_t>(image_.stages.size());
         image_.program.phases = static_cast<int32_t>(image_.phases.size());
         image_.program.layers = static_cast<int32_t>(image_.layers.size());
-        image_.program.state_size = room_.take(0);
+        image_.program.state_size = static_cast<uint32_t>(room_.size());
         image_.program.wrap = static_cast<uint32_t>(image_.period * block_samples);
         // Loads reach up to a tile's padding past the end.
         image_.constants.resize(image_.constants.size() + 64);
@@ -78,6 +78,7 @@ class Packer {
         n.kind = norm.kind;
         n.width = static_cast<int32_t>(norm.width);
         n.part = part_;
+        n.each = 1.0f / static_cast<float>(norm.width);
         n.eps = static_cast<float>(norm.eps);
         if (norm.kind == NormKind::scalar) n.bias = norm.bias[0];
         return n;

@@ -35,9 +35,9 @@ struct Matrix {
     int32_t planes = 1;        // of one block of inputs, one after the other
     int32_t rows = 0;          // that exist
     int32_t wide = 0;          // goes through the window of eight pieces, else of four
-    uint32_t weights = 0;      // first piece; [tile][granule][4][lane]
-    uint32_t constants = 0;    // {sum of the row's weights, bias} a row of the tiles
-    uint32_t ahead = 0;        // first piece of the matrix that uses the window next
+    int32_t weights = 0;       // first piece; [tile][granule][4][lane]
+    int32_t constants = 0;     // {sum of the row's weights, bias} a row of the tiles
+    int32_t ahead = 0;         // first piece of the matrix that uses the window next
     int32_t ahead_tiles = 0;   // its tiles and
     int32_t ahead_stride = 0;  // pieces from one tile to the next
 };
@@ -46,6 +46,7 @@ struct Norm {
     NormKind kind = NormKind::layer;
     int32_t width = 0;
     int32_t part = tile_rows;  // rows that each of the statistics is of: 16, or 8 where a glu phase wrote x
+    float each = 0;            // 1 / width
     float eps = 0, bias = 0;   // bias: of a scalar norm
 };
 
@@ -58,31 +59,31 @@ struct Settle {
 };
 
 struct S4dPart {
-    int32_t modes = 0;                               // of a channel, a multiple of 32
-    uint32_t taps = 0;                               // constants: [tile][16][8], the kernel's first values
-    uint32_t abar = 0, cbar = 0;                     // constants: (channel, modes, 2)
-    uint32_t h = 0, inputs = 0, pre = 0, begin = 0;  // state: see state_spaces.h
+    int32_t modes = 0;                              // of a channel, a multiple of 32
+    int32_t taps = 0;                               // constants: [tile][16][8], the kernel's first values
+    int32_t abar = 0, cbar = 0;                     // constants: (channel, modes, 2)
+    int32_t h = 0, inputs = 0, pre = 0, begin = 0;  // state: see state_spaces.h
 };
 
 struct S6Part {
     int32_t is_complex = 0, selective_b = 0, selective_c = 0;
     Discretization discretization = Discretization::euler;
-    int32_t lane_bits = 0;               // a channel has 1, 2, 4 or 8 lanes
-    int32_t rounds = 1;                  // groups of four states a lane has
-    int32_t numbers = 0;                 // states of a channel, 4 lanes rounds
-    int32_t rank = 0;                    // of delta, a multiple of 4
-    int32_t b_row = 0, c_row = 0;        // of the projection; complex: imaginary parts `numbers` rows later
-    int32_t projected = 0;               // rows of the projection, a multiple of 4
-    uint32_t delta = 0, delta_bias = 0;  // constants: (channel, rank), (channel)
-    uint32_t poles = 0;                  // constants: planes (channel, numbers): re log2 e, then im / pi; and A itself
-    uint32_t b = 0, c = 0;               // constants where they are not selective: planes (channel, numbers)
-    uint32_t h = 0;                      // state: planes (stream, channel, numbers)
+    int32_t lane_bits = 0;              // a channel has 1, 2, 4 or 8 lanes
+    int32_t rounds = 1;                 // groups of four states a lane has
+    int32_t numbers = 0;                // states of a channel, 4 lanes rounds
+    int32_t rank = 0;                   // of delta, a multiple of 4
+    int32_t b_row = 0, c_row = 0;       // of the projection; complex: imaginary parts `numbers` rows later
+    int32_t projected = 0;              // rows of the projection, a multiple of 4
+    int32_t delta = 0, delta_bias = 0;  // constants: (channel, rank), (channel)
+    int32_t poles = 0;                  // constants: planes (channel, numbers): re log2 e, then im / pi; and A itself
+    int32_t b = 0, c = 0;               // constants where they are not selective: planes (channel, numbers)
+    int32_t h = 0;                      // state: planes (stream, channel, numbers)
 };
 
 struct S4Part {
-    int32_t modes = 0;     // a multiple of 32
-    uint32_t factors = 0;  // constants: (channel, 5, modes, 2): a, f, g, b, c
-    uint32_t h = 0;        // state: (channel, stream, modes, 2)
+    int32_t modes = 0;    // a multiple of 32
+    int32_t factors = 0;  // constants: (channel, 5, modes, 2): a, f, g, b, c
+    int32_t h = 0;        // state: (channel, stream, modes, 2)
 };
 
 enum class SsmPart : int32_t { none, s4d, s6, s4 };
@@ -91,10 +92,10 @@ struct Layer {
     BlockStepKind kind = BlockStepKind::mamba;
     SsmPart ssm = SsmPart::none;
     int32_t channels = 0, channel_tiles = 0;
-    int32_t conv_slots = 0;      // mamba: 4 or 8
-    uint32_t conv = 0;           // constants: (channel, slots), by delay
-    uint32_t conv_state = 0;     // state: [slot][channel][stream]
-    uint32_t channel_parts = 0;  // constants, four a channel: conv bias, skip (with the first tap), norm weight, bias
+    int32_t conv_slots = 0;     // mamba: 4 or 8
+    int32_t conv = 0;           // constants: (channel, slots), by delay
+    int32_t conv_state = 0;     // state: [slot][channel][stream]
+    int32_t channel_parts = 0;  // constants, four a channel: conv bias, skip (with the first tap), norm weight, bias
     S4dPart s4d;
     S6Part s6;
     S4Part s4;
@@ -131,10 +132,10 @@ struct Phase {
 struct Stage {
     int32_t width = 0;
     int32_t first_phase = 0, phases = 0;
-    int32_t factor = 0;         // of the pool below; 0 in the last stage
-    uint32_t down = 0, up = 0;  // state: (factor width, stream), of the pool below
+    int32_t factor = 0;        // of the pool below; 0 in the last stage
+    int32_t down = 0, up = 0;  // state: (factor width, stream), of the pool below
     // What the windows hold when the stage begins.
-    uint32_t narrow_ahead = 0, wide_ahead = 0;
+    int32_t narrow_ahead = 0, wide_ahead = 0;
     int32_t narrow_tiles = 0, narrow_stride = 0, wide_tiles = 0, wide_stride = 0;
 };
 
@@ -161,7 +162,7 @@ struct Program {
     int32_t vocabulary = 0, vocabulary_padded = 0;
     int32_t streams = 1;  // of a group: 1, 2, 4 or 8
     int32_t stages = 0, phases = 0, layers = 0;
-    uint32_t embedding = 0;   // constants: (code, width)
+    int32_t embedding = 0;    // constants: (code, width)
     uint32_t state_size = 0;  // floats a group
     uint32_t wrap = 0;        // positions are counted modulo this: 16 periods
     SharedLayout shared;

@@ -35,14 +35,14 @@ NIGIRI_LANES MambaAhead<W, kStreams> prepare_mamba(const BlockMemory& m, const P
                                                    const Layer& layer, int tile, uint32_t step) {
     MambaAhead<W, kStreams> a;
     const typename W::Int channel = at.g + tile * channel_tile;
-    a.parts = W::fetch4(m.constants + layer.channel_parts, channel * 4);
-    const auto taps = W::fetch4(m.constants + layer.conv, channel * layer.conv_slots);
+    a.parts = W::fetch4(m.constants, channel * 4 + layer.channel_parts);
+    const auto taps = W::fetch4(m.constants, channel * layer.conv_slots + layer.conv);
     a.tap[0] = taps.x, a.tap[1] = taps.y, a.tap[2] = taps.z, a.tap[3] = taps.w;
     NIGIRI_UNROLL
     for (int i = 0; i < a.held; ++i) {
         const int slot =
             static_cast<int>((step - 1 - static_cast<uint32_t>(i)) & static_cast<uint32_t>(layer.conv_slots - 1));
-        a.past[i] = load_own<W, kStreams>(at, true, m.state + layer.conv_state,
+        a.past[i] = load_own<W, kStreams>(at, true, m.state, layer.conv_state,
                                           channel + slot * (layer.channel_tiles * channel_tile));
     }
     if (layer.ssm == SsmPart::s4d) a.s4d = prepare_s4d<W, kStreams>(m, at, layer.s4d, tile, step);
@@ -69,12 +69,12 @@ NIGIRI_LANES void finish_mamba(const BlockMemory& m, const Place<W, kStreams>& a
                channels;
     };
     for (int delay = 4; delay < layer.conv_slots; ++delay) {
-        const auto past = load_own<W, kStreams>(at, true, m.state + layer.conv_state, channel + slot(delay));
-        const auto tap = W::fetch(m.constants + layer.conv, channel * layer.conv_slots + delay);
+        const auto past = load_own<W, kStreams>(at, true, m.state, layer.conv_state, channel + slot(delay));
+        const auto tap = W::fetch(m.constants, channel * layer.conv_slots + (layer.conv + delay));
         NIGIRI_UNROLL
         for (int o = 0; o < C::own; ++o) u.v[o] = W::fma(tap, past.v[o], u.v[o]);
     }
-    store_own<W, kStreams>(at, true, m.state + layer.conv_state, channel + slot(0), x);
+    store_own<W, kStreams>(at, true, m.state, layer.conv_state, channel + slot(0), x);
     NIGIRI_UNROLL
     for (int o = 0; o < C::own; ++o) u.v[o] = silu<W>(u.v[o]), z.v[o] = silu<W>(z.v[o]);
     if (layer.ssm == SsmPart::s4d) {
@@ -84,8 +84,8 @@ NIGIRI_LANES void finish_mamba(const BlockMemory& m, const Place<W, kStreams>& a
         write_operand<W, kStreams>(m.operand_y, at, true, channel, y);
         return;
     }
-    store_own<W, kStreams>(at, true, m.u, channel, u);
-    store_own<W, kStreams>(at, true, m.z, channel, z);
+    store_own<W, kStreams>(at, true, m.u, 0, channel, u);
+    store_own<W, kStreams>(at, true, m.z, 0, channel, z);
     if (layer.ssm == SsmPart::s6) write_operand<W, kStreams>(m.operand_y, at, true, channel, u);
 }
 
@@ -102,8 +102,8 @@ NIGIRI_LANES void normed_phase(const W& w, const BlockMemory& m, const Place<W, 
         const typename W::Mask exists = channel < layer.channels;
         S4dAhead<W, kStreams> ahead;
         if (layer.ssm == SsmPart::s4d) ahead = prepare_s4d<W, kStreams>(m, at, layer.s4d, tile, now.step);
-        const auto parts = W::fetch4(m.constants + layer.channel_parts, channel * 4);
-        auto u = load_own<W, kStreams>(at, exists, m.x, channel);
+        const auto parts = W::fetch4(m.constants, channel * 4 + layer.channel_parts);
+        auto u = load_own<W, kStreams>(at, exists, m.x, 0, channel);
         NIGIRI_UNROLL
         for (int o = 0; o < C::own; ++o)
             u.v[o] = W::fma((u.v[o] - scale.mean.v[o]) * scale.rstd.v[o], parts.z, parts.w);
@@ -113,7 +113,7 @@ NIGIRI_LANES void normed_phase(const W& w, const BlockMemory& m, const Place<W, 
             for (int o = 0; o < C::own; ++o) y.v[o] = gelu<W>(y.v[o]);
             write_operand<W, kStreams>(m.operand_y, at, exists, channel, y);
         } else {
-            store_own<W, kStreams>(at, exists, m.u, channel, u);
+            store_own<W, kStreams>(at, exists, m.u, 0, channel, u);
             if (layer.ssm == SsmPart::s6) write_operand<W, kStreams>(m.operand_y, at, exists, channel, u);
         }
     }
@@ -131,8 +131,9 @@ NIGIRI_LANES void embed_phase(const W& w, const BlockMemory& m, const Program& p
             const typename W::Int row = at.g + (tile * tile_rows + half * 8);
             NIGIRI_UNROLL
             for (int o = 0; o < Columns<kStreams>::own; ++o)
-                rows[half].v[o] = W::fetch_if(row < stage.width, m.constants + program.embedding,
-                                              W::load(m.codes, at.stream + o) * stage.width + row);
+                rows[half].v[o] =
+                    W::fetch_if(row < stage.width, m.constants,
+                                W::load(m.codes, at.stream + o) * stage.width + (row + program.embedding));
         }
         settle<W, kStreams, 2>(m, at, phase.settle, stage, now.pool_phase, tile, rows);
     }
@@ -147,7 +148,7 @@ NIGIRI_LANES void gather_phase(const W& w, const BlockMemory& m, const Stage& ab
         const typename W::Int row = at.g + first;
         const typename W::Mask exists = row < rows;
         write_operand<W, kStreams>(m.operand_y, at, exists, row,
-                                   load_own<W, kStreams>(at, exists, m.state + above.down, row));
+                                   load_own<W, kStreams>(at, exists, m.state, above.down, row));
     }
 }
 
@@ -190,7 +191,7 @@ NIGIRI_LANES void product_phase(const W& w, Registers<W, kStreams>& r, const Blo
                 for (int o = 0; o < C::own; ++o) rows[half].v[o] = gelu<W>(rows[half].v[o]);
                 write_operand<W, kStreams>(m.operand_y, at, exists, row[half], rows[half]);
             } else if (kind == PhaseKind::pool_up) {
-                store_own<W, kStreams>(at, exists, m.state + above.up, row[half], rows[half]);
+                store_own<W, kStreams>(at, exists, m.state, above.up, row[half], rows[half]);
             } else {  // a row of each stream
                 float* to = kind == PhaseKind::head ? m.logits : m.projected;
                 const int stride = kind == PhaseKind::head ? program.vocabulary_padded : layer.s6.projected;

@@ -25,9 +25,9 @@ NIGIRI_LANES void fill_window(typename W::Word4 (&window)[kPieces], const Piece*
 template <class W>
 NIGIRI_LANES void open_windows(const W& w, Windows<W>& windows, const Piece* weights, const Stage& stage) {
     if (w.index() < stage.narrow_tiles)
-        fill_window<W>(windows.narrow, weights + stage.narrow_ahead + w.index() * stage.narrow_stride);
+        fill_window<W>(windows.narrow, W::own_piece(weights) + (stage.narrow_ahead + w.index() * stage.narrow_stride));
     if (w.index() < stage.wide_tiles)
-        fill_window<W>(windows.wide, weights + stage.wide_ahead + w.index() * stage.wide_stride);
+        fill_window<W>(windows.wide, W::own_piece(weights) + (stage.wide_ahead + w.index() * stage.wide_stride));
 }
 
 // sums += granules [0, m.granules) of a tile; `after` is the first piece wanted after them.
@@ -68,15 +68,16 @@ template <class W, int kStreams, class P, class F>
 NIGIRI_LANES void product(const W& w, Windows<W>& windows, const Piece* weights, const Place<W, kStreams>& place,
                           const Matrix& m, const uint16_t* operand, P&& prepare, F&& finish) {
     const int stride = m.granules * granule_pieces * warp_lanes;
+    const Piece* own = W::own_piece(weights);
     const Piece* ahead =
-        w.index() < m.ahead_tiles ? weights + m.ahead + w.index() * m.ahead_stride : static_cast<const Piece*>(nullptr);
+        w.index() < m.ahead_tiles ? own + (m.ahead + w.index() * m.ahead_stride) : static_cast<const Piece*>(nullptr);
     if (w.index() >= m.tiles && ahead != nullptr) {
         if (m.wide)
             fill_window<W>(windows.wide, ahead);
         else
             fill_window<W>(windows.narrow, ahead);
     }
-    const Piece* at = weights + m.weights + w.index() * stride;
+    const Piece* at = own + (m.weights + w.index() * stride);
     for (int tile = w.index(); tile < m.tiles; tile += block_warps) {
         const auto prepared = prepare(tile);
         const Piece* next = at + block_warps * stride;
@@ -102,7 +103,7 @@ NIGIRI_LANES void add_bias(const Matrix& m, const float* constants, const Place<
                            Own<W, kStreams>* rows) {
     NIGIRI_UNROLL
     for (int half = 0; half < 2; ++half) {
-        const auto c = W::fetch2(constants + m.constants, (at.g + (tile * tile_rows + half * 8)) * 2);
+        const auto c = W::fetch2(constants, (at.g + (tile * tile_rows + half * 8)) * 2 + m.constants);
         NIGIRI_UNROLL
         for (int o = 0; o < Columns<kStreams>::own; ++o) rows[half].v[o] = rows[half].v[o] + c.y;
     }
@@ -112,7 +113,7 @@ NIGIRI_LANES void apply_scale(const Matrix& m, const float* constants, const Pla
                               const Scale<W, kStreams>& scale, Own<W, kStreams>* rows) {
     NIGIRI_UNROLL
     for (int half = 0; half < 2; ++half) {
-        const auto c = W::fetch2(constants + m.constants, (at.g + (tile * tile_rows + half * 8)) * 2);
+        const auto c = W::fetch2(constants, (at.g + (tile * tile_rows + half * 8)) * 2 + m.constants);
         NIGIRI_UNROLL
         for (int o = 0; o < Columns<kStreams>::own; ++o)
             rows[half].v[o] = W::fma(scale.rstd.v[o], rows[half].v[o] - scale.mean.v[o] * c.x, c.y);

@@ -36,13 +36,13 @@ NIGIRI_LANES S4dAhead<W, kStreams> prepare_s4d(const BlockMemory& m, const Place
     constexpr int share = Columns<kStreams>::share;
     Ahead a;
     const int j = block_place(step, tile), first = tile * block_samples;
-    a.pre = load_own<W, kStreams>(at, true, m.state + p.pre, at.g + (first + j) * channel_tile);
+    a.pre = load_own<W, kStreams>(at, true, m.state, p.pre, at.g + (first + j) * channel_tile);
     NIGIRI_UNROLL
     for (int i = 0; i < Ahead::held; ++i) {
         const typename W::Int place = at.rank + i * share;
         const typename W::Mask past = place < j;
-        a.tap[i] = W::fetch_if(past, m.constants + p.taps, at.g + ((j + first) - place) * channel_tile);
-        a.input[i] = load_own<W, kStreams>(at, past, m.state + p.inputs, at.g + (place + first) * channel_tile);
+        a.tap[i] = W::fetch_if(past, m.constants, at.g + ((j + first) - place) * channel_tile + p.taps);
+        a.input[i] = load_own<W, kStreams>(at, past, m.state, p.inputs, at.g + (place + first) * channel_tile);
     }
     return a;
 }
@@ -71,13 +71,13 @@ NIGIRI_LANES Own<W, kStreams> finish_s4d(const BlockMemory& m, const Place<W, kS
         for (int o = 0; o < C::own; ++o) y.v[o] = W::fma(skip, u.v[o], a.pre.v[o]);
         NIGIRI_UNROLL_BY(4)
         for (int i = 0; i < j; ++i) {
-            const F tap = W::fetch(m.constants + p.taps, at.g + (first + j - i) * channel_tile);
-            const auto input = load_own<W, kStreams>(at, true, m.state + p.inputs, at.g + (first + i) * channel_tile);
+            const F tap = W::fetch(m.constants, at.g + ((first + j - i) * channel_tile + p.taps));
+            const auto input = load_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (first + i) * channel_tile);
             NIGIRI_UNROLL
             for (int o = 0; o < C::own; ++o) y.v[o] = W::fma(tap, input.v[o], y.v[o]);
         }
     }
-    store_own<W, kStreams>(at, true, m.state + p.inputs, at.g + (first + j) * channel_tile, u);
+    store_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (first + j) * channel_tile, u);
     return y;
 }
 
@@ -97,17 +97,18 @@ NIGIRI_LANES void complete_s4d_blocks(const W& w, const BlockMemory& m, const La
         const int channel = tile * channel_tile + g;
         for (int s = 0; s < kStreams; ++s) {
             const int at = channel * kStreams + s;
-            const F inputs = W::load_if(
-                lane < block_samples, m.state + p.inputs,
-                ((lane & block_mask) + tile * block_samples) * (channel_tile * kStreams) + (g * kStreams + s), 0.0f);
-            const int begin = static_cast<int>(W::first(W::load(m.state + p.begin, I(at))));
+            const F inputs = W::load_if(lane < block_samples, m.state,
+                                        ((lane & block_mask) + tile * block_samples) * (channel_tile * kStreams) +
+                                            (g * kStreams + s + p.inputs),
+                                        0.0f);
+            const int begin = static_cast<int>(W::first(W::load(m.state, I(at + p.begin))));
             F y[block_samples];
             NIGIRI_UNROLL
             for (int j = 0; j < block_samples; ++j) y[j] = 0.0f;
             for (int mode = 0; mode < p.modes; mode += warp_lanes) {
-                const I n = (lane + (channel * p.modes + mode)) * 2, place = (lane + (at * p.modes + mode)) * 2;
-                const F2 a = W::fetch2(m.constants + p.abar, n), c = W::fetch2(m.constants + p.cbar, n);
-                F2 h = W::load2(m.state + p.h, place);
+                const I n = (lane + (channel * p.modes + mode)) * 2, place = (lane + (at * p.modes + mode)) * 2 + p.h;
+                const F2 a = W::fetch2(m.constants, n + p.abar), c = W::fetch2(m.constants, n + p.cbar);
+                F2 h = W::load2(m.state, place);
                 NIGIRI_UNROLL
                 for (int i = 0; i < block_samples; ++i) {
                     const F u = W::from_lane(inputs, i);
@@ -117,7 +118,7 @@ NIGIRI_LANES void complete_s4d_blocks(const W& w, const BlockMemory& m, const La
                         h.x = re;
                     }
                 }
-                W::store2(m.state + p.h, place, h);
+                W::store2(m.state, place, h);
                 F2 v = {c.x * h.x - c.y * h.y, W::fma(c.x, h.y, c.y * h.x)};
                 NIGIRI_UNROLL
                 for (int j = 0; j < block_samples; ++j) {
@@ -137,9 +138,10 @@ NIGIRI_LANES void complete_s4d_blocks(const W& w, const BlockMemory& m, const La
                            W::shuffle_xor(W::select(high, y[j], y[j + width]), 2 * width);
             }
             const F total = y[0] + W::shuffle_xor(y[0], 1);
-            W::store_if((lane & 1) == 0, m.state + p.pre,
-                        ((lane >> 1) + tile * block_samples) * (channel_tile * kStreams) + (g * kStreams + s), total);
-            if (begin != 0) W::store_if(lane == 0, m.state + p.begin, I(at), 0.0f);
+            W::store_if((lane & 1) == 0, m.state,
+                        ((lane >> 1) + tile * block_samples) * (channel_tile * kStreams) + (g * kStreams + s + p.pre),
+                        total);
+            if (begin != 0) W::store_if(lane == 0, m.state, I(at + p.begin), 0.0f);
         }
     }
 }

@@ -4,16 +4,11 @@
 #pragma once
 
 #include "kernels/cuda/engine/block_memory.h"
+#include "kernels/cuda/engine/sampling_controls.h"
 
 namespace nigiri::cuda::engine {
 
 inline constexpr int lane_codes = most_drawn_codes / warp_lanes;
-
-struct SamplingControls {
-    float temperature = 1, top_p = 1;
-    int32_t top_k = 0;
-    int32_t unused = 0;
-};
 
 // Random::uniform() of random.h.
 NIGIRI_LANES double random_uniform(uint64_t seed, uint64_t stream, uint64_t position) {

@@ -5,10 +5,15 @@
 
 namespace nigiri::cuda::engine {
 
-// A real layer's first four states of each stream, loaded before the barrier that the step waits for.
+// The plain kind of S6: real, Euler's rule. It has a fast path.
+NIGIRI_LANES bool is_plain(const S6Part& p) { return p.is_complex == 0 && p.discretization == Discretization::euler; }
+
+// A plain layer's first four states of each stream, loaded before the barrier that the step waits for; for many streams
+// that would take too many registers, and they wait for memory together.
 template <class W, int kStreams>
 struct ScanAhead {
-    typename W::Float4 poles, h[kStreams];
+    static constexpr int held = kStreams <= 2 ? kStreams : 0;
+    typename W::Float4 poles, h[held + 1];
 };
 
 // Lane `part` of a channel's lanes; channels follow each other through the block's threads.
@@ -28,13 +33,13 @@ struct ScanPlace {
 template <class W, int kStreams>
 NIGIRI_LANES void prepare_scan(const W& w, const BlockMemory& m, const Layer& layer, ScanAhead<W, kStreams>& ahead) {
     const S6Part& p = layer.s6;
-    if (p.is_complex) return;
+    if (ahead.held == 0 || !is_plain(p)) return;
     const ScanPlace<W> at(w, p, layer.channels, 0);
     const typename W::Int n = at.channel * p.numbers + at.part * 4;
-    ahead.poles = W::fetch4_if(at.exists, m.constants + p.poles, n);
+    ahead.poles = W::fetch4_if(at.exists, m.constants, n + p.poles);
     NIGIRI_UNROLL
-    for (int s = 0; s < kStreams; ++s)
-        ahead.h[s] = W::load4_if(at.exists, m.state + p.h, n + s * layer.channels * p.numbers);
+    for (int s = 0; s < ahead.held; ++s)
+        ahead.h[s] = W::load4_if(at.exists, m.state, n + (p.h + s * layer.channels * p.numbers));
 }
 
 // Abar and what Bbar is of B, for one pole and step.
@@ -72,121 +77,146 @@ struct Discrete {
     }
 };
 
-// One state: h = Abar h + Bbar u, returns Re(C h).
-template <class W>
-NIGIRI_LANES typename W::Float any_state(const S6Part& p, typename W::Float dt, typename W::Float u,
-                                         const typename W::Float (&pole)[4], typename W::Float b_re,
-                                         typename W::Float b_im, typename W::Float c_re, typename W::Float c_im,
-                                         typename W::Float& h_re, typename W::Float& h_im) {
+// y is the sum of this lane's states: with those of the channel's other lanes -> skip, gate or GELU -> operand_y.
+template <class W, int kStreams>
+NIGIRI_LANES void finish_scan(const BlockMemory& m, const Layer& layer, const ScanPlace<W>& at,
+                              const typename W::Int& channel, int s, typename W::Float y, typename W::Float u,
+                              typename W::Float skip) {
     using F = typename W::Float;
-    const Discrete<W> d(p, dt, pole[0], pole[1], pole[2], pole[3]);
-    const F x_re = (d.gamma_re * b_re - d.gamma_im * b_im) * u, x_im = W::fma(d.gamma_re, b_im, d.gamma_im * b_re) * u;
-    const F re = W::fma(d.re, h_re, W::fma(d.im * -1.0f, h_im, x_re));
-    h_im = W::fma(d.re, h_im, W::fma(d.im, h_re, x_im));
-    h_re = re;
-    return c_re * h_re - c_im * h_im;
+    const int bits = layer.s6.lane_bits;
+    for (int bit = 0; bit < bits; ++bit) y = y + W::shuffle_xor(y, 1 << bit);
+    F out = W::fma(skip, u, y);
+    if (layer.kind == BlockStepKind::mamba)
+        out = out * W::load(m.z, channel * kStreams + s);
+    else
+        out = gelu<W>(out);
+    // A channel's lanes write different streams.
+    const typename W::Mask writes = at.exists & (at.part == (s & ((1 << bits) - 1)));
+    write_operand_of<W, kStreams, 1>(m.operand_y, writes, channel, typename W::Int(s), at.part * 0, out);
 }
 
-// u, z and the projection -> operand_y. With a gate z holds silu(z); without one, GELU follows.
+// u, z and the projection -> operand_y, for the plain kind. With a gate, z holds silu(z).
 template <class W, int kStreams>
-NIGIRI_LANES void scan_phase(const W& w, const BlockMemory& m, const Layer& layer,
-                             const ScanAhead<W, kStreams>& ahead) {
+NIGIRI_LANES void plain_scan_phase(const W& w, const BlockMemory& m, const Layer& layer,
+                                   const ScanAhead<W, kStreams>& ahead) {
     using F = typename W::Float;
     using F4 = typename W::Float4;
     using I = typename W::Int;
+    constexpr int together = kStreams < 4 ? kStreams : 4;  // streams whose states are loaded before any is used
     const S6Part& p = layer.s6;
-    const bool gated = layer.kind == BlockStepKind::mamba;
-    const bool plain = !p.is_complex && p.discretization == Discretization::euler;
     const int plane = layer.channels * p.numbers;
     for (int turn = 0; turn * block_threads < layer.channels << p.lane_bits; ++turn) {
         const ScanPlace<W> at(w, p, layer.channels, turn);
         const I channel = W::select(at.exists, at.channel, at.channel * 0);
-        F dt[kStreams], y[kStreams], u[kStreams];
-        const F bias = W::fetch(m.constants + p.delta_bias, channel);
+        const F bias = W::fetch(m.constants, channel + p.delta_bias);
+        const F skip = W::fetch(m.constants, channel * 4 + (layer.channel_parts + 1));
         NIGIRI_UNROLL
-        for (int s = 0; s < kStreams; ++s) {
-            dt[s] = bias;
-            y[s] = 0.0f;
-            u[s] = W::load(m.u, channel * kStreams + s);
-        }
-        for (int r = 0; r < p.rank; r += 4) {
-            const F4 weight = W::fetch4(m.constants + p.delta, channel * p.rank + r);
+        for (int first = 0; first < kStreams; first += together) {
+            F dt[together], y[together], u[together];
             NIGIRI_UNROLL
-            for (int s = 0; s < kStreams; ++s) {
-                const F4 x = W::load4(m.projected, I(s * p.projected + r));
-                dt[s] =
-                    W::fma(weight.x, x.x, W::fma(weight.y, x.y, W::fma(weight.z, x.z, W::fma(weight.w, x.w, dt[s]))));
+            for (int i = 0; i < together; ++i) {
+                dt[i] = bias;
+                y[i] = 0.0f;
+                u[i] = W::load(m.u, channel * kStreams + (first + i));
             }
-        }
-        NIGIRI_UNROLL
-        for (int s = 0; s < kStreams; ++s) dt[s] = softplus<W>(dt[s]);
-
-        for (int round = 0; round < p.rounds; ++round) {
-            const I part = (at.part + (round << p.lane_bits)) * 4, n = channel * p.numbers + part;
-            const bool first = turn == 0 && round == 0 && !p.is_complex;
-            F4 poles[4] = {};
-            if (first)
-                poles[0] = ahead.poles;
-            else
-                poles[0] = W::fetch4(m.constants + p.poles, n);
-            if (!plain) {
+            for (int r = 0; r < p.rank; r += 4) {
+                const F4 weight = W::fetch4(m.constants, channel * p.rank + (p.delta + r));
                 NIGIRI_UNROLL
-                for (int i = 1; i < 4; ++i) poles[i] = W::fetch4(m.constants + p.poles, n + i * plane);
+                for (int i = 0; i < together; ++i) {
+                    const F4 x = W::load4(m.projected, I((first + i) * p.projected + r));
+                    dt[i] = W::fma(weight.x, x.x,
+                                   W::fma(weight.y, x.y, W::fma(weight.z, x.z, W::fma(weight.w, x.w, dt[i]))));
+                }
             }
             NIGIRI_UNROLL
-            for (int s = 0; s < kStreams; ++s) {
-                const auto part_of = [&](bool selective, uint32_t constant, int row, int imaginary) -> F4 {
-                    return selective ? W::load4(m.projected, part + (s * p.projected + row + imaginary * p.numbers))
-                                     : W::fetch4(m.constants + constant, n + imaginary * plane);
-                };
-                const F4 b = part_of(p.selective_b != 0, p.b, p.b_row, 0),
-                         c = part_of(p.selective_c != 0, p.c, p.c_row, 0);
-                const I place = n + s * plane;
-                F4 h;
-                if (first)
-                    h = ahead.h[s];
-                else
-                    h = W::load4(m.state + p.h, place);
-                if (plain) {
-                    const F x = dt[s] * u[s];
-                    const auto state = [&](F pole, F b_n, F c_n, F& h_n) {
-                        h_n = W::fma(W::exp2(dt[s] * pole), h_n, b_n * x);
-                        y[s] = W::fma(c_n, h_n, y[s]);
-                    };
-                    state(poles[0].x, b.x, c.x, h.x), state(poles[0].y, b.y, c.y, h.y);
-                    state(poles[0].z, b.z, c.z, h.z), state(poles[0].w, b.w, c.w, h.w);
+            for (int i = 0; i < together; ++i) dt[i] = softplus<W>(dt[i]);
+            for (int round = 0; round < p.rounds; ++round) {
+                const I part = (at.part + (round << p.lane_bits)) * 4, n = channel * p.numbers + part;
+                F4 poles, h[together];
+                if (ahead.held > 0 && turn == 0 && round == 0) {
+                    poles = ahead.poles;
+                    NIGIRI_UNROLL
+                    for (int i = 0; i < together && i < ahead.held; ++i) h[i] = ahead.h[i];
                 } else {
-                    F4 b_im = {}, c_im = {}, h_im = {};
-                    if (p.is_complex) {
-                        b_im = part_of(p.selective_b != 0, p.b, p.b_row, 1);
-                        c_im = part_of(p.selective_c != 0, p.c, p.c_row, 1);
-                        h_im = W::load4(m.state + p.h, place + kStreams * plane);
-                    }
-                    const auto state = [&](const F(&pole)[4], F b_re, F b_i, F c_re, F c_i, F& h_re, F& h_i) {
-                        y[s] = y[s] + any_state<W>(p, dt[s], u[s], pole, b_re, b_i, c_re, c_i, h_re, h_i);
-                    };
-                    state({poles[0].x, poles[1].x, poles[2].x, poles[3].x}, b.x, b_im.x, c.x, c_im.x, h.x, h_im.x);
-                    state({poles[0].y, poles[1].y, poles[2].y, poles[3].y}, b.y, b_im.y, c.y, c_im.y, h.y, h_im.y);
-                    state({poles[0].z, poles[1].z, poles[2].z, poles[3].z}, b.z, b_im.z, c.z, c_im.z, h.z, h_im.z);
-                    state({poles[0].w, poles[1].w, poles[2].w, poles[3].w}, b.w, b_im.w, c.w, c_im.w, h.w, h_im.w);
-                    if (p.is_complex) W::store4_if(at.exists, m.state + p.h, place + kStreams * plane, h_im);
+                    poles = W::fetch4(m.constants, n + p.poles);
+                    NIGIRI_UNROLL
+                    for (int i = 0; i < together; ++i) h[i] = W::load4(m.state, n + (p.h + (first + i) * plane));
                 }
-                W::store4_if(at.exists, m.state + p.h, place, h);
+                NIGIRI_UNROLL
+                for (int i = 0; i < together; ++i) {
+                    const auto part_of = [&](int selective, int constant, int row) -> F4 {
+                        return selective ? W::load4(m.projected, part + ((first + i) * p.projected + row))
+                                         : W::fetch4(m.constants, n + constant);
+                    };
+                    const F4 b = part_of(p.selective_b, p.b, p.b_row), c = part_of(p.selective_c, p.c, p.c_row);
+                    const F x = dt[i] * u[i];
+                    const auto state = [&](F pole, F b_n, F c_n, F& h_n) {
+                        h_n = W::fma(W::exp2(dt[i] * pole), h_n, b_n * x);
+                        y[i] = W::fma(c_n, h_n, y[i]);
+                    };
+                    state(poles.x, b.x, c.x, h[i].x), state(poles.y, b.y, c.y, h[i].y);
+                    state(poles.z, b.z, c.z, h[i].z), state(poles.w, b.w, c.w, h[i].w);
+                    W::store4_if(at.exists, m.state, n + (p.h + (first + i) * plane), h[i]);
+                }
             }
+            NIGIRI_UNROLL
+            for (int i = 0; i < together; ++i)
+                finish_scan<W, kStreams>(m, layer, at, channel, first + i, y[i], u[i], skip);
         }
+    }
+}
 
-        const F skip = W::fetch(m.constants + layer.channel_parts, channel * 4 + 1);
-        NIGIRI_UNROLL
+// The same for every kind, one state after the other.
+template <class W, int kStreams>
+NIGIRI_LANES void any_scan_phase(const W& w, const BlockMemory& m, const Layer& layer) {
+    using F = typename W::Float;
+    using I = typename W::Int;
+    const S6Part& p = layer.s6;
+    const int plane = layer.channels * p.numbers;
+    NIGIRI_UNROLL_BY(1)
+    for (int turn = 0; turn * block_threads < layer.channels << p.lane_bits; ++turn) {
+        const ScanPlace<W> at(w, p, layer.channels, turn);
+        const I channel = W::select(at.exists, at.channel, at.channel * 0);
+        const F skip = W::fetch(m.constants, channel * 4 + (layer.channel_parts + 1));
+        NIGIRI_UNROLL_BY(1)
         for (int s = 0; s < kStreams; ++s) {
-            for (int bit = 0; bit < p.lane_bits; ++bit) y[s] = y[s] + W::shuffle_xor(y[s], 1 << bit);
-            F out = W::fma(skip, u[s], y[s] * (p.is_complex ? 2.0f : 1.0f));
-            if (gated)
-                out = out * W::load(m.z, channel * kStreams + s);
-            else
-                out = gelu<W>(out);
-            // Four lanes write the parts of different streams.
-            const typename W::Mask writes = at.exists & (at.part == (s & ((1 << p.lane_bits) - 1)));
-            write_operand_of<W, kStreams, 1>(m.operand_y, writes, channel, I(s), at.part * 0, out);
+            F dt = W::fetch(m.constants, channel + p.delta_bias), y = 0.0f;
+            const F u = W::load(m.u, channel * kStreams + s);
+            NIGIRI_UNROLL_BY(1)
+            for (int r = 0; r < p.rank; ++r)
+                dt = W::fma(W::fetch(m.constants, channel * p.rank + (p.delta + r)),
+                            W::load(m.projected, I(s * p.projected + r)), dt);
+            dt = softplus<W>(dt);
+            NIGIRI_UNROLL_BY(1)
+            for (int i = 0; i < 4 * p.rounds; ++i) {
+                const I part = (at.part + ((i / 4) << p.lane_bits)) * 4 + i % 4, n = channel * p.numbers + part;
+                const auto pole = [&](int which) { return W::fetch(m.constants, n + (p.poles + which * plane)); };
+                const auto part_of = [&](int selective, int constant, int row, int imaginary) -> F {
+                    return selective ? W::load(m.projected, part + (s * p.projected + row + imaginary * p.numbers))
+                                     : W::fetch(m.constants, n + (constant + imaginary * plane));
+                };
+                const I place = n + (p.h + s * plane);
+                const Discrete<W> d(p, dt, pole(0), pole(1), pole(2), pole(3));
+                const F b = part_of(p.selective_b, p.b, p.b_row, 0), c = part_of(p.selective_c, p.c, p.c_row, 0);
+                const F old = W::load(m.state, place);
+                if (p.is_complex) {
+                    const F b_im = part_of(p.selective_b, p.b, p.b_row, 1),
+                            c_im = part_of(p.selective_c, p.c, p.c_row, 1);
+                    const F old_im = W::load(m.state, place + kStreams * plane);
+                    const F x = (d.gamma_re * b - d.gamma_im * b_im) * u,
+                            x_im = W::fma(d.gamma_re, b_im, d.gamma_im * b) * u;
+                    const F h = W::fma(d.re, old, W::fma(d.im * -1.0f, old_im, x));
+                    const F h_im = W::fma(d.re, old_im, W::fma(d.im, old, x_im));
+                    y = y + (c * h - c_im * h_im) * 2.0f;
+                    W::store_if(at.exists, m.state, place, h);
+                    W::store_if(at.exists, m.state, place + kStreams * plane, h_im);
+                } else {
+                    const F h = W::fma(d.re, old, d.gamma_re * b * u);
+                    y = W::fma(c, h, y);
+                    W::store_if(at.exists, m.state, place, h);
+                }
+            }
+            finish_scan<W, kStreams>(m, layer, at, channel, s, y, u, skip);
         }
     }
 }
@@ -222,7 +252,7 @@ NIGIRI_LANES void s4_phase(const W& w, const BlockMemory& m, const Layer& layer)
             W::store2(state, (lane + mode) * 2, h);
             y = y + (c.x * h.x - c.y * h.y);
         }
-        y = warp_sum<W>(y) * 2.0f + W::fetch(m.constants + layer.channel_parts, I(channel * 4 + 1)) * u;
+        y = warp_sum<W>(y) * 2.0f + W::fetch(m.constants, I(channel * 4 + 1 + layer.channel_parts)) * u;
         if (layer.kind == BlockStepKind::mamba)
             y = y * W::load(m.z, I(task));
         else

@@ -16,26 +16,26 @@ struct View {
     int64_t step;  // of the layer's stage
 
     int64_t place(int64_t channel) const { return (step + channel / channel_tile) & block_mask; }
-    size_t block_row(uint32_t base, int64_t channel, int64_t at) const {
+    size_t block_row(int32_t base, int64_t channel, int64_t at) const {
         const int64_t row = (channel / channel_tile * block_samples + at) * channel_tile + channel % channel_tile;
-        return base + static_cast<size_t>(row * streams + stream);
+        return static_cast<size_t>(base + row * streams + stream);
     }
-    size_t begin(int64_t channel) const { return layer.s4d.begin + static_cast<size_t>(channel * streams + stream); }
+    size_t begin(int64_t channel) const { return static_cast<size_t>(layer.s4d.begin + channel * streams + stream); }
     size_t s4d_h(int64_t channel, int64_t n) const {
-        return layer.s4d.h + static_cast<size_t>(((channel * streams + stream) * layer.s4d.modes + n) * 2);
+        return static_cast<size_t>(layer.s4d.h + ((channel * streams + stream) * layer.s4d.modes + n) * 2);
     }
     size_t s4_h(int64_t channel, int64_t n) const {
-        return layer.s4.h + static_cast<size_t>(((channel * streams + stream) * layer.s4.modes + n) * 2);
+        return static_cast<size_t>(layer.s4.h + ((channel * streams + stream) * layer.s4.modes + n) * 2);
     }
     size_t s6_h(int64_t part, int64_t channel, int64_t n) const {
-        return layer.s6.h +
-               static_cast<size_t>(((part * streams + stream) * source.channels + channel) * layer.s6.numbers + n);
+        return static_cast<size_t>(layer.s6.h +
+                                   ((part * streams + stream) * source.channels + channel) * layer.s6.numbers + n);
     }
     // The convolution's input of `delay` steps before the next one.
     size_t conv(int64_t delay, int64_t channel) const {
         const int64_t slot = (step - delay) & (layer.conv_slots - 1);
-        return layer.conv_state +
-               static_cast<size_t>((slot * layer.channel_tiles * channel_tile + channel) * streams + stream);
+        return static_cast<size_t>(layer.conv_state + (slot * layer.channel_tiles * channel_tile + channel) * streams +
+                                   stream);
     }
     // In S4dDiscretize's planar order.
     size_t planar(int64_t part, int64_t n, int64_t channel) const {
@@ -129,7 +129,7 @@ void for_pools(const Image& image, int stream, F&& f) {
         for (int which = 0; which < 2; ++which)
             for (int row = 0; row < stage.factor * stage.width; ++row)
                 f(i, which, static_cast<size_t>(row),
-                  (which == 0 ? stage.down : stage.up) + static_cast<size_t>(row * image.program.streams + stream));
+                  static_cast<size_t>((which == 0 ? stage.down : stage.up) + row * image.program.streams + stream));
     }
 }
 
