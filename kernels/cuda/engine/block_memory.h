@@ -80,28 +80,40 @@ struct Scale {
     Own<W, kStreams> mean, rstd;
 };
 
-// From the statistics that the writers of x left for every tile of 16 rows, put together as Chan et al. do: nothing
-// cancels.
+// From the mean and the squares about it that the writers of x left for every part of its rows, put together as Chan et
+// al. do: nothing cancels. Up to four parts (the outer stage's) stay in registers between the two sums.
 template <class W, int kStreams>
 NIGIRI_LANES Scale<W, kStreams> norm_scale(const BlockMemory& m, const Place<W, kStreams>& at, const Norm& norm) {
     using F = typename W::Float;
+    constexpr int held = 4;
     Scale<W, kStreams> r;
-    const int tiles = (norm.width + norm.part - 1) / norm.part;
-    const auto count_of = [&](int t) {
-        const int left = norm.width - t * norm.part;
-        return static_cast<float>(left < norm.part ? left : norm.part);
-    };
     NIGIRI_UNROLL
     for (int o = 0; o < Columns<kStreams>::own; ++o) {
-        F mean = 0.0f, squares = 0.0f;
-        for (int t = 0; t < tiles; ++t) {
-            mean = W::fma(W::load2(m.stats, (at.stream + (t * kStreams + o)) * 2).x, count_of(t) * norm.each, mean);
+        const typename W::Int stream = at.stream + o;
+        const auto part_of = [&](int t) { return W::load2(m.stats, (stream + t * kStreams) * 2); };
+        const auto count_of = [&](int t) {
+            return t < norm.parts - 1 ? norm.part : t == norm.parts - 1 ? norm.last_part : 0.0f;
+        };
+        typename W::Float2 part[held];
+        F mean = 0.0f;
+        NIGIRI_UNROLL
+        for (int t = 0; t < held; ++t) {
+            part[t] = part_of(t < norm.parts ? t : 0);
+            mean = W::fma(part[t].x, count_of(t), mean);
         }
-        for (int t = 0; t < tiles; ++t) {
-            const auto part = W::load2(m.stats, (at.stream + (t * kStreams + o)) * 2);
-            const F off = part.x - mean;
-            squares = squares + W::fma(off * off, count_of(t), part.y);
-        }
+        NIGIRI_UNROLL_BY(1)
+        for (int t = held; t < norm.parts; ++t) mean = W::fma(part_of(t).x, count_of(t), mean);
+        mean = mean * norm.each;
+        F squares = 0.0f;
+        const auto add = [&](const typename W::Float2& p, float count) {
+            const F off = p.x - mean;
+            squares = W::fma(off * off, count, squares);
+            squares = W::fma(p.y, count > 0 ? 1.0f : 0.0f, squares);
+        };
+        NIGIRI_UNROLL
+        for (int t = 0; t < held; ++t) add(part[t], count_of(t));
+        NIGIRI_UNROLL_BY(1)
+        for (int t = held; t < norm.parts; ++t) add(part_of(t), count_of(t));
         F variance = squares * norm.each;
         if (norm.kind == NormKind::rms) {
             variance = W::fma(mean, mean, variance);

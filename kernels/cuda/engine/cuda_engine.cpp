@@ -132,7 +132,7 @@ class CudaEngine final : public GroupedEngine {
     DeviceArray<int32_t> codes_;
     DeviceArray<Dice> dice_;
     DeviceArray<float> logits_;
-    DeviceArray<unsigned long long> agreed_;
+    DeviceArray<uint32_t> agreed_;
     DeviceArray<uint32_t> arrived_;
     MappedArray<HostWord> host_;
     MappedArray<SamplingControls> controls_;
@@ -189,7 +189,7 @@ void CudaEngine::run_draw(uint32_t position, const DrawRequest& request, const D
     bool stopped = false, failed = false;
     std::exception_ptr failure;
     // Cards that also drive a display end kernels that run for seconds.
-    const int64_t piece = device_.has_time_limit ? 2048 : request.samples;
+    const int64_t piece = device_.has_time_limit ? 2048 : int64_t{1} << 31;
     while (drawn < request.samples && !stopped) {
         Job j = job(static_cast<uint32_t>((position + static_cast<uint64_t>(drawn)) % image().program.wrap));
         for (size_t s = 0; s < width; ++s) dice[s].position = request.dice[s].position() + static_cast<uint64_t>(drawn);
@@ -199,7 +199,7 @@ void CudaEngine::run_draw(uint32_t position, const DrawRequest& request, const D
         j.draw.made = made_.device(), j.draw.dice = dice_.data();
         j.draw.agreed = agreed_.data(), j.draw.arrived = arrived_.data();
         j.draw.slots = slots_, j.draw.first = static_cast<unsigned long long>(drawn);
-        j.draw.samples = static_cast<unsigned long long>(std::min(piece, request.samples - drawn));
+        j.draw.samples = static_cast<uint32_t>(std::min(piece, request.samples - drawn));
         j.draw.publish_every = static_cast<uint32_t>(std::clamp<size_t>(slots_ / 4, 1, 32));
         start(j);
         for (bool running = true; running;) {

@@ -17,8 +17,8 @@ struct DeviceBlock {
     using Warp = DeviceWarp;
     DeviceWarp warp;
     Registers<DeviceWarp, kStreams> registers;
-    unsigned long long* cycles;
-    long long since;
+    const Job& job;
+    long long* since;  // shared
 
     template <class F>
     __device__ __forceinline__ void phase(F&& f) {
@@ -26,10 +26,10 @@ struct DeviceBlock {
         __syncthreads();
     }
     __device__ __forceinline__ void ended(int i) {
-        if (cycles == nullptr || threadIdx.x != 0) return;
+        if (job.cycles == nullptr || blockIdx.x != 0 || threadIdx.x != 0) return;
         const long long now = clock64();
-        atomicAdd(cycles + i, static_cast<unsigned long long>(now - since));  // nothing waits for it
-        since = now;
+        atomicAdd(job.cycles + i, static_cast<unsigned long long>(now - *since));  // nothing waits for it
+        *since = now;
     }
 };
 
@@ -52,20 +52,22 @@ __device__ __forceinline__ unsigned long long taken_of(const uint4& word) {
 }
 
 // The blocks agree on the sample to stop before: the furthest that any of them has come to.
-__device__ inline unsigned long long agree(const DrawLink& draw, unsigned long long at) {
+__device__ inline uint32_t agree(const DrawLink& draw, uint32_t at) {
     atomicMax(draw.agreed, at);
     __threadfence();
     atomicAdd(draw.arrived, 1u);
     while (*static_cast<volatile uint32_t*>(draw.arrived) < gridDim.x) __nanosleep(200);
     __threadfence();
-    return atomicMax(draw.agreed, 0ull);
+    return atomicMax(draw.agreed, 0u);
 }
 
 template <int kStreams>
 __global__ void __launch_bounds__(block_threads, 1) engine_kernel(const __grid_constant__ Job job) {
     extern __shared__ uint4 shared_words[];
-    __shared__ unsigned long long shared_limit;
+    __shared__ uint32_t shared_limit;
     __shared__ int shared_stop;
+    __shared__ long long shared_since;
+    __shared__ double shared_uniform[kStreams];
     auto* shared = reinterpret_cast<unsigned char*>(shared_words);
     const Program& p = job.program;
     for (uint32_t i = threadIdx.x; i < p.shared.size / sizeof(uint4); i += block_threads)
@@ -75,9 +77,8 @@ __global__ void __launch_bounds__(block_threads, 1) engine_kernel(const __grid_c
     __syncthreads();
 
     BlockMemory m(p.shared, shared, job.weights, job.constants);
-    DeviceBlock<kStreams> block;
-    block.cycles = blockIdx.x == 0 ? job.cycles : nullptr;
-    block.since = clock64();
+    DeviceBlock<kStreams> block{{}, {}, job, &shared_since};
+    if (threadIdx.x == 0) shared_since = clock64();
     const int warp = block.warp.index();
     const DrawLink& draw = job.draw;
     const bool draws = draw.samples > 0;
@@ -87,10 +88,10 @@ __global__ void __launch_bounds__(block_threads, 1) engine_kernel(const __grid_c
     __syncthreads();
 
     int loaded = -1;
-    unsigned long long limit = draws ? draw.samples : 1;
+    uint32_t limit = draws ? draw.samples : 1;
     bool agreed = false;
     uint32_t position = job.position;
-    for (unsigned long long t = 0;; ++t) {
+    for (uint32_t t = 0;; ++t) {
         if (shared_stop != 0 && !agreed) {
             if (threadIdx.x == 0) shared_limit = agree(draw, t);
             __syncthreads();
@@ -98,20 +99,20 @@ __global__ void __launch_bounds__(block_threads, 1) engine_kernel(const __grid_c
             limit = shared_limit < limit ? shared_limit : limit;
         }
         if (t >= limit) break;
-        uint4 word = {};
-        if (draws && threadIdx.x == block_threads - 1) word = read_mapped(draw.host);
         for (int group = static_cast<int>(blockIdx.x); group < job.groups; group += static_cast<int>(gridDim.x)) {
             m.state = job.state + static_cast<size_t>(group) * p.state_size;
+            asm("" : "+l"(m.state));  // or its making would be repeated with every access
             m.codes = one_group ? own_codes : draw.codes + group * kStreams;
             const int stream = group * kStreams + warp;
-            // What the draw needs from far away is asked for now.
+            // What the draw needs from far away is asked for now: controls, and for the last warp the host's word.
             const bool has_stream = warp < kStreams && stream < job.streams;
-            uint4 controls = {};
-            double uniform = 0;
+            uint4 far = {};
+            if (draws && (has_stream || warp == block_warps - 1))
+                far = read_mapped(has_stream ? static_cast<const void*>(draw.controls + stream) : draw.host);
             if (draws && has_stream) {
-                controls = read_mapped(draw.controls + stream);
                 const Dice dice = draw.dice[stream];
-                uniform = random_uniform(dice.seed, dice.stream, dice.position + t);
+                const double uniform = random_uniform(dice.seed, dice.stream, dice.position + t);
+                if (DeviceWarp::lane() == 0) shared_uniform[warp] = uniform;
             }
             const bool last_group = group + static_cast<int>(gridDim.x) >= job.groups;
             network_step<kStreams>(block, m, p, position, loaded, [&](DeviceBlock<kStreams>& b) {
@@ -127,10 +128,10 @@ __global__ void __launch_bounds__(block_threads, 1) engine_kernel(const __grid_c
                 }
                 b.phase([&](const DeviceWarp&, Registers<DeviceWarp, kStreams>&) {
                     if (has_stream) {
-                        const SamplingControls how = {__uint_as_float(controls.x), __uint_as_float(controls.y),
-                                                      static_cast<int32_t>(controls.z), 0};
-                        const Drawn drawn =
-                            draw_code<DeviceWarp>(m.logits + warp * p.vocabulary_padded, p.vocabulary, how, uniform);
+                        const SamplingControls how = {__uint_as_float(far.x), __uint_as_float(far.y),
+                                                      static_cast<int32_t>(far.z), 0};
+                        const Drawn drawn = draw_code<DeviceWarp>(m.logits + warp * p.vocabulary_padded, p.vocabulary,
+                                                                  how, shared_uniform[warp]);
                         if (DeviceWarp::lane() == 0) {
                             m.codes[warp] = drawn.is_valid ? drawn.code : 0;
                             const unsigned long long slot = (draw.first + t) % draw.slots;
@@ -141,13 +142,13 @@ __global__ void __launch_bounds__(block_threads, 1) engine_kernel(const __grid_c
                     if (last_group && threadIdx.x == block_threads - 1) {
                         // The samples before this one are complete. The next one needs a free slot.
                         const unsigned long long done = draw.first + t;
-                        const bool full = done + 1 - taken_of(word) >= draw.slots;
+                        const bool full = done + 1 - taken_of(far) >= draw.slots;
                         if (full || t % draw.publish_every == 0) publish(draw.made + blockIdx.x, done);
-                        while (done + 1 - taken_of(word) >= draw.slots && word.z == 0) {
+                        while (done + 1 - taken_of(far) >= draw.slots && far.z == 0) {
                             __nanosleep(500);
-                            word = read_mapped(draw.host);
+                            far = read_mapped(draw.host);
                         }
-                        if (word.z != 0) shared_stop = 1;
+                        if (far.z != 0) shared_stop = 1;
                     }
                 });
                 b.ended(p.phases);

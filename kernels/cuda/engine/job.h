@@ -31,10 +31,10 @@ struct DrawLink {
     unsigned long long* made;          // mapped, (blocks): samples that are in the ring
     const Dice* dice;                  // (streams)
     int32_t* codes;                    // (groups, streams of a group): taken in first, and replaced
-    unsigned long long* agreed;        // 0 at first: where all blocks stop
+    uint32_t* agreed;                  // 0 at first: where all blocks stop
     uint32_t* arrived;                 // 0 at first: blocks that know of the end
     unsigned long long slots, first;   // first: the launch's first sample as the ring counts
-    unsigned long long samples;        // 0: no drawing but one step from codes to logits
+    uint32_t samples;                  // 0: no drawing but one step from codes to logits
     uint32_t publish_every;
 };
 

@@ -76,8 +76,10 @@ class Packer {
     Norm packed_norm(const NormMap& norm) const {
         Norm n;
         n.kind = norm.kind;
-        n.width = static_cast<int32_t>(norm.width);
-        n.part = part_;
+        const int64_t before = (norm.width - 1) / part_;
+        n.parts = static_cast<int32_t>(before + 1);
+        n.part = static_cast<float>(part_);
+        n.last_part = static_cast<float>(norm.width - before * part_);
         n.each = 1.0f / static_cast<float>(norm.width);
         n.eps = static_cast<float>(norm.eps);
         if (norm.kind == NormKind::scalar) n.bias = norm.bias[0];
@@ -280,7 +282,7 @@ class Packer {
     StateRoom room_;
     Extents extents_;
     std::vector<int64_t> strides_;
-    int32_t part_ = tile_rows;
+    int64_t part_ = tile_rows;  // rows that the last writer of x left statistics for: 16, or 8 where it was a glu phase
 };
 
 }  // namespace

@@ -44,10 +44,10 @@ struct Matrix {
 
 struct Norm {
     NormKind kind = NormKind::layer;
-    int32_t width = 0;
-    int32_t part = tile_rows;  // rows that each of the statistics is of: 16, or 8 where a glu phase wrote x
-    float each = 0;            // 1 / width
-    float eps = 0, bias = 0;   // bias: of a scalar norm
+    int32_t parts = 0;              // of the rows, that there are statistics of
+    float part = 0, last_part = 0;  // rows of a part and of the last one
+    float each = 0;                 // 1 / width
+    float eps = 0, bias = 0;        // bias: of a scalar norm
 };
 
 // What happens to new values of the residual stream before they are written.

@@ -165,9 +165,10 @@ NIGIRI_LANES void product_phase(const W& w, Registers<W, kStreams>& r, const Blo
         if (kind != PhaseKind::mamba) return {};
         return prepare_mamba<W, kStreams>(m, at, layer, tile, now.step);
     };
+    Scale<W, kStreams> scale;
     const auto finish = [&](int tile, Own<W, kStreams>(&rows)[2], const MambaAhead<W, kStreams>& ahead) {
         if (phase.is_normed) {
-            const auto scale = norm_scale<W, kStreams>(m, at, phase.norm);
+            if (tile == w.index()) scale = norm_scale<W, kStreams>(m, at, phase.norm);
             apply_scale<W, kStreams>(phase.matrix, m.constants, at, tile, scale, rows);
         } else {
             add_bias<W, kStreams>(phase.matrix, m.constants, at, tile, rows);

@@ -40,9 +40,8 @@ NIGIRI_LANES S4dAhead<W, kStreams> prepare_s4d(const BlockMemory& m, const Place
     NIGIRI_UNROLL
     for (int i = 0; i < Ahead::held; ++i) {
         const typename W::Int place = at.rank + i * share;
-        const typename W::Mask past = place < j;
-        a.tap[i] = W::fetch_if(past, m.constants, at.g + ((j + first) - place) * channel_tile + p.taps);
-        a.input[i] = load_own<W, kStreams>(at, past, m.state, p.inputs, at.g + (place + first) * channel_tile);
+        a.tap[i] = W::fetch(m.constants, (((j - place) & block_mask) + first) * channel_tile + at.g + p.taps);
+        a.input[i] = load_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (place + first) * channel_tile);
     }
     return a;
 }
@@ -61,7 +60,11 @@ NIGIRI_LANES Own<W, kStreams> finish_s4d(const BlockMemory& m, const Place<W, kS
         for (int o = 0; o < C::own; ++o) {
             F past = 0.0f;
             NIGIRI_UNROLL
-            for (int i = 0; i < S4dAhead<W, kStreams>::held; ++i) past = W::fma(a.tap[i], a.input[i].v[o], past);
+            for (int i = 0; i < S4dAhead<W, kStreams>::held; ++i) {
+                // Where the present block has no input yet, one of the block before stands, and some other tap.
+                const F tap = W::select(at.rank + i * C::share < j, a.tap[i], F(0.0f));
+                past = W::fma(tap, a.input[i].v[o], past);
+            }
             if constexpr (C::share == 4) past = past + W::shuffle_xor(past, 1);
             past = past + W::shuffle_xor(past, 2);
             y.v[o] = W::fma(skip, u.v[o], a.pre.v[o] + past);
