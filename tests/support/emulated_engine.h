@@ -18,13 +18,14 @@ template <int kStreams>
 class HostBlock {
   public:
     using Warp = cuda::engine::HostWarp;
+    static constexpr int warps = cuda::engine::Columns<kStreams>::warps;
 
-    explicit HostBlock(bool backwards) : backwards_(backwards), registers_(cuda::engine::block_warps) {}
+    explicit HostBlock(bool backwards) : backwards_(backwards), registers_(warps) {}
 
     template <class F>
     void phase(F&& f) {
-        for (int i = 0; i < cuda::engine::block_warps; ++i) {
-            const int w = backwards_ ? cuda::engine::block_warps - 1 - i : i;
+        for (int i = 0; i < warps; ++i) {
+            const int w = backwards_ ? warps - 1 - i : i;
             f(Warp(w), registers_[static_cast<size_t>(w)]);
         }
     }

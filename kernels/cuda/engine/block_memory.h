@@ -137,7 +137,7 @@ NIGIRI_LANES void settle(const BlockMemory& m, const Place<W, kStreams>& at, con
     NIGIRI_UNROLL
     for (int half = 0; half < kHalves; ++half) {
         Own<W, kStreams>& v = values[half];
-        const I row = at.g + (tile * rows + half * 8);
+        const I row = at.g + ((at.tile + tile) * rows + half * 8);
         const typename W::Mask exists = row < stage.width;
         const auto add = [&](const float* p, int base, const I& from) {
             const auto more = load_own<W, kStreams>(at, exists, p, base, from);
@@ -155,8 +155,8 @@ NIGIRI_LANES void settle(const BlockMemory& m, const Place<W, kStreams>& at, con
         write_operand<W, kStreams>(m.operand_x, at, exists, row, v);
     }
     // Mean and squares of the tile, about its first row so that nothing cancels.
-    const int left = stage.width - tile * rows;
-    const F each = W::reciprocal(F(static_cast<float>(left < rows ? left : rows)));
+    const I left = (at.tile + tile) * -rows + stage.width;
+    const F each = W::reciprocal(F(W::select(left < rows, left, left * 0 + rows)));
     NIGIRI_UNROLL
     for (int o = 0; o < C::own; ++o) {
         const F pivot = W::from_lane(values[0].v[o], at.q);
@@ -172,8 +172,8 @@ NIGIRI_LANES void settle(const BlockMemory& m, const Place<W, kStreams>& at, con
             squares = squares + W::shuffle_xor(squares, distance);
         }
         const F off = sum * each;
-        const typename W::Mask writes = (at.g == 0) & (at.rank == 0);
-        const I to = (at.stream + (tile * kStreams + o)) * 2;
+        const typename W::Mask writes = (at.g == 0) & (at.rank == 0) & (left > 0);
+        const I to = (at.stream + (at.tile + tile) * kStreams + o) * 2;
         W::store_if(writes, m.stats, to, off + pivot);
         W::store_if(writes, m.stats, to + 1, W::maximum(W::fma(off * -1.0f, sum, squares), F(0.0f)));
     }

@@ -6,7 +6,8 @@
 //   4 streams: columns 4 part + stream of the parts 0 and 1, then a second product for part 2
 //   8 streams: columns are streams, one product a part
 // A lane 4 g + q gets the columns 2 q, 2 q + 1 of the rows g and g + 8; sum_parts() leaves in it the sums of the `own`
-// streams that it answers for from then on. With fewer than four streams several lanes answer for the same one.
+// streams that it answers for from then on. With fewer than four streams several lanes share one; with a single stream
+// a warp takes two tiles of rows at once, and a lane answers for one of them.
 #pragma once
 
 #include "kernels/cuda/engine/packed.h"
@@ -18,7 +19,10 @@ struct Columns {
     static_assert(kStreams == 1 || kStreams == 2 || kStreams == 4 || kStreams == 8);
     static constexpr int products = kStreams == 8 ? 3 : kStreams == 4 ? 2 : 1;
     static constexpr int own = kStreams == 8 ? 2 : 1;
-    static constexpr int share = kStreams == 1 ? 4 : kStreams == 2 ? 2 : 1;  // lanes that answer for the same stream
+    static constexpr int share = kStreams <= 2 ? 2 : 1;  // lanes that answer for the same stream and row
+    static constexpr int tiles = tiles_at_once(kStreams);
+    static constexpr int warps = kStreams == 1 ? 8 : 16;  // of a block
+    static constexpr int threads = warps * warp_lanes;
 
     NIGIRI_LANES static constexpr int product_of(int part) {
         return kStreams == 8 ? part : kStreams == 4 ? part / 2 : 0;
@@ -41,14 +45,17 @@ struct Place {
     typename W::Int g, q;    // lane = 4 g + q
     typename W::Int stream;  // the first of `own`
     typename W::Int rank;    // among the lanes that share it
+    typename W::Int tile;    // of those at once
 
-    NIGIRI_LANES Place() : g(W::lane() / 4), q(W::lane() % 4), stream(q), rank(q) {
-        if constexpr (kStreams == 1) stream = q * 0;
+    NIGIRI_LANES Place() : g(W::lane() / 4), q(W::lane() % 4), stream(q), rank(q * 0), tile(q * 0) {
+        if constexpr (kStreams == 1) stream = q * 0, rank = q % 2, tile = q / 2;
         if constexpr (kStreams == 2) stream = q % 2, rank = q / 2;
         if constexpr (kStreams == 4) stream = 2 * (q % 2) + q / 2;
         if constexpr (kStreams == 8) stream = 2 * q;
-        if constexpr (C::share == 1) rank = q * 0;
     }
+    // The lane's channel, of tiles of 8 from `first` on, and its row, g or g + 8 of tiles of 16.
+    NIGIRI_LANES typename W::Int channel(int first) const { return g + (tile + first) * channel_tile; }
+    NIGIRI_LANES typename W::Int row(int first, int half) const { return g + ((tile + first) * tile_rows + half * 8); }
 };
 
 // The place of (input k, part, stream) in an operand: 16 bytes are the eight inputs of a block that a lane reads. The
@@ -80,17 +87,9 @@ template <class W, int kStreams, int kShare, class I, class J, class R>
 NIGIRI_LANES void write_operand_of(uint16_t* operand, typename W::Mask mask, const I& k, const J& stream, const R& rank,
                                    typename W::Float x) {
     const Parts<W> parts(x);
-    if constexpr (kShare >= 4 && kStreams == 1) {
-        const typename W::Int part = rank;
-        const typename W::Int chunk = part * 4 + (((k >> 3) & 3) ^ ((part >> 1) & 3));
-        const typename W::Word bits =
-            W::select(part == 0, parts.part[0], W::select(part == 1, parts.part[1], parts.part[2]));
-        W::store_if(mask & (part < 3), operand, ((k >> 5) * 32 + chunk) * 8 + (k & 7), bits);
-    } else {
-        NIGIRI_UNROLL
-        for (int i = 0; i < 3; ++i)
-            W::store_if(mask & (rank == i % kShare), operand, operand_index<W, kStreams>(k, i, stream), parts.part[i]);
-    }
+    NIGIRI_UNROLL
+    for (int i = 0; i < 3; ++i)
+        W::store_if(mask & (rank == i % kShare), operand, operand_index<W, kStreams>(k, i, stream), parts.part[i]);
 }
 
 template <class W, int kStreams, class I>

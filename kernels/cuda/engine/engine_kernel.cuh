@@ -62,7 +62,8 @@ __device__ inline uint32_t agree(const DrawLink& draw, uint32_t at) {
 }
 
 template <int kStreams>
-__global__ void __launch_bounds__(block_threads, 1) engine_kernel(const __grid_constant__ Job job) {
+__global__ void __launch_bounds__(Columns<kStreams>::threads, 1) engine_kernel(const __grid_constant__ Job job) {
+    constexpr int threads = Columns<kStreams>::threads;
     extern __shared__ uint4 shared_words[];
     __shared__ uint32_t shared_limit;
     __shared__ int shared_stop;
@@ -70,7 +71,7 @@ __global__ void __launch_bounds__(block_threads, 1) engine_kernel(const __grid_c
     __shared__ double shared_uniform[kStreams];
     auto* shared = reinterpret_cast<unsigned char*>(shared_words);
     const Program& p = job.program;
-    for (uint32_t i = threadIdx.x; i < p.shared.size / sizeof(uint4); i += block_threads)
+    for (uint32_t i = threadIdx.x; i < p.shared.size / sizeof(uint4); i += threads)
         shared_words[i] = i < p.shared.x / sizeof(uint4) ? reinterpret_cast<const uint4*>(job.shared_image)[i]
                                                          : make_uint4(0, 0, 0, 0);
     if (threadIdx.x == 0) shared_stop = 0;
@@ -107,7 +108,7 @@ __global__ void __launch_bounds__(block_threads, 1) engine_kernel(const __grid_c
             // What the draw needs from far away is asked for now: controls, and for the last warp the host's word.
             const bool has_stream = warp < kStreams && stream < job.streams;
             uint4 far = {};
-            if (draws && (has_stream || warp == block_warps - 1))
+            if (draws && (has_stream || warp == Columns<kStreams>::warps - 1))
                 far = read_mapped(has_stream ? static_cast<const void*>(draw.controls + stream) : draw.host);
             if (draws && has_stream) {
                 const Dice dice = draw.dice[stream];
@@ -117,7 +118,7 @@ __global__ void __launch_bounds__(block_threads, 1) engine_kernel(const __grid_c
             const bool last_group = group + static_cast<int>(gridDim.x) >= job.groups;
             network_step<kStreams>(block, m, p, position, loaded, [&](DeviceBlock<kStreams>& b) {
                 if (!draws) {
-                    for (int i = static_cast<int>(threadIdx.x); i < kStreams * p.vocabulary; i += block_threads) {
+                    for (int i = static_cast<int>(threadIdx.x); i < kStreams * p.vocabulary; i += threads) {
                         const int s = i / p.vocabulary, code = i % p.vocabulary;
                         if (group * kStreams + s < job.streams)
                             job.logits[static_cast<size_t>(group * kStreams + s) * p.vocabulary + code] =
@@ -139,7 +140,7 @@ __global__ void __launch_bounds__(block_threads, 1) engine_kernel(const __grid_c
                                 make_int2(drawn.is_valid ? drawn.code : -1, __float_as_int(drawn.bits));
                         }
                     }
-                    if (last_group && threadIdx.x == block_threads - 1) {
+                    if (last_group && threadIdx.x == threads - 1) {
                         // The samples before this one are complete. The next one needs a free slot.
                         const unsigned long long done = draw.first + t;
                         const bool full = done + 1 - taken_of(far) >= draw.slots;
@@ -182,7 +183,7 @@ void launch(const Job& job, int blocks, cudaStream_t stream) {
     together.id = cudaLaunchAttributeCooperative;
     together.val.cooperative = 1;
     cudaLaunchConfig_t config = {};
-    config.gridDim = dim3(static_cast<unsigned>(blocks)), config.blockDim = dim3(block_threads);
+    config.gridDim = dim3(static_cast<unsigned>(blocks)), config.blockDim = dim3(Columns<kStreams>::threads);
     config.dynamicSmemBytes = static_cast<size_t>(bytes), config.stream = stream;
     config.attrs = &together, config.numAttrs = 1;
     check(cudaLaunchKernelEx(&config, engine_kernel<kStreams>, job), "starting the generation kernel");

@@ -50,7 +50,7 @@ NIGIRI_LANES void network_step(Block& block, const BlockMemory& m, const Program
         for (int k = 0; k < stage.phases; ++k) {
             const Phase& phase = m.phases[stage.first_phase + k];
             block.phase([&](const W& w, Registers<W, kStreams>& r) {
-                if (opens && k == 0) open_windows<W>(w, r.windows, m.weights, stage);
+                if (opens && k == 0) open_windows<W, kStreams>(w, r.windows, m.weights, stage);
                 run_phase<W, kStreams>(w, r, m, program, stage, above, phase, now);
             });
             block.ended(stage.first_phase + k);

@@ -18,7 +18,7 @@ struct Extents {
 class Packer {
   public:
     Packer(const RecurrentProgram& program, WeightFormat format, int streams)
-        : source_(program), streams_(streams), matrices_(format, image_.weights, image_.constants) {}
+        : source_(program), streams_(streams), matrices_(format, streams, image_.weights, image_.constants) {}
 
     Image run() {
         image_.program.streams = streams_;

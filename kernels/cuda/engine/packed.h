@@ -11,8 +11,6 @@
 namespace nigiri::cuda::engine {
 
 inline constexpr int warp_lanes = 32;
-inline constexpr int block_warps = 16;
-inline constexpr int block_threads = warp_lanes * block_warps;
 inline constexpr int tile_rows = 16;       // rows of a matrix that one product of the tensor cores takes
 inline constexpr int channel_tile = 8;     // channels of a layer that a warp answers for at a time
 inline constexpr int granule_inputs = 64;  // inputs that the four pieces of a granule multiply, for 16 rows
@@ -20,6 +18,10 @@ inline constexpr int granule_pieces = 4;
 inline constexpr int block_samples = 16;  // samples that an S4D layer's inputs wait before they enter its state
 inline constexpr int block_mask = block_samples - 1;
 inline constexpr int most_drawn_codes = 256;  // that a warp draws from
+
+// Tiles that a warp takes at once: matrices and layers have whole multiples of them. With one stream a tile's sums
+// would leave each lane little of its own to do.
+constexpr int tiles_at_once(int streams) { return streams == 1 ? 2 : 1; }
 
 // Eight bfloat16 of lane 4 g + q, two in a word: W[g][k], W[g + 8][k], W[g][k + 2], W[g + 8][k + 2] with
 // k = 32 block + 8 q + 4 half. The values of a stream lie so that a lane reads its eight inputs of a block at once.

@@ -10,7 +10,7 @@ namespace nigiri::cuda::engine {
 // What a warp keeps in registers from one phase to the next.
 template <class W, int kStreams>
 struct Registers {
-    Windows<W> windows;
+    Windows<W, kStreams> windows;
     ScanAhead<W, kStreams> scan;
 };
 
@@ -34,7 +34,7 @@ template <class W, int kStreams>
 NIGIRI_LANES MambaAhead<W, kStreams> prepare_mamba(const BlockMemory& m, const Place<W, kStreams>& at,
                                                    const Layer& layer, int tile, uint32_t step) {
     MambaAhead<W, kStreams> a;
-    const typename W::Int channel = at.g + tile * channel_tile;
+    const typename W::Int channel = at.channel(tile);
     a.parts = W::fetch4(m.constants, channel * 4 + layer.channel_parts);
     const auto taps = W::fetch4(m.constants, channel * layer.conv_slots + layer.conv);
     a.tap[0] = taps.x, a.tap[1] = taps.y, a.tap[2] = taps.z, a.tap[3] = taps.w;
@@ -56,7 +56,7 @@ NIGIRI_LANES void finish_mamba(const BlockMemory& m, const Place<W, kStreams>& a
     using C = Columns<kStreams>;
     using I = typename W::Int;
     const int channels = layer.channel_tiles * channel_tile;
-    const I channel = at.g + tile * channel_tile;
+    const I channel = at.channel(tile);
     Own<W, kStreams> u;
     NIGIRI_UNROLL
     for (int o = 0; o < C::own; ++o) {
@@ -97,8 +97,8 @@ NIGIRI_LANES void normed_phase(const W& w, const BlockMemory& m, const Place<W, 
     using I = typename W::Int;
     const Layer& layer = m.layers[phase.layer];
     const auto scale = norm_scale<W, kStreams>(m, at, phase.norm);
-    for (int tile = w.index(); tile < layer.channel_tiles; tile += block_warps) {
-        const I channel = at.g + tile * channel_tile;
+    for (int tile = w.index() * C::tiles; tile < layer.channel_tiles; tile += C::warps * C::tiles) {
+        const I channel = at.channel(tile);
         const typename W::Mask exists = channel < layer.channels;
         S4dAhead<W, kStreams> ahead;
         if (layer.ssm == SsmPart::s4d) ahead = prepare_s4d<W, kStreams>(m, at, layer.s4d, tile, now.step);
@@ -123,14 +123,15 @@ NIGIRI_LANES void normed_phase(const W& w, const BlockMemory& m, const Place<W, 
 template <class W, int kStreams>
 NIGIRI_LANES void embed_phase(const W& w, const BlockMemory& m, const Program& program, const Stage& stage,
                               const Phase& phase, const Moment& now) {
+    using C = Columns<kStreams>;
     const Place<W, kStreams> at;
-    for (int tile = w.index(); tile * tile_rows < stage.width; tile += block_warps) {
+    for (int tile = w.index() * C::tiles; tile * tile_rows < stage.width; tile += C::warps * C::tiles) {
         Own<W, kStreams> rows[2];
         NIGIRI_UNROLL
         for (int half = 0; half < 2; ++half) {
-            const typename W::Int row = at.g + (tile * tile_rows + half * 8);
+            const typename W::Int row = at.row(tile, half);
             NIGIRI_UNROLL
-            for (int o = 0; o < Columns<kStreams>::own; ++o)
+            for (int o = 0; o < C::own; ++o)
                 rows[half].v[o] =
                     W::fetch_if(row < stage.width, m.constants,
                                 W::load(m.codes, at.stream + o) * stage.width + (row + program.embedding));
@@ -144,8 +145,9 @@ template <class W, int kStreams>
 NIGIRI_LANES void gather_phase(const W& w, const BlockMemory& m, const Stage& above) {
     const Place<W, kStreams> at;
     const int rows = above.factor * above.width;
-    for (int first = w.index() * 8; first < rows; first += 8 * block_warps) {
-        const typename W::Int row = at.g + first;
+    using C = Columns<kStreams>;
+    for (int tile = w.index() * C::tiles; tile * 8 < rows; tile += C::warps * C::tiles) {
+        const typename W::Int row = at.channel(tile);
         const typename W::Mask exists = row < rows;
         write_operand<W, kStreams>(m.operand_y, at, exists, row,
                                    load_own<W, kStreams>(at, exists, m.state, above.down, row));
@@ -168,7 +170,7 @@ NIGIRI_LANES void product_phase(const W& w, Registers<W, kStreams>& r, const Blo
     Scale<W, kStreams> scale;
     const auto finish = [&](int tile, Own<W, kStreams>(&rows)[2], const MambaAhead<W, kStreams>& ahead) {
         if (phase.is_normed) {
-            if (tile == w.index()) scale = norm_scale<W, kStreams>(m, at, phase.norm);
+            if (tile == w.index() * C::tiles) scale = norm_scale<W, kStreams>(m, at, phase.norm);
             apply_scale<W, kStreams>(phase.matrix, m.constants, at, tile, scale, rows);
         } else {
             add_bias<W, kStreams>(phase.matrix, m.constants, at, tile, rows);
@@ -183,7 +185,7 @@ NIGIRI_LANES void product_phase(const W& w, Registers<W, kStreams>& r, const Blo
             for (int o = 0; o < C::own; ++o) gated[0].v[o] = rows[0].v[o] * sigmoid<W>(rows[1].v[o]);
             return settle<W, kStreams, 1>(m, at, phase.settle, stage, now.pool_phase, tile, gated);
         }
-        const I row[2] = {at.g + tile * tile_rows, at.g + (tile * tile_rows + 8)};
+        const I row[2] = {at.row(tile, 0), at.row(tile, 1)};
         NIGIRI_UNROLL
         for (int half = 0; half < 2; ++half) {
             const typename W::Mask exists = row[half] < phase.matrix.rows;

@@ -13,8 +13,9 @@
 
 namespace nigiri::cuda::engine {
 
-NIGIRI_LANES int block_place(uint32_t step, int tile) {
-    return static_cast<int>((step + static_cast<uint32_t>(tile)) & block_mask);
+template <class W, int kStreams>
+NIGIRI_LANES typename W::Int block_place(const Place<W, kStreams>& at, uint32_t step, int tile) {
+    return (at.tile + (static_cast<int>(step & block_mask) + tile)) & block_mask;
 }
 
 template <class W, int kStreams>
@@ -35,7 +36,7 @@ NIGIRI_LANES S4dAhead<W, kStreams> prepare_s4d(const BlockMemory& m, const Place
     using Ahead = S4dAhead<W, kStreams>;
     constexpr int share = Columns<kStreams>::share;
     Ahead a;
-    const int j = block_place(step, tile), first = tile * block_samples;
+    const typename W::Int j = block_place<W, kStreams>(at, step, tile), first = (at.tile + tile) * block_samples;
     a.pre = load_own<W, kStreams>(at, true, m.state, p.pre, at.g + (first + j) * channel_tile);
     NIGIRI_UNROLL
     for (int i = 0; i < Ahead::held; ++i) {
@@ -53,7 +54,7 @@ NIGIRI_LANES Own<W, kStreams> finish_s4d(const BlockMemory& m, const Place<W, kS
                                          const Own<W, kStreams>& u) {
     using F = typename W::Float;
     using C = Columns<kStreams>;
-    const int j = block_place(step, tile), first = tile * block_samples;
+    const typename W::Int j = block_place<W, kStreams>(at, step, tile), first = (at.tile + tile) * block_samples;
     Own<W, kStreams> y;
     if constexpr (C::share > 1) {
         NIGIRI_UNROLL
@@ -65,16 +66,16 @@ NIGIRI_LANES Own<W, kStreams> finish_s4d(const BlockMemory& m, const Place<W, kS
                 const F tap = W::select(at.rank + i * C::share < j, a.tap[i], F(0.0f));
                 past = W::fma(tap, a.input[i].v[o], past);
             }
-            if constexpr (C::share == 4) past = past + W::shuffle_xor(past, 1);
-            past = past + W::shuffle_xor(past, 2);
+            past = past + W::shuffle_xor(past, kStreams == 1 ? 1 : 2);
             y.v[o] = W::fma(skip, u.v[o], a.pre.v[o] + past);
         }
     } else {
         NIGIRI_UNROLL
         for (int o = 0; o < C::own; ++o) y.v[o] = W::fma(skip, u.v[o], a.pre.v[o]);
+        const int places = (static_cast<int>(step & block_mask) + tile) & block_mask;  // j, the same for all lanes
         NIGIRI_UNROLL_BY(4)
-        for (int i = 0; i < j; ++i) {
-            const F tap = W::fetch(m.constants, at.g + ((first + j - i) * channel_tile + p.taps));
+        for (int i = 0; i < places; ++i) {
+            const F tap = W::fetch(m.constants, at.g + (first + (places - i)) * channel_tile + p.taps);
             const auto input = load_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (first + i) * channel_tile);
             NIGIRI_UNROLL
             for (int o = 0; o < C::own; ++o) y.v[o] = W::fma(tap, input.v[o], y.v[o]);
@@ -94,7 +95,7 @@ NIGIRI_LANES void complete_s4d_blocks(const W& w, const BlockMemory& m, const La
     const S4dPart& p = layer.s4d;
     const int first_tile = block_mask - static_cast<int>(step & block_mask);
     const I lane = W::lane();
-    for (int task = block_warps - 1 - w.index();; task += block_warps) {
+    for (int task = Columns<kStreams>::warps - 1 - w.index();; task += Columns<kStreams>::warps) {
         const int tile = first_tile + task / channel_tile * block_samples, g = task % channel_tile;
         if (tile >= layer.channel_tiles) return;
         const int channel = tile * channel_tile + g;

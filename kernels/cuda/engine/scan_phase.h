@@ -17,13 +17,13 @@ struct ScanAhead {
 };
 
 // Lane `part` of a channel's lanes; channels follow each other through the block's threads.
-template <class W>
+template <class W, int kStreams>
 struct ScanPlace {
     typename W::Int channel, part;
     typename W::Mask exists;
 
     NIGIRI_LANES ScanPlace(const W& w, const S6Part& p, int channels, int turn) {
-        const typename W::Int unit = W::lane() + (w.index() * warp_lanes + turn * block_threads);
+        const typename W::Int unit = W::lane() + (w.index() * warp_lanes + turn * Columns<kStreams>::threads);
         channel = unit >> p.lane_bits;
         part = unit & ((1 << p.lane_bits) - 1);
         exists = channel < channels;
@@ -34,7 +34,7 @@ template <class W, int kStreams>
 NIGIRI_LANES void prepare_scan(const W& w, const BlockMemory& m, const Layer& layer, ScanAhead<W, kStreams>& ahead) {
     const S6Part& p = layer.s6;
     if (ahead.held == 0 || !is_plain(p)) return;
-    const ScanPlace<W> at(w, p, layer.channels, 0);
+    const ScanPlace<W, kStreams> at(w, p, layer.channels, 0);
     const typename W::Int n = at.channel * p.numbers + at.part * 4;
     ahead.poles = W::fetch4_if(at.exists, m.constants, n + p.poles);
     NIGIRI_UNROLL
@@ -79,7 +79,7 @@ struct Discrete {
 
 // y is the sum of this lane's states: with those of the channel's other lanes -> skip, gate or GELU -> operand_y.
 template <class W, int kStreams>
-NIGIRI_LANES void finish_scan(const BlockMemory& m, const Layer& layer, const ScanPlace<W>& at,
+NIGIRI_LANES void finish_scan(const BlockMemory& m, const Layer& layer, const ScanPlace<W, kStreams>& at,
                               const typename W::Int& channel, int s, typename W::Float y, typename W::Float u,
                               typename W::Float skip) {
     using F = typename W::Float;
@@ -105,8 +105,8 @@ NIGIRI_LANES void plain_scan_phase(const W& w, const BlockMemory& m, const Layer
     constexpr int together = kStreams < 4 ? kStreams : 4;  // streams whose states are loaded before any is used
     const S6Part& p = layer.s6;
     const int plane = layer.channels * p.numbers;
-    for (int turn = 0; turn * block_threads < layer.channels << p.lane_bits; ++turn) {
-        const ScanPlace<W> at(w, p, layer.channels, turn);
+    for (int turn = 0; turn * Columns<kStreams>::threads < layer.channels << p.lane_bits; ++turn) {
+        const ScanPlace<W, kStreams> at(w, p, layer.channels, turn);
         const I channel = W::select(at.exists, at.channel, at.channel * 0);
         const F bias = W::fetch(m.constants, channel + p.delta_bias);
         const F skip = W::fetch(m.constants, channel * 4 + (layer.channel_parts + 1));
@@ -174,8 +174,8 @@ NIGIRI_LANES void any_scan_phase(const W& w, const BlockMemory& m, const Layer& 
     const S6Part& p = layer.s6;
     const int plane = layer.channels * p.numbers;
     NIGIRI_UNROLL_BY(1)
-    for (int turn = 0; turn * block_threads < layer.channels << p.lane_bits; ++turn) {
-        const ScanPlace<W> at(w, p, layer.channels, turn);
+    for (int turn = 0; turn * Columns<kStreams>::threads < layer.channels << p.lane_bits; ++turn) {
+        const ScanPlace<W, kStreams> at(w, p, layer.channels, turn);
         const I channel = W::select(at.exists, at.channel, at.channel * 0);
         const F skip = W::fetch(m.constants, channel * 4 + (layer.channel_parts + 1));
         NIGIRI_UNROLL_BY(1)
@@ -232,7 +232,7 @@ NIGIRI_LANES void s4_phase(const W& w, const BlockMemory& m, const Layer& layer)
     const auto product = [](const F2& a, const F2& b) -> F2 {
         return {a.x * b.x - a.y * b.y, W::fma(a.x, b.y, a.y * b.x)};
     };
-    for (int task = w.index(); task < layer.channels * kStreams; task += block_warps) {
+    for (int task = w.index(); task < layer.channels * kStreams; task += Columns<kStreams>::warps) {
         const int channel = task / kStreams, s = task % kStreams;
         const float* factors = m.constants + p.factors + channel * 5 * p.modes * 2;
         float* state = m.state + p.h + task * p.modes * 2;
