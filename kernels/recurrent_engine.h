@@ -81,6 +81,9 @@ struct CudaEngineOptions {
     int64_t streams = 1;
     WeightFormat weights = WeightFormat::bf16;  // or f32, for comparisons; sums, states and activations are float32
     int streams_per_block = 0;                  // 1, 2, 4 or 8 share what is read of the weights; 0: as fits
+    // Every stage has a block of its own, so that the slower stages work while the first one goes on; else one block
+    // runs all. As fits: where there are multiprocessors for it.
+    enum class Stages : uint8_t { as_fits, together, apart } stages = Stages::as_fits;
 };
 
 // Draws codes itself where the vocabulary has 256 codes or fewer. Throws Error where there is no CUDA device, where the

@@ -1,8 +1,9 @@
 // Drawing on the GPU: steps a second of each stream and samples a second in all, beside the published code's, with
 // networks of the presets' sizes and random weights.
 //   cuda_engine_bench                                    the table
-//   cuda_engine_bench base mamba-s4 STREAMS PER_BLOCK [SAMPLES]   one row; PER_BLOCK 0: as fits
-//   cuda_engine_bench phases base mamba-s4 STREAMS PER_BLOCK     cycles of each phase, as block 0 sees them
+//   cuda_engine_bench base mamba-s4 STREAMS PER_BLOCK together|apart|fits [SAMPLES]   one row; PER_BLOCK 0: as fits
+//   cuda_engine_bench phases base mamba-s4 STREAMS PER_BLOCK together|apart|fits     cycles of each phase, as the first
+//                                                                                   blocks see them
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -56,8 +57,18 @@ double steps_per_second(RecurrentEngine& engine, int64_t samples) {
     return rates[1];
 }
 
-void row(const std::string& size, const std::string& layer, int64_t streams, int per_block, int64_t samples) {
-    const auto engine = make_cuda_engine(program_of(size, layer), {.streams = streams, .streams_per_block = per_block});
+using Stages = CudaEngineOptions::Stages;
+
+Stages stages_named(const char* name) {
+    return std::strcmp(name, "together") == 0 ? Stages::together
+         : std::strcmp(name, "apart") == 0    ? Stages::apart
+                                              : Stages::as_fits;
+}
+
+void row(const std::string& size, const std::string& layer, int64_t streams, int per_block, Stages stages,
+         int64_t samples) {
+    const auto engine = make_cuda_engine(program_of(size, layer),
+                                         {.streams = streams, .streams_per_block = per_block, .stages = stages});
     const double steps = steps_per_second(*engine, samples), total = steps * static_cast<double>(streams);
     const double other = published(size, layer, streams);
     std::printf("%-6s %-9s %5ld | %9.0f steps/s  %8.3f M samples/s  %6.2f us a step |", size.c_str(), layer.c_str(),
@@ -67,8 +78,9 @@ void row(const std::string& size, const std::string& layer, int64_t streams, int
     std::fflush(stdout);
 }
 
-void phases(const std::string& size, const std::string& layer, int64_t streams, int per_block) {
-    const auto engine = make_cuda_engine(program_of(size, layer), {.streams = streams, .streams_per_block = per_block});
+void phases(const std::string& size, const std::string& layer, int64_t streams, int per_block, Stages stages) {
+    const auto engine = make_cuda_engine(program_of(size, layer),
+                                         {.streams = streams, .streams_per_block = per_block, .stages = stages});
     engine->draw(request_of(streams, 1600), [](int64_t, const int32_t*, const float*) { return true; });
     std::printf("%s %s, %s: cycles a sample\n", size.c_str(), layer.c_str(), engine->description().c_str());
     for (const auto& [name, cycles] : cuda::engine::phase_cycles(*engine, request_of(streams, 1600)))
@@ -76,19 +88,20 @@ void phases(const std::string& size, const std::string& layer, int64_t streams, 
 }
 
 int run(int argc, char** argv) {
-    if (argc >= 6 && std::strcmp(argv[1], "phases") == 0) {
-        phases(argv[2], argv[3], std::atol(argv[4]), std::atoi(argv[5]));
+    if (argc >= 7 && std::strcmp(argv[1], "phases") == 0) {
+        phases(argv[2], argv[3], std::atol(argv[4]), std::atoi(argv[5]), stages_named(argv[6]));
         return 0;
     }
-    if (argc >= 5) {
-        row(argv[1], argv[2], std::atol(argv[3]), std::atoi(argv[4]), argc > 5 ? std::atol(argv[5]) : 4096);
+    if (argc >= 6) {
+        row(argv[1], argv[2], std::atol(argv[3]), std::atoi(argv[4]), stages_named(argv[5]),
+            argc > 6 ? std::atol(argv[6]) : 4096);
         return 0;
     }
     std::printf("ratios: the published code captured in a CUDA graph, on an H100 (512 streams beside our 528)\n");
     for (const std::string size : {"base", "small"})
         for (const std::string layer : {"mamba-s4", "mamba-s6", "s4-mlp"})
             for (const int64_t streams : {1, 132, 528, 1056, 4096})
-                row(size, layer, streams, 0, streams == 1 ? 32768 : streams < 1000 ? 4096 : 1024);
+                row(size, layer, streams, 0, Stages::as_fits, streams == 1 ? 32768 : streams < 1000 ? 4096 : 1024);
     return 0;
 }
 

@@ -26,9 +26,11 @@ class CudaEngineOnDevice : public ::testing::TestWithParam<ProgramShape> {
     void SetUp() override {
         if (available_devices().front() != "cuda") GTEST_SKIP() << "no CUDA device here";
     }
+    using Stages = CudaEngineOptions::Stages;
     static std::unique_ptr<RecurrentEngine> make(const RecurrentProgram& program, WeightFormat format, int64_t streams,
-                                                 int per_block) {
-        return make_cuda_engine(program, {.streams = streams, .weights = format, .streams_per_block = per_block});
+                                                 int per_block, Stages stages = Stages::together) {
+        return make_cuda_engine(
+            program, {.streams = streams, .weights = format, .streams_per_block = per_block, .stages = stages});
     }
 };
 
@@ -37,7 +39,7 @@ TEST_P(CudaEngineOnDevice, GivesTheReferencesLogProbabilities) {
     const RecurrentProgram program = random_program(GetParam(), test::seed());
     const std::pair<int64_t, int> sizes[] = {{1, 1}, {3, 2}, {5, 4}, {17, 8}};
     for (const auto& [streams, per_block] : sizes) {
-        const auto engine = make(program, WeightFormat::f32, streams, per_block);
+        const auto engine = make(program, WeightFormat::f32, streams, per_block, Stages::as_fits);
         EXPECT_LT(test::compare(*engine, program, 150, test::seed()), tolerance) << engine->description();
     }
 }
@@ -71,6 +73,37 @@ TEST_P(CudaEnginePresetsOnDevice, GiveTheReferencesLogProbabilities) {
         const auto engine = make(program, WeightFormat::f32, per_block, per_block);
         EXPECT_LT(test::compare(*engine, program, 40, test::seed()), tolerance)
             << engine->description() << ", seed " << test::seed();
+    }
+}
+
+// Blocks of their own for the stages compute what one block does, bit by bit, also over launches that end in the middle
+// of a coarse step.
+TEST_P(CudaEnginePresetsOnDevice, StagesApartAreStagesTogether) {
+    const RecurrentProgram program = random_program(GetParam(), test::seed());
+    for (const auto& [streams, per_block] : {std::pair<int64_t, int>{1, 1}, {2, 2}, {20, 2}}) {
+        const auto together = make(program, WeightFormat::bf16, streams, per_block),
+                   apart = make(program, WeightFormat::bf16, streams, per_block, Stages::apart);
+        const auto width = static_cast<size_t>(streams);
+        const auto run = [&](RecurrentEngine& engine) {
+            DrawRequest request;
+            request.codes.assign(width, 128);
+            for (uint64_t s = 0; s < width; ++s) request.dice.emplace_back(test::seed(), s);
+            request.controls = [](int64_t) { return DrawControls{}; };
+            std::vector<int32_t> codes;
+            for (const int64_t samples : {1, 2, 3, 4, 5, 18, 700}) {
+                request.samples = samples;
+                engine.draw(request, [&](int64_t count, const int32_t* c, const float*) {
+                    codes.insert(codes.end(), c, c + count * streams);
+                    return true;
+                });
+                request.codes.assign(codes.end() - streams, codes.end());
+                for (Random& r : request.dice)
+                    r = Random(r.seed(), r.stream(), r.position() + static_cast<uint64_t>(samples));
+            }
+            return codes;
+        };
+        EXPECT_EQ(run(*together), run(*apart)) << apart->description();
+        EXPECT_EQ(test::state_difference(apart->state(streams - 1), together->state(streams - 1)), 0);
     }
 }
 

@@ -30,6 +30,9 @@ class HostBlock {
         }
     }
     void ended(int) {}
+    // One block runs all stages.
+    void await_below(int) {}
+    void give_below(int) {}
 
   private:
     bool backwards_;
@@ -66,7 +69,7 @@ class EmulatedEngine final : public cuda::engine::GroupedEngine {
             for (int64_t g = 0; g < groups(); ++g) {
                 const auto m = memory(g);
                 for (int s = 0; s < kStreams; ++s) m.codes[s] = code_of(codes, g * kStreams + s);
-                cuda::engine::network_step<kStreams>(block, m, p, position, loaded, [&](auto&) {
+                cuda::engine::network_step<kStreams>(block, m, p, 0, p.stages, position, loaded, [&](auto&) {
                     for (int s = 0; s < kStreams && g * kStreams + s < streams(); ++s)
                         std::memcpy(logits + (g * kStreams + s) * p.vocabulary, m.logits + s * p.vocabulary_padded,
                                     static_cast<size_t>(p.vocabulary) * sizeof(float));
@@ -88,7 +91,7 @@ class EmulatedEngine final : public cuda::engine::GroupedEngine {
                     const auto m = memory(g);
                     for (int s = 0; s < kStreams; ++s) m.codes[s] = code_of(codes.data(), g * kStreams + s);
                     const auto at = static_cast<uint32_t>((position + t) % p.wrap);
-                    cuda::engine::network_step<kStreams>(block, m, p, at, loaded, [&](auto&) {
+                    cuda::engine::network_step<kStreams>(block, m, p, 0, p.stages, at, loaded, [&](auto&) {
                         for (int64_t s = g * kStreams; s < std::min((g + 1) * kStreams, streams()); ++s) {
                             const auto i = static_cast<size_t>(s);
                             const DrawControls c = request.controls(s);

@@ -28,6 +28,15 @@ int streams_per_block(const CudaEngineOptions& options, int processors) {
     return each;
 }
 
+bool stages_apart(const CudaEngineOptions& options, int64_t groups, int32_t stages, int processors) {
+    using Stages = CudaEngineOptions::Stages;
+    const bool fits = stages > 1 && groups * stages <= processors;
+    if (options.stages == Stages::apart && !fits)
+        throw Error("this device has no " + std::to_string(groups * stages) + " multiprocessors for a block a stage",
+                    "leave it to the engine how stages are divided");
+    return fits && options.stages != Stages::together;
+}
+
 class CudaEngine final : public GroupedEngine {
   public:
     CudaEngine(const RecurrentProgram& program, const CudaEngineOptions& options, const Device& device)
@@ -45,7 +54,9 @@ class CudaEngine final : public GroupedEngine {
           arrived_(1),
           host_(1),
           controls_(static_cast<size_t>(streams())),
+          apart_(stages_apart(options, groups(), image().program.stages, device.processors)),
           blocks_(static_cast<int>(std::min<int64_t>(groups(), device.processors))),
+          links_(apart_ ? static_cast<size_t>(groups() * image().program.stages) : 0),
           made_(static_cast<size_t>(blocks_)) {
         if (image().program.shared.size > device.shared_per_block)
             throw Error("this model does not fit a block of " + device.name, "use the plain path");
@@ -56,7 +67,7 @@ class CudaEngine final : public GroupedEngine {
     std::string description() const override {
         return device_.name + ", " + (format_ == WeightFormat::f32 ? "f32" : "bf16") + ", " +
                std::to_string(per_group()) + (per_group() == 1 ? " stream" : " streams") + " a block, " +
-               std::to_string(blocks_) + (blocks_ == 1 ? " block" : " blocks");
+               std::to_string(blocks_) + (blocks_ == 1 ? " block" : " blocks") + (apart_ ? " a stage" : "");
     }
 
     std::vector<std::pair<std::string, double>> measure(const DrawRequest& request);
@@ -98,6 +109,7 @@ class CudaEngine final : public GroupedEngine {
         j.constants = constants_.data();
         j.state = state_.data();
         j.groups = static_cast<int32_t>(groups()), j.streams = static_cast<int32_t>(streams());
+        j.links = apart_ ? links_.data() : nullptr;
         j.position = position;
         j.logits = logits_.data();
         j.cycles = cycles_ ? cycles_->data() : nullptr;
@@ -106,15 +118,17 @@ class CudaEngine final : public GroupedEngine {
     }
 
     void start(const Job& j) {
+        if (apart_) links_.clear(stream_);
+        const int blocks = blocks_ * (apart_ ? image().program.stages : 1);
         switch (per_group()) {
             case 1:
-                return launch<1>(j, blocks_, stream_.get());
+                return launch<1>(j, blocks, stream_.get());
             case 2:
-                return launch<2>(j, blocks_, stream_.get());
+                return launch<2>(j, blocks, stream_.get());
             case 4:
-                return launch<4>(j, blocks_, stream_.get());
+                return launch<4>(j, blocks, stream_.get());
             default:
-                return launch<8>(j, blocks_, stream_.get());
+                return launch<8>(j, blocks, stream_.get());
         }
     }
 
@@ -136,7 +150,9 @@ class CudaEngine final : public GroupedEngine {
     DeviceArray<uint32_t> arrived_;
     MappedArray<HostWord> host_;
     MappedArray<SamplingControls> controls_;
-    int blocks_;
+    bool apart_;
+    int blocks_;  // that draw
+    DeviceArray<StageLink> links_;
     MappedArray<unsigned long long> made_;
     MappedArray<DrawEntry> ring_;
     size_t slots_ = 0;

@@ -12,13 +12,26 @@
 
 namespace nigiri::cuda::engine {
 
+// Flags between blocks. What a block wrote before its last barrier is seen by those that read the flag, and, after
+// their next barrier, by their whole block.
+__device__ __forceinline__ uint32_t read_flag(const uint32_t* flag) {
+    uint32_t r;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(r) : "l"(flag) : "memory");
+    return r;
+}
+__device__ __forceinline__ void write_flag(uint32_t* flag, uint32_t value) {
+    asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(flag), "r"(value) : "memory");
+}
+
 template <int kStreams>
 struct DeviceBlock {
     using Warp = DeviceWarp;
     DeviceWarp warp;
     Registers<DeviceWarp, kStreams> registers;
     const Job& job;
-    long long* since;  // shared
+    long long* since;           // shared
+    StageLink* link = nullptr;  // of this block's stage to the one below, where that has a block of its own
+    uint32_t given = 0;
 
     template <class F>
     __device__ __forceinline__ void phase(F&& f) {
@@ -26,10 +39,22 @@ struct DeviceBlock {
         __syncthreads();
     }
     __device__ __forceinline__ void ended(int i) {
-        if (job.cycles == nullptr || blockIdx.x != 0 || threadIdx.x != 0) return;
+        if (job.cycles == nullptr || blockIdx.x % static_cast<unsigned>(job.groups) != 0 || threadIdx.x != 0) return;
         const long long now = clock64();
         atomicAdd(job.cycles + i, static_cast<unsigned long long>(now - *since));  // nothing waits for it
         *since = now;
+    }
+    __device__ __forceinline__ void await_below(int) {
+        if (link == nullptr || given == 0) return;
+        if (threadIdx.x == 0)
+            while (read_flag(&link->up) < given) {
+            }
+        __syncthreads();
+    }
+    __device__ __forceinline__ void give_below(int) {
+        if (link == nullptr) return;
+        ++given;
+        if (threadIdx.x == 0) write_flag(&link->down, given);
     }
 };
 
@@ -52,11 +77,11 @@ __device__ __forceinline__ unsigned long long taken_of(const uint4& word) {
 }
 
 // The blocks agree on the sample to stop before: the furthest that any of them has come to.
-__device__ inline uint32_t agree(const DrawLink& draw, uint32_t at) {
+__device__ inline uint32_t agree(const DrawLink& draw, uint32_t blocks, uint32_t at) {
     atomicMax(draw.agreed, at);
     __threadfence();
     atomicAdd(draw.arrived, 1u);
-    while (*static_cast<volatile uint32_t*>(draw.arrived) < gridDim.x) __nanosleep(200);
+    while (*static_cast<volatile uint32_t*>(draw.arrived) < blocks) __nanosleep(200);
     __threadfence();
     return atomicMax(draw.agreed, 0u);
 }
@@ -83,24 +108,47 @@ __global__ void __launch_bounds__(Columns<kStreams>::threads, 1) engine_kernel(c
     const int warp = block.warp.index();
     const DrawLink& draw = job.draw;
     const bool draws = draw.samples > 0;
-    const bool one_group = job.groups <= static_cast<int>(gridDim.x);
+    // Blocks of whole networks, or of the first stage.
+    const auto outer_blocks = job.links != nullptr ? static_cast<uint32_t>(job.groups) : gridDim.x;
+    const int first_group = static_cast<int>(blockIdx.x % outer_blocks),
+              part = static_cast<int>(blockIdx.x / outer_blocks);
+    const int first_stage = part, last_stage = job.links != nullptr ? part + 1 : p.stages;
+    const bool one_group = job.groups <= static_cast<int>(outer_blocks);
+    uint32_t step = job.position;
+    StageLink* above = nullptr;
+    if (job.links != nullptr) {
+        StageLink* links = job.links + first_group * p.stages;
+        if (part + 1 < p.stages) block.link = links + part;
+        if (part > 0) above = links + part - 1;
+        for (int i = 0; i < part; ++i) step /= static_cast<uint32_t>(m.stages[i].factor);
+    }
     int32_t* own_codes = m.codes;
-    if (one_group && threadIdx.x < kStreams) own_codes[threadIdx.x] = draw.codes[blockIdx.x * kStreams + threadIdx.x];
+    if (one_group && threadIdx.x < kStreams) own_codes[threadIdx.x] = draw.codes[first_group * kStreams + threadIdx.x];
     __syncthreads();
 
     int loaded = -1;
     uint32_t limit = draws ? draw.samples : 1;
     bool agreed = false;
-    uint32_t position = job.position;
     for (uint32_t t = 0;; ++t) {
-        if (shared_stop != 0 && !agreed) {
-            if (threadIdx.x == 0) shared_limit = agree(draw, t);
+        if (above != nullptr) {
+            // A stage with a block of its own: the next coarse step, if there is one.
+            if (threadIdx.x == 0) {
+                bool is_last = false;
+                while (read_flag(&above->down) <= t && !is_last) is_last = read_flag(&above->is_last) != 0;
+                shared_limit = read_flag(&above->down);  // all, where that was the last
+            }
             __syncthreads();
-            agreed = true;
-            limit = shared_limit < limit ? shared_limit : limit;
+            if (shared_limit <= t) break;
+        } else {
+            if (shared_stop != 0 && !agreed) {
+                if (threadIdx.x == 0) shared_limit = agree(draw, outer_blocks, t);
+                __syncthreads();
+                agreed = true;
+                limit = shared_limit < limit ? shared_limit : limit;
+            }
+            if (t >= limit) break;
         }
-        if (t >= limit) break;
-        for (int group = static_cast<int>(blockIdx.x); group < job.groups; group += static_cast<int>(gridDim.x)) {
+        for (int group = first_group; group < job.groups; group += static_cast<int>(outer_blocks)) {
             m.state = job.state + static_cast<size_t>(group) * p.state_size;
             asm("" : "+l"(m.state));  // or its making would be repeated with every access
             m.codes = one_group ? own_codes : draw.codes + group * kStreams;
@@ -108,15 +156,15 @@ __global__ void __launch_bounds__(Columns<kStreams>::threads, 1) engine_kernel(c
             // What the draw needs from far away is asked for now: controls, and for the last warp the host's word.
             const bool has_stream = warp < kStreams && stream < job.streams;
             uint4 far = {};
-            if (draws && (has_stream || warp == Columns<kStreams>::warps - 1))
+            if (draws && part == 0 && (has_stream || warp == Columns<kStreams>::warps - 1))
                 far = read_mapped(has_stream ? static_cast<const void*>(draw.controls + stream) : draw.host);
-            if (draws && has_stream) {
+            if (draws && part == 0 && has_stream) {
                 const Dice dice = draw.dice[stream];
                 const double uniform = random_uniform(dice.seed, dice.stream, dice.position + t);
                 if (DeviceWarp::lane() == 0) shared_uniform[warp] = uniform;
             }
-            const bool last_group = group + static_cast<int>(gridDim.x) >= job.groups;
-            network_step<kStreams>(block, m, p, position, loaded, [&](DeviceBlock<kStreams>& b) {
+            const bool last_group = group + static_cast<int>(outer_blocks) >= job.groups;
+            network_step<kStreams>(block, m, p, first_stage, last_stage, step, loaded, [&](DeviceBlock<kStreams>& b) {
                 if (!draws) {
                     for (int i = static_cast<int>(threadIdx.x); i < kStreams * p.vocabulary; i += threads) {
                         const int s = i / p.vocabulary, code = i % p.vocabulary;
@@ -155,10 +203,12 @@ __global__ void __launch_bounds__(Columns<kStreams>::threads, 1) engine_kernel(c
                 b.ended(p.phases);
             });
         }
-        if (++position == p.wrap) position = 0;
+        if (above != nullptr && threadIdx.x == 0) write_flag(&above->up, t + 1);
+        if (++step == p.wrap) step = 0;
     }
-    if (!draws) return;
-    if (one_group && threadIdx.x < kStreams) draw.codes[blockIdx.x * kStreams + threadIdx.x] = own_codes[threadIdx.x];
+    if (threadIdx.x == 0 && block.link != nullptr) write_flag(&block.link->is_last, 1);
+    if (!draws || part > 0) return;
+    if (one_group && threadIdx.x < kStreams) draw.codes[first_group * kStreams + threadIdx.x] = own_codes[threadIdx.x];
     if (threadIdx.x != 0) return;
     if (!agreed) {
         atomicMax(draw.agreed, limit);

@@ -38,6 +38,12 @@ struct DrawLink {
     uint32_t publish_every;
 };
 
+// Between the blocks of a group, one a stage: what stage i has given the stage below, counted in this launch, what came
+// back, and whether that was all.
+struct StageLink {
+    uint32_t down, up, is_last, unused;
+};
+
 struct Job {
     Program program;
     const unsigned char* shared_image;  // program.shared.x bytes
@@ -45,6 +51,7 @@ struct Job {
     const float* constants;
     float* state;  // (groups, program.state_size)
     int32_t groups, streams;
+    StageLink* links;  // (groups, stages), 0 at first, where every stage has a block of its own; else null
     uint32_t position;
     float* logits;  // (streams, vocabulary)
     DrawLink draw;
@@ -52,7 +59,7 @@ struct Job {
     unsigned long long* cycles;
 };
 
-// One block is one group of streams at a time. Needs all blocks to be resident.
+// One block is one group of streams at a time; with links block i + groups k is stage k of group i.
 template <int kStreams>
 void launch(const Job& job, int blocks, cudaStream_t stream);
 

@@ -2,7 +2,8 @@
 //
 // A Block runs the phases: block.phase(f) calls f(warp, registers) for every warp of the block and then waits for all
 // of them. On the device each warp calls f once; on the host (tests) one loop calls it for all. block.ended(i) follows
-// phase i.
+// phase i. Where another block runs the stages below, block.await_below() waits for what they gave at the last coarse
+// step, and block.give_below() says that the next one's samples are there.
 #pragma once
 
 #include "kernels/cuda/engine/phases.h"
@@ -30,17 +31,20 @@ NIGIRI_LANES void run_phase(const W& w, Registers<W, kStreams>& r, const BlockMe
             break;
     }
     product_phase<W, kStreams>(w, r, m, stage, above, program, phase, now);
-    if (phase.completes_blocks) complete_s4d_blocks<W, kStreams>(w, m, m.layers[phase.layer], now.step);
+    if (phase.completes_blocks)
+        complete_s4d_blocks<W, kStreams>(w, m, m.layers[phase.layer], now.step,
+                                         phase.matrix.tiles / Columns<kStreams>::tiles);
 }
 
-// `position` counts samples modulo program.wrap. `loaded` is the stage whose weights the windows hold, -1 at first.
-// after_head(block) comes when the logits are there; the stages below follow, whose results the next sample needs.
+// Stages [first, last) from step `step` of stage `first` on, counted modulo 16 periods of what is below it. `loaded` is
+// the stage whose weights the windows hold, -1 at first. after_head(block) comes when the logits are there; the stages
+// below follow, whose results the next sample needs.
 template <int kStreams, class Block, class F>
-NIGIRI_LANES void network_step(Block& block, const BlockMemory& m, const Program& program, uint32_t position,
-                               int& loaded, F&& after_head) {
+NIGIRI_LANES void network_step(Block& block, const BlockMemory& m, const Program& program, int first, int last,
+                               uint32_t step, int& loaded, F&& after_head) {
     using W = typename Block::Warp;
-    Moment now{position, 0};
-    for (int i = 0; i < program.stages; ++i) {
+    Moment now{step, 0};
+    for (int i = first; i < last; ++i) {
         const Stage& stage = m.stages[i];
         const Stage& above = m.stages[i > 0 ? i - 1 : 0];
         const auto factor = static_cast<uint32_t>(stage.factor);
@@ -49,10 +53,13 @@ NIGIRI_LANES void network_step(Block& block, const BlockMemory& m, const Program
         loaded = i;
         for (int k = 0; k < stage.phases; ++k) {
             const Phase& phase = m.phases[stage.first_phase + k];
+            const bool is_pushed = phase.settle.push != 0;
+            if (is_pushed && now.pool_phase == 0) block.await_below(i);
             block.phase([&](const W& w, Registers<W, kStreams>& r) {
                 if (opens && k == 0) open_windows<W, kStreams>(w, r.windows, m.weights, stage);
                 run_phase<W, kStreams>(w, r, m, program, stage, above, phase, now);
             });
+            if (is_pushed && now.pool_phase + 1 == stage.factor) block.give_below(i);
             block.ended(stage.first_phase + k);
         }
         if (i == 0) after_head(block);

@@ -85,17 +85,20 @@ NIGIRI_LANES Own<W, kStreams> finish_s4d(const BlockMemory& m, const Place<W, kS
     return y;
 }
 
-// The tiles whose block ends with this sample: one warp a channel, a mode a lane, the last warps first (the first ones
-// have products to do meanwhile).
+// The tiles whose block ends with this sample: a channel a warp, a mode a lane. The first `busy` warps have products to
+// do meanwhile, and take part only where no others are left.
 template <class W, int kStreams>
-NIGIRI_LANES void complete_s4d_blocks(const W& w, const BlockMemory& m, const Layer& layer, uint32_t step) {
+NIGIRI_LANES void complete_s4d_blocks(const W& w, const BlockMemory& m, const Layer& layer, uint32_t step, int busy) {
     using F = typename W::Float;
     using I = typename W::Int;
     using F2 = typename W::Float2;
     const S4dPart& p = layer.s4d;
     const int first_tile = block_mask - static_cast<int>(step & block_mask);
     const I lane = W::lane();
-    for (int task = Columns<kStreams>::warps - 1 - w.index();; task += Columns<kStreams>::warps) {
+    const int workers = busy < Columns<kStreams>::warps ? Columns<kStreams>::warps - busy : Columns<kStreams>::warps;
+    const int worker = Columns<kStreams>::warps - 1 - w.index();
+    if (worker >= workers) return;
+    for (int task = worker;; task += workers) {
         const int tile = first_tile + task / channel_tile * block_samples, g = task % channel_tile;
         if (tile >= layer.channel_tiles) return;
         const int channel = tile * channel_tile + g;
