@@ -1,9 +1,9 @@
 // The engine on a CUDA device: groups of streams, one a block at a time, and what host and device say to each other
 // while a launch draws.
 #include <algorithm>
-#include <atomic>
+#include <bit>
 #include <chrono>
-#include <cstring>
+#include <exception>
 #include <thread>
 #include <utility>
 
@@ -193,7 +193,7 @@ bool CudaEngine::deliver(const DrawSink& sink, unsigned long long& taken, bool& 
 
 void CudaEngine::run_draw(uint32_t position, const DrawRequest& request, const DrawSink& sink, int64_t& drawn) {
     const auto width = static_cast<size_t>(streams());
-    const auto wanted = static_cast<size_t>(std::clamp<int64_t>(request.ahead, 2, 1 << 16));
+    const size_t wanted = std::bit_floor(static_cast<size_t>(std::clamp<int64_t>(request.ahead, 2, 1 << 16)));
     if (slots_ != wanted) ring_ = MappedArray<DrawEntry>(wanted * width), slots_ = wanted;
     std::vector<Dice> dice;
     for (const Random& r : request.dice) dice.push_back({r.seed(), r.stream(), r.position()});

@@ -101,8 +101,6 @@ class DeviceWarp {
     __device__ __forceinline__ static int lowest_bit(uint32_t x) { return __ffs(static_cast<int>(x)) - 1; }
     __device__ __forceinline__ static int highest_bit(uint32_t x) { return 31 - __clz(static_cast<int>(x)); }
     __device__ __forceinline__ static int sum(int x) { return __reduce_add_sync(0xffffffffu, x); }
-    // After which a lane reads what another lane of the warp wrote.
-    __device__ __forceinline__ static void sync() { __syncwarp(); }
     template <class T>
     __device__ __forceinline__ static T first(T x) {
         return __shfl_sync(0xffffffffu, x, 0);

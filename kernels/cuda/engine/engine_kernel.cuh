@@ -1,6 +1,9 @@
 // The engine's kernel: a block takes its groups of streams through the network, sample after sample, and draws their
-// next codes; no block waits for another before the end. The host reads codes from a ring in its own memory, and says
-// there what it has taken and when to stop.
+// next codes; blocks wait for each other only where they stop, or where every stage has a block of its own. The host
+// reads codes from a ring in its own memory, and says there what it has taken and when to stop.
+//
+// A stage below needs a coarse step's samples when the last of them enters the stage above, and has until the first
+// sample of the next coarse step to answer. With blocks of their own the stages below thus work beside the one above.
 #pragma once
 
 #include "kernels/cuda/check.h"
@@ -183,7 +186,7 @@ __global__ void __launch_bounds__(Columns<kStreams>::threads, 1) engine_kernel(c
                                                                   how, shared_uniform[warp]);
                         if (DeviceWarp::lane() == 0) {
                             m.codes[warp] = drawn.is_valid ? drawn.code : 0;
-                            const unsigned long long slot = (draw.first + t) % draw.slots;
+                            const unsigned long long slot = (draw.first + t) & (draw.slots - 1);
                             *reinterpret_cast<int2*>(draw.ring + slot * static_cast<unsigned>(job.streams) + stream) =
                                 make_int2(drawn.is_valid ? drawn.code : -1, __float_as_int(drawn.bits));
                         }

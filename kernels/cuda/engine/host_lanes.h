@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <stdexcept>
 #include <type_traits>
 
 #include "kernels/cuda/engine/packed.h"
@@ -139,23 +140,28 @@ class HostWarp {
     }
     template <class I>
     static Float2 load2(const float* p, const I& index) {
+        require_aligned(Mask(true), p, index, 2);
         return {load(p, index), load(p, index + 1)};
     }
     template <class I>
     static void store2(float* p, const I& index, const Float2& value) {
+        require_aligned(Mask(true), p, index, 2);
         store(p, index, value.x), store(p, index + 1, value.y);
     }
     template <class I>
     static Float4 load4(const float* p, const I& index) {
+        require_aligned(Mask(true), p, index, 4);
         return {load(p, index), load(p, index + 1), load(p, index + 2), load(p, index + 3)};
     }
     template <class I>
     static Float4 load4_if(const Mask& m, const float* p, const I& index) {
+        require_aligned(m, p, index, 4);
         return {load_if(m, p, index, 0.0f), load_if(m, p, index + 1, 0.0f), load_if(m, p, index + 2, 0.0f),
                 load_if(m, p, index + 3, 0.0f)};
     }
     template <class I>
     static void store4_if(const Mask& m, float* p, const I& index, const Float4& value) {
+        require_aligned(m, p, index, 4);
         store_if(m, p, index, value.x), store_if(m, p, index + 1, value.y);
         store_if(m, p, index + 2, value.z), store_if(m, p, index + 3, value.w);
     }
@@ -224,7 +230,6 @@ class HostWarp {
         for (const int i : x.v) total += i;
         return total;
     }
-    static void sync() {}
     template <class T>
     static T first(const Lanes<T>& x) {
         return x.v[0];
@@ -298,6 +303,15 @@ class HostWarp {
     }
 
   private:
+    // The device reads pairs and fours only where they are aligned.
+    template <class I>
+    static void require_aligned(const Mask& m, const float* p, const I& index, size_t count) {
+        const Int at(index);
+        for (size_t i = 0; i < warp_lanes; ++i)
+            if (m.v[i] && reinterpret_cast<uintptr_t>(p + at.v[i]) % (count * sizeof(float)) != 0)
+                throw std::logic_error("a load of several floats is not aligned");
+    }
+
     int index_;
 };
 

@@ -27,7 +27,7 @@ struct alignas(16) HostWord {
 struct DrawLink {
     const SamplingControls* controls;  // mapped, (streams)
     const HostWord* host;              // mapped
-    DrawEntry* ring;                   // mapped, [slot][stream]: sample t of a stream is in slot t % slots
+    DrawEntry* ring;                   // mapped, [slot][stream]: slots is a power of two; sample t is in slot t % slots
     unsigned long long* made;          // mapped, (blocks): samples that are in the ring
     const Dice* dice;                  // (streams)
     int32_t* codes;                    // (groups, streams of a group): taken in first, and replaced

@@ -36,6 +36,7 @@ Matrix MatrixPacker::pack(std::vector<SourceRow> rows, int64_t inputs, const Fol
     if (weights_.size() + count > INT32_MAX)
         throw Error("this model's weights are too many for the CUDA engine", "use the plain path");
     m.weights = static_cast<int32_t>(weights_.size());
+    constants_.resize((constants_.size() + 3) / 4 * 4);  // they are read in pairs
     m.constants = static_cast<int32_t>(constants_.size());
     weights_.resize(weights_.size() + count);
     constants_.resize(constants_.size() + 2 * rows.size());
