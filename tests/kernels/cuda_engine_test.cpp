@@ -116,6 +116,17 @@ TEST(CudaEngine, RoundsNothingButWeightsInBf16) {
     }
 }
 
+// The mean is taken out of products, not of their inputs: float32 loses as many bits as the mean is larger than what
+// varies about it. 20 times is more than residual streams show.
+TEST(CudaEngine, BearsAResidualStreamFarFromZero) {
+    for (const char* name : {"mamba-s6", "s4-mlp"}) {
+        RecurrentProgram program = random_program(shape_named(name), test::seed());
+        for (float& x : program.embedding) x += 20;
+        EmulatedEngine engine(program, WeightFormat::f32, 1, 1);
+        EXPECT_LT(test::compare(engine, program, 20, test::seed()), 1e-4) << name << ", seed " << test::seed();
+    }
+}
+
 // A stream goes back by whole periods, here one that is no multiple of an S4D block, while the others go on.
 TEST(CudaEngine, SetsOneStreamWhileOthersGoOn) {
     const RecurrentProgram program = random_program(shape_named("mamba-s4"), test::seed());
