@@ -55,6 +55,9 @@ class PlayCommand final : public Command {
         CLI::App& c = add(parent, "play", "play a sound file");
         c.add_option("file", file_, "any format libsndfile reads")->required();
         c.add_option("--output", output_, "auto, null, file:PATH, or a device's name or number");
+        c.add_option("--buffer-ms", buffer_ms_,
+                     "what the device holds ahead: more where the sound has gaps, 0 for its own choice")
+            ->check(CLI::Range(0, 2000));
         c.add_flag("--list", list_, "list the sound devices first");
     }
 
@@ -67,7 +70,7 @@ class PlayCommand final : public Command {
             }
         const Audio audio = read_audio(file_);
         std::string message;
-        const auto output = open_output(output_, audio.rate, message);
+        const auto output = open_output(output_, audio.rate, message, buffer_ms_ / 1000.0);
         if (!message.empty()) say(message);
         say("playing " + file_.string() + ", " + duration(static_cast<double>(audio.samples.size()) / audio.rate) +
             ", on " + output->description());
@@ -86,6 +89,7 @@ class PlayCommand final : public Command {
   private:
     fs::path file_;
     std::string output_ = "auto";
+    int buffer_ms_ = 0;
     bool list_ = false;
 };
 

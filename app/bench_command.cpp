@@ -4,9 +4,11 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "app/bench_generate.h"
 #include "app/bench_ops.h"
 #include "app/command.h"
 #include "app/config_options.h"
+#include "app/generation_setup.h"
 #include "app/text.h"
 #include "model/trainer.h"
 
@@ -17,7 +19,7 @@ using nlohmann::json;
 namespace {
 
 // The published S4D+MLP in PyTorch on two CPU cores, measured once on another machine: for orientation only.
-constexpr double published_train_tokens = 460, published_generate_steps = 257;
+constexpr double published_train_tokens = 460;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -49,7 +51,13 @@ class BenchCommand final : public Command {
             ->check(CLI::Range(0, 1 << 24));
         c.add_option("--precision", precision_, "train, ops: f32 or bf16; auto is bf16 on CUDA")
             ->check(CLI::IsMember({"auto", "f32", "bf16"}));
+        c.add_option("--bench-seconds", seconds_, "generate: time to measure a row for")
+            ->check(CLI::Range(0.01, 600.0));
+        c.add_flag("--plain", plain_, "generate: the reference instead of the fastest engine");
+        add_weights_option(c, weights_);
         c.add_flag("--recompute", recompute_, "train: keep only what enters a layer");
+        c.add_flag("--recompute-cheap", recompute_cheap_, "train: do not keep what costs little to compute again");
+        c.add_option("--graph", graph_, "train on CUDA: a step is one launch; false: one for every operation");
         options_.declare(c, /*training=*/false);
     }
 
@@ -81,6 +89,8 @@ class BenchCommand final : public Command {
         if (length_ > 0) config.training.length = length_;
         config.training.precision = precision_by_name(precision_);
         config.training.recompute = recompute_;
+        config.training.recompute_cheap = recompute_cheap_;
+        config.training.graph = graph_;
         validate(config);
         return config;
     }
@@ -90,16 +100,19 @@ class BenchCommand final : public Command {
         Network network(backend, config.model, DType::f32, common.seed, config.training.length);
         network.set_activations(activation_type(config.training.precision, *backend));
         network.set_recompute(config.training.recompute);
+        network.set_recompute_cheap(config.training.recompute_cheap);
         Optimizer optimizer(network.parameters(), config.training);
         const Batch batch = random_batch(config, common.seed);
-        training_step(network, optimizer, batch);  // warms pools, plans and caches up
+        TrainingStep step(network, optimizer, config.training.graph);
+        for (int i = 0; i < 4 && !step.settled(); ++i) step.run(batch);  // makes pools, plans and the recording
         const auto start = std::chrono::steady_clock::now();
         int done = 0;
         while (done < repeat_ && !stop_requested().load()) {
-            training_step(network, optimizer, batch);
+            step.run(batch);
             ++done;
         }
         const double seconds = seconds_since(start) / std::max(done, 1);
+        if (!step.note().empty()) say(step.note());
         const double tokens = static_cast<double>(batch.batch * batch.length) / seconds;
         say("| " + layer_name(config.model) + ", " + fixed(static_cast<double>(network.parameters().count()) / 1e6, 2) +
             " M | " + std::to_string(batch.batch) + " x " + std::to_string(batch.length) + " | " +
@@ -117,29 +130,38 @@ class BenchCommand final : public Command {
     }
 
     json generate(const std::shared_ptr<Backend>& backend, const Config& config, int streams) {
-        const Network network(backend, config.model, DType::f32, common.seed, config.training.length);
-        NetworkState state = network.make_state(streams);
-        const Tensor tokens = backend->zeros({streams, 1}, DType::i32);
-        const int warm_up = 64, steps = std::max<int>(64, repeat_ * 100);
-        for (int i = 0; i < warm_up; ++i) network.advance(tokens, state);
-        const auto start = std::chrono::steady_clock::now();
-        int done = 0;
-        while (done < steps && !stop_requested().load()) {
-            network.advance(tokens, state);
-            ++done;
-        }
-        backend->synchronize();
-        const double rate = done / seconds_since(start);
-        say("| " + layer_name(config.model) + " | " + std::to_string(streams) + " streams | " + thousands(rate) +
-            "steps/s a stream | " + thousands(rate * streams) + "samples/s | " +
-            fixed(rate / config.signal.sample_rate, 3) + " x real time | " + fixed(rate / published_generate_steps, 1) +
-            " x PyTorch S4D+MLP on two cores |");
-        return {{"layer", layer_name(config.model)},
-                {"streams", streams},
-                {"steps_per_second", rate},
-                {"samples_per_second", rate * streams},
-                {"realtime_factor", rate / config.signal.sample_rate},
-                {"ratio_to_published", rate / published_generate_steps}};
+        const EngineChoice choice{
+            .weights = weight_format_by_name(weights_), .threads = std::min(common.threads, 64), .plain = plain_};
+        const GenerateSpeed speed =
+            bench_generate(backend, config, streams, choice, common.seed, seconds_, stop_requested());
+        const std::string layer = layer_name(config.model), preset = preset_name(config.model);
+        const double rate = speed.steps_per_second, realtime = rate / config.signal.sample_rate;
+        // Published numbers are those of networks like `base`.
+        const PublishedSpeed published = preset == "base" ? published_speed(layer, streams) : PublishedSpeed{};
+        json row = {{"layer", layer},
+                    {"preset", preset},
+                    {"streams", streams},
+                    {"engine", speed.engine},
+                    {"weights", weights_},
+                    {"weight_bytes", speed.weight_bytes},
+                    {"steps_per_second", rate},
+                    {"samples_per_second", rate * streams},
+                    {"realtime_factor", realtime}};
+        std::string ratios;
+        const auto ratio = [&](const char* key, const std::string& name, const std::optional<double>& other) {
+            row[key] = other ? json(rate / *other) : json(nullptr);
+            ratios += " | " + (other ? fixed(rate / *other, 1) + " x " + name : "");
+        };
+        ratio("ratio_to_published", "as published (" + thousands(published.as_published.value_or(0)) + "steps/s, H100)",
+              published.as_published);
+        ratio("ratio_to_cuda_graph", "in a CUDA graph (" + thousands(published.cuda_graph.value_or(0)) + ", H100)",
+              published.cuda_graph);
+        ratio("ratio_to_two_cores", "PyTorch on two cores (" + thousands(published.two_cores.value_or(0)) + ")",
+              published.two_cores);
+        say("| " + layer + " | " + preset + " | " + std::to_string(streams) + " streams | " + speed.engine + " | " +
+            thousands(rate) + "steps/s a stream | " + thousands(rate * streams) + "samples/s | " + fixed(realtime, 3) +
+            " x real time" + ratios + " |");
+        return row;
     }
 
     json ops(const std::shared_ptr<Backend>& backend) {
@@ -178,7 +200,9 @@ class BenchCommand final : public Command {
     int repeat_ = 3;
     int64_t batch_ = 0, length_ = 0;
     std::string precision_ = "auto";
-    bool recompute_ = false;
+    bool recompute_ = false, recompute_cheap_ = false, graph_ = true, plain_ = false;
+    double seconds_ = 2;
+    std::string weights_ = "f32";
     ConfigOptions options_;
 };
 

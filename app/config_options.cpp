@@ -128,6 +128,8 @@ void ConfigOptions::declare(CLI::App& command, bool training) {
     add("--precision", {"training.precision"}, "f32, or bf16 inside of layers; auto is bf16 on CUDA, f32 on the CPU",
         group);
     add("--recompute", {"training.recompute"}, "true: a fraction of the memory for a third more time", group);
+    add("--recompute-cheap", {"training.recompute_cheap"}, "true: a third less memory for some more time", group);
+    add("--graph", {"training.graph"}, "CUDA: a step is one launch; false: one for every operation", group);
     add("--schedule", {"training.schedule"}, "cosine, plateau or constant", group);
     add("--warmup", {"training.warmup"}, "share of the run", group);
     add("--log-every", {"training.log_every"}, "steps between log lines", group);

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
 
@@ -61,6 +62,7 @@ int main(int argc, char** argv) {
     }
     try {
         catch_stop_signals();
+        std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is to be an error, as on a full disk, and no death
         for (const auto& command : commands)
             if (command->parser()->parsed()) return command->run();
         return 2;

@@ -46,7 +46,15 @@ class TrainCommand final : public Command {
         if (run.trainer().resumed())
             say("going on with " + run_.string() + " at step " + std::to_string(run.trainer().state().step));
 
-        const TrainingEnd end = run.run(stop_requested(), [&](const TrainingMetrics& m) { show(line, m); });
+        std::string said;
+        const TrainingEnd end = run.run(stop_requested(), [&](const TrainingMetrics& m) {
+            if (const std::string& note = run.trainer().note(); note != said) {
+                line.finish();
+                say("note: " + note);
+                said = note;
+            }
+            show(line, m);
+        });
         line.finish();
         report(run.trainer(), end);
         return 0;

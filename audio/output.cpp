@@ -110,19 +110,20 @@ std::unique_ptr<AudioOutput> open_file_output(const std::filesystem::path& path,
     return std::make_unique<FileOutput>(path, rate);
 }
 
-std::unique_ptr<AudioOutput> open_output(const std::string& what, int rate, std::string& message) {
+std::unique_ptr<AudioOutput> open_output(const std::string& what, int rate, std::string& message,
+                                         double buffer_seconds) {
     message.clear();
     if (what == "null") return open_null_output(rate);
     if (what.starts_with("file:")) return open_file_output(what.substr(5), rate);
     if (what.empty() || what == "auto") {
         try {
-            return open_device_output(rate);
+            return open_device_output(rate, -1, buffer_seconds);
         } catch (const Error& e) {
             message = std::string(e.what()) + ": playing in silence (null output)";
             return open_null_output(rate);
         }
     }
-    return open_device_output(rate, find_device(output_devices(), what, "use null or file:PATH").index);
+    return open_device_output(rate, find_device(output_devices(), what, "use null or file:PATH").index, buffer_seconds);
 }
 
 bool play(AudioOutput& output, std::span<const float> samples, const Progress& progress) {

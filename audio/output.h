@@ -66,15 +66,16 @@ std::unique_ptr<AudioOutput> open_file_output(const std::filesystem::path& path,
 std::vector<SoundDevice> output_devices();
 // index -1: the default device. Where the device does not take `rate`, samples are converted to its own rate.
 // Throws Error.
-// `buffer_seconds` is what the device itself holds (roughly; 0: its own choice, some 35 ms with ALSA): more for
-// machines on which PortAudio's thread does not run in time.
+// `buffer_seconds` is what the device itself holds, roughly, and no less than its own choice (some 35 ms with ALSA):
+// more for machines on which PortAudio's thread does not run in time.
 std::unique_ptr<AudioOutput> open_device_output(int rate, int index = -1, double buffer_seconds = 0);
 
 // "auto": the default device, or where there is none or it fails, the null output; `message` then says so and
 // why. "null", "file:PATH": those. Anything else: the device of this number, or the first whose name contains
 // it (any case); Error with the devices there are where none does, because a device that was asked for is not
-// to be replaced in silence.
-std::unique_ptr<AudioOutput> open_output(const std::string& what, int rate, std::string& message);
+// to be replaced in silence. `buffer_seconds`: as for open_device_output; other outputs have no use for it.
+std::unique_ptr<AudioOutput> open_output(const std::string& what, int rate, std::string& message,
+                                         double buffer_seconds = 0);
 
 // Plays all samples and returns when they have been heard (of a file: written). Returns false if `progress`
 // cancelled; then the sound stops.

@@ -9,7 +9,10 @@
 namespace nigiri {
 namespace {
 
-constexpr double longest_queue = 0.5;  // seconds
+constexpr double shortest_queue = 0.02, longest_queue = 0.5;  // seconds
+// The device runs empty so many times within so many seconds: it will not get better by itself.
+constexpr size_t often = 3;
+constexpr double lately = 30;
 constexpr auto period = std::chrono::milliseconds(10);
 
 double seconds_now() {
@@ -19,7 +22,10 @@ double seconds_now() {
 }  // namespace
 
 Player::Player(PlayerOptions options)
-    : options_(std::move(options)), device_(options_.device), queue_seconds_(options_.queue_seconds) {
+    : options_(std::move(options)),
+      device_(options_.device),
+      asked_queue_seconds_(std::clamp(options_.queue_seconds, shortest_queue, longest_queue)),
+      queue_seconds_(asked_queue_seconds_) {
     thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }
 
@@ -81,6 +87,16 @@ void Player::set_volume(float volume) {
 void Player::set_buffer(double seconds) {
     change([&] { transport_.set_buffer(seconds); });
 }
+void Player::set_queue(double seconds) {
+    change([&] {
+        seconds = std::clamp(seconds, shortest_queue, longest_queue);
+        if (seconds == asked_queue_seconds_) return;
+        asked_queue_seconds_ = queue_seconds_ = seconds;
+        late_.clear();
+        often_late_ = false;
+        reopen_ = true;
+    });
+}
 void Player::open_device(const std::string& device) {
     change([&] {
         device_ = device;
@@ -116,6 +132,8 @@ PlayerStatus Player::status_at(double now) const {
     s.wait_seconds = transport_.wait_seconds();
     s.dry_runs = transport_.dry_runs();
     s.underruns = underruns_;
+    s.often_late = often_late_;
+    s.queue_seconds = asked_queue_seconds_;
     s.ends = ends_heard_;
     s.device = description_;
     s.problem = problem_;
@@ -127,8 +145,8 @@ bool Player::news() {
     const auto same = [](const PlayerStatus& a, const PlayerStatus& b) {
         return a.state == b.state && a.length == b.length && a.rate == b.rate && a.tracks == b.tracks &&
                a.track == b.track && a.loop == b.loop && a.range == b.range && a.volume == b.volume &&
-               a.dry_runs == b.dry_runs && a.underruns == b.underruns && a.ends == b.ends && a.device == b.device &&
-               a.problem == b.problem;
+               a.dry_runs == b.dry_runs && a.underruns == b.underruns && a.often_late == b.often_late &&
+               a.ends == b.ends && a.device == b.device && a.problem == b.problem;
     };
     // A position that moves is seen by looking; one that jumps while nothing plays must be told.
     const bool at_rest = s.state == PlayState::stopped || s.state == PlayState::paused;
@@ -160,7 +178,10 @@ bool Player::step(Lock& lock) {
     transport_.tick(seconds_now());
     if (transport_.active() && transport_.rate() > 0) {
         if (idle_ && output_ && !output_->failure().empty()) reopen_ = true;
-        if (reopen_ || !output_ || output_->rate() != transport_.rate()) open(lock);
+        // What only fades out or is still to be heard to its end is left to the device that has it.
+        const bool wanted = reopen_ && (idle_ || transport_.state() == PlayState::playing ||
+                                        transport_.state() == PlayState::buffering);
+        if (wanted || !output_ || output_->rate() != transport_.rate()) open(lock);
     }
     if (!output_) return false;
     if (idle_) last_progress_ = seconds_now();
@@ -189,11 +210,7 @@ bool Player::step(Lock& lock) {
 
 // Fills the output's queue up.
 void Player::send(Lock& lock) {
-    if (const int64_t counted = output_->underruns(); counted > output_underruns_) {
-        underruns_ += counted - output_underruns_;
-        output_underruns_ = counted;
-        queue_seconds_ = std::min(longest_queue, 1.5 * queue_seconds_);
-    }
+    note_underruns();
     // Twice what the device takes at a time, so that it never finds less than it wants, and a little for this thread's
     // own delays.
     const double rate = output_->rate();
@@ -222,6 +239,17 @@ void Player::send(Lock& lock) {
     lock.lock();
 }
 
+void Player::note_underruns() {
+    const int64_t counted = output_->underruns();
+    if (counted <= output_underruns_) return;
+    underruns_ += counted - output_underruns_;
+    output_underruns_ = counted;
+    queue_seconds_ = std::min(longest_queue, 1.5 * queue_seconds_);
+    late_.push_back(seconds_now());
+    while (late_.back() - late_.front() > lately) late_.pop_front();
+    often_late_ = often_late_ || late_.size() >= often;
+}
+
 // Why the output is of no more use; empty while it is.
 std::string Player::failure(double now) {
     if (std::string why = output_->failure(); !why.empty()) return why;
@@ -237,13 +265,17 @@ std::string Player::failure(double now) {
 void Player::open(Lock& lock) {
     const std::string device = device_;
     const int rate = transport_.rate();
+    const double buffer = asked_queue_seconds_;
     reopen_ = false;
+    // With the device goes what it holds. (At another rate it is another sound's.)
+    if (output_ && !idle_ && output_->rate() == rate)
+        transport_.send_again(std::min<int64_t>(std::llround(clock_.heard(seconds_now())), base_ + output_->played()));
     lock.unlock();
     output_.reset();  // first: many a device can be had only once
     std::unique_ptr<AudioOutput> output;
     std::string problem;
     try {
-        output = options_.open(device, rate, problem);
+        output = options_.open(device, rate, problem, buffer);
     } catch (const Error& e) {
         problem = e.what();
         output = open_null_output(rate);

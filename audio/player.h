@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -20,8 +21,7 @@
 namespace nigiri {
 
 struct PlayerOptions {
-    // Sound made ahead of the device, in seconds: how long a seek takes to be heard, and how late the player's thread
-    // may be. More is kept where the device takes more at a time or ran empty, up to half a second.
+    // As for Player::set_queue.
     double queue_seconds = 0.06;
     // A device that takes nothing for so long counts as lost.
     double patience_seconds = 2;
@@ -30,8 +30,9 @@ struct PlayerOptions {
     // Called from the player's thread, never with a lock held, whenever status() says something new other than where
     // it plays, how much is there, and how long it will take: to wake a window that sleeps.
     std::function<void()> on_change;
-    std::function<std::unique_ptr<AudioOutput>(const std::string& device, int rate, std::string& message)> open =
-        open_output;
+    std::function<std::unique_ptr<AudioOutput>(const std::string& device, int rate, std::string& message,
+                                               double buffer_seconds)>
+        open = open_output;
 };
 
 struct PlayerStatus {
@@ -47,6 +48,8 @@ struct PlayerStatus {
     std::optional<double> wait_seconds;  // until playing starts, while buffering
     int64_t dry_runs = 0;                // times a growing sound was not made fast enough
     int64_t underruns = 0;               // times the device ran empty because this program was late
+    bool often_late = false;             // three times within half a minute: a longer queue would help
+    double queue_seconds = 0;            // as set
     uint64_t ends = 0;                   // times a sound was heard to its end
     std::string device;                  // "device 'ALSA: pulse', 48000 Hz, from 16000 Hz"; empty before first use
     std::string problem;                 // why nothing can be heard, though it plays; empty if all is well
@@ -77,6 +80,11 @@ class Player {
     void set_loop(bool loop);
     void set_volume(float volume);
     void set_buffer(double seconds);
+    // Sound made ahead of the device, and as much again in the device itself, in seconds (0.02 to 0.5): how late this
+    // program's thread and the device's own may be, and, both together, how long a seek takes to be heard. More is
+    // made where the device takes more at a time or ran empty, up to half a second. What plays goes on from where it
+    // is heard, on the device opened anew.
+    void set_queue(double seconds);
     // Another device, or the same once more after it was lost: at once where something plays, otherwise when next
     // something does.
     void open_device(const std::string& device);
@@ -99,6 +107,7 @@ class Player {
     void begin_output(std::unique_ptr<AudioOutput> output, const std::string& problem);
     std::string failure(double now);
     void send(Lock& lock);
+    void note_underruns();
     PlayerStatus status_at(double now) const;
     bool news();
 
@@ -113,14 +122,16 @@ class Player {
     PlaybackClock clock_;
     std::string device_, description_, problem_;
     bool reopen_ = true;
+    double asked_queue_seconds_, queue_seconds_;
     int64_t underruns_ = 0;
+    std::deque<double> late_;  // when the device ran empty, in seconds
+    bool often_late_ = false;
     uint64_t ends_heard_ = 0;
     uint64_t changes_ = 0;  // calls so far
 
     // The player's thread's own.
     std::unique_ptr<AudioOutput> output_;
     std::vector<float> block_;
-    double queue_seconds_;
     bool idle_ = true;
     bool finished_ = true;          // the output was told that nothing comes for now
     int64_t base_ = 0;              // sample of the stream that the output's count began with

@@ -98,7 +98,7 @@ class PortAudioOutput : public AudioOutput {
         PaStreamParameters parameters{};
         parameters.device = device_;
         parameters.sampleFormat = paFloat32;
-        parameters.suggestedLatency = buffer_seconds > 0 ? buffer_seconds : info->defaultHighOutputLatency;
+        parameters.suggestedLatency = std::max(buffer_seconds, info->defaultHighOutputLatency);
         const QuietStderr quiet;
         PaError error = paInvalidSampleRate;
         for (const double candidate : {static_cast<double>(rate), info->defaultSampleRate, 48000.0, 44100.0})

@@ -155,6 +155,14 @@ void Transport::lead_from(int64_t position) {
     mark(true);
 }
 
+void Transport::send_again(int64_t stream) {
+    if (!lead_) return;
+    const Mark& jump = marks_.back();  // where the lead began
+    position_ = jump.position + std::max<int64_t>(0, stream - jump.stream);
+    tails_.clear();  // of what is forgotten
+    lead_from(position_);
+}
+
 // Only playing that comes from before the end of the range ends there.
 void Transport::aim() { target_ = range_ && position() < range_->end ? range_->end : open_end; }
 

@@ -72,6 +72,9 @@ class Transport {
 
     // Looks at how growing sounds grow; starts or goes on where enough is there. `now` in seconds.
     void tick(double now);
+    // An output forgot what it was given of the stream from `stream` on: what plays goes back to there, though not
+    // to before its last jump, which was asked for.
+    void send_again(int64_t stream);
     // Fills as much of `out` as there is to hear now, and returns how much that is.
     size_t render(std::span<float> out);
     // render() has something to give or will have as soon as a sound grows.

@@ -53,6 +53,9 @@ struct AudioWriter::State {
     SNDFILE* file = nullptr;
     SampleFormat format = SampleFormat::pcm16;
     int fd = -1;
+    FileLife life = FileLife::whole;
+    int rate = 0, container = 0;
+    int64_t since_header = 0;  // samples of a growing file that its header does not count yet
     std::vector<short> shorts;
     std::vector<int> ints;
     std::vector<float> floats;
@@ -60,11 +63,28 @@ struct AudioWriter::State {
     ~State() {
         if (file) sf_close(file);
         if (fd >= 0) ::close(fd);
-        if (!temporary.empty()) ::unlink(temporary.c_str());
+        if (!temporary.empty() && life == FileLife::whole) ::unlink(temporary.c_str());
     }
 
     [[noreturn]] void fail(const std::string& reason) const {
         throw Error("cannot write '" + path.string() + "': " + reason, write_hint);
+    }
+
+    // Under a name that people find, as nothing is renamed where the power fails.
+    void create_growing() {
+        for (int attempt = 0; attempt < 100; ++attempt) {
+            std::filesystem::path name = path;
+            if (attempt > 0)
+                name.replace_filename(path.stem().string() + ".part" + (attempt > 1 ? std::to_string(attempt) : "") +
+                                      path.extension().string());
+            fd = ::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+            if (fd >= 0) {
+                temporary = name;
+                return;
+            }
+            if (errno != EEXIST) break;
+        }
+        fail(std::strerror(errno));
     }
 
     // Beside the target, so that the rename stays within one file system; a name no other writer has.
@@ -85,20 +105,29 @@ struct AudioWriter::State {
         fail(std::strerror(errno));
     }
 
-    void check(sf_count_t written, size_t wanted) const {
+    void check(sf_count_t written, size_t wanted) {
         if (written != static_cast<sf_count_t>(wanted)) fail(sf_strerror(file));
+        since_header += written;
+        if (life == FileLife::whole || since_header < rate) return;
+        // FLAC has no lengths in front that must be right.
+        if (container == SF_FORMAT_WAV) sf_command(file, SFC_UPDATE_HEADER_NOW, nullptr, 0);
+        since_header = 0;
     }
 };
 
-AudioWriter::AudioWriter(const std::filesystem::path& path, int rate, SampleFormat format, const Tags& tags)
+AudioWriter::AudioWriter(const std::filesystem::path& path, int rate, SampleFormat format, const Tags& tags,
+                         FileLife life)
     : state_(std::make_unique<State>()) {
     State& s = *state_;
     s.path = path;
     s.format = format;
+    s.life = life;
+    s.rate = rate;
+    s.container = container_of(path);
     SF_INFO info{};
     info.samplerate = rate;
     info.channels = 1;
-    info.format = container_of(path) | encoding_of(format);
+    info.format = s.container | encoding_of(format);
     if (rate < 1 || !sf_format_check(&info))
         throw Error("cannot write '" + path.string() + "' with these samples at " + std::to_string(rate) + " Hz",
                     "FLAC holds 16- and 24-bit samples; use .wav for float32");
@@ -109,7 +138,10 @@ AudioWriter::AudioWriter(const std::filesystem::path& path, int rate, SampleForm
         if (field == tag_fields.end()) throw Error("sound files have no text field '" + name + "'");
         fields.emplace_back(field->id, text);
     }
-    s.create();
+    if (life == FileLife::growing)
+        s.create_growing();
+    else
+        s.create();
     s.file = sf_open_fd(s.fd, SFM_WRITE, &info, SF_FALSE);
     if (!s.file) s.fail(sf_strerror(nullptr));
     // Text goes in front of the samples: must be set before the first of them.
@@ -119,6 +151,14 @@ AudioWriter::AudioWriter(const std::filesystem::path& path, int rate, SampleForm
 
 AudioWriter::~AudioWriter() = default;
 AudioWriter::AudioWriter(AudioWriter&&) noexcept = default;
+
+const std::filesystem::path& AudioWriter::written_to() const { return state_->temporary; }
+
+int64_t AudioWriter::most() const {
+    if (state_->container != SF_FORMAT_WAV) return INT64_MAX;
+    const int64_t bytes = state_->format == SampleFormat::pcm16 ? 2 : state_->format == SampleFormat::pcm24 ? 3 : 4;
+    return (int64_t{0xffffffff} - (1 << 20)) / bytes;  // a megabyte for what is not sound
+}
 
 void AudioWriter::write(std::span<const float> samples) {
     State& s = *state_;
@@ -155,7 +195,7 @@ void AudioWriter::close() {
     if (error != 0) s.fail(sf_error_number(error));
     if (::fsync(s.fd) != 0) s.fail(std::strerror(errno));
     ::close(std::exchange(s.fd, -1));
-    if (std::rename(s.temporary.c_str(), s.path.c_str()) != 0) s.fail(std::strerror(errno));
+    if (s.temporary != s.path && std::rename(s.temporary.c_str(), s.path.c_str()) != 0) s.fail(std::strerror(errno));
     s.temporary.clear();
 }
 

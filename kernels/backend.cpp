@@ -36,6 +36,10 @@ Tensor Backend::zeros(const Shape& shape, DType dtype) {
     return t;
 }
 
+std::shared_ptr<RecordedWork> Backend::record(const std::function<void()>&) {
+    throw Error("the backend '" + name() + "' does not record operations");
+}
+
 void Backend::adamw_step(const AdamWStep& op) {
     double square = 0;
     for (const AdamWSet::Item& item : op.set.items) square += sum_of_squares(item.grad);

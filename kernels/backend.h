@@ -12,6 +12,7 @@
 //  - results are deterministic for a given device and number of threads (no atomics on floats).
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +33,15 @@
 #include "kernels/tensor.h"
 
 namespace nigiri {
+
+// Operations that a backend has recorded: the same ones on the same memory, which stays theirs as long as this lives.
+class RecordedWork {
+  public:
+    virtual ~RecordedWork() = default;
+    // Runs them, in the order of the backend's other work. False, with nothing done, where the backend had to give the
+    // recording up because memory was short; it is then of no more use.
+    virtual bool replay() = 0;
+};
 
 class Backend : public std::enable_shared_from_this<Backend> {
   public:
@@ -56,6 +66,16 @@ class Backend : public std::enable_shared_from_this<Backend> {
     virtual void upload(const void* host, const View& to) = 0;  // `to` contiguous
     virtual void download(const View& from, void* host) = 0;    // `from` contiguous; waits
     virtual void synchronize() = 0;
+
+    // Whether record() saves time here; where not, it must not be called.
+    virtual bool can_record() const { return false; }
+    // Calls `work` once and keeps the operations it asks for instead of running them. Tensors that it makes must be
+    // gone when it returns; what goes in and out stands in tensors made before, which it must not give up and which
+    // must outlive the recording. Whatever depends on values that change from run to run must stay outside, or be read
+    // from such a tensor. Nothing may wait, be uploaded or be downloaded inside, and nobody else may use the backend
+    // meanwhile. Operations that were never run before may cost the recording: run `work` plainly first. Throws Error
+    // where it cannot be done, with nothing run and the backend as before.
+    virtual std::shared_ptr<RecordedWork> record(const std::function<void()>& work);
 
     virtual void fill(const Fill&) = 0;
     virtual void copy(const Copy&) = 0;

@@ -13,6 +13,7 @@ struct CrossEntropy {
     View losses;   // (rows), =
     View dlogits;  // (..., V), = scale * (softmax - onehot), optional; may be logits itself
     double scale = 1.0;
+    View scale_at = {};  // (1), of losses' type, optional: the scale, read when the operation runs, in place of `scale`
 };
 
 }  // namespace nigiri

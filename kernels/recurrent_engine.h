@@ -49,13 +49,14 @@ class RecurrentEngine {
     virtual size_t weight_bytes() const = 0;      // of packed weights, all stages
 
     // One sample of every stream: codes (streams) -> logits (streams, vocabulary). Throws Error for a code out of
-    // range; nothing has changed then.
+    // range, or where streams are out of step (set_state); nothing has changed then.
     virtual void advance(const int32_t* codes, float* logits) = 0;
 
     // Streams begin at position 0 with all states zero.
     virtual StreamState state(int64_t stream) const = 0;
-    // Streams of one engine keep step: throws Error where the positions of two streams differ by anything but whole
-    // periods of the program, or where the state does not fit the program. Set all streams before the next advance.
+    // Throws Error where the state does not fit the program; nothing has changed then. Streams of one engine keep step:
+    // where the positions of two streams differ by anything but whole periods of the program, advance() throws until
+    // all are set that have to be. A stream goes on within rounding of what it would have done, and always alike.
     virtual void set_state(int64_t stream, const StreamState& state) = 0;
 
     // Whether draw() is there: an engine that draws codes where it computes logits need not wait for anyone.
@@ -71,7 +72,7 @@ class RecurrentEngine {
 struct CpuEngineOptions {
     int64_t streams = 1;
     WeightFormat weights = WeightFormat::f32;
-    int threads = 0;  // 1: everything on the calling thread; 2: the inner stages on a thread of their own; 0: as fits
+    int threads = 0;  // the caller's and others that share every sample with it; no bit depends on it; 0: as fits
 };
 
 // Throws Error where the options are out of range.

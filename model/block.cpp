@@ -54,8 +54,7 @@ class MambaLayer final : public Layer {
 
     LayerState make_state(int64_t batch) const override {
         LayerState state = ssm_->make_state(batch);
-        state.carried.push_back(
-            backend_.zeros({batch, std::max<int64_t>(taps_ - 1, 1), inner_}, in_proj_->value.dtype()));
+        if (taps_ > 1) state.carried.push_back(backend_.zeros({batch, taps_ - 1, inner_}, in_proj_->value.dtype()));
         return state;
     }
 
@@ -72,6 +71,18 @@ class MambaLayer final : public Layer {
                                         .silu = true});
         const Tensor y = ssm_->advance(x, xz.columns(inner_, inner_), state);
         return apply_linear(backend_, y, *out_proj_, nullptr);
+    }
+
+    BlockStep describe() const override {
+        BlockStep step;
+        step.kind = BlockStepKind::mamba;
+        step.in = describe_linear(backend_, *in_proj_, nullptr);
+        step.out = describe_linear(backend_, *out_proj_, nullptr);
+        step.taps = taps_;
+        step.conv_weight = download_floats(backend_, conv_weight_->value);
+        step.conv_bias = download_floats(backend_, conv_bias_->value);
+        step.ssm = ssm_->describe();
+        return step;
     }
 
   private:
@@ -114,6 +125,15 @@ class S4Layer final : public Layer {
         return gated;
     }
 
+    BlockStep describe() const override {
+        BlockStep step;
+        step.kind = BlockStepKind::s4;
+        step.out = describe_linear(backend_, *weight_, bias_);
+        step.glu = glu_;
+        step.ssm = ssm_->describe();
+        return step;
+    }
+
   private:
     Backend& backend_;
     bool glu_;
@@ -146,6 +166,14 @@ class MlpLayer final : public Layer {
         return apply_linear(backend_, hidden, *down_, down_bias_);
     }
 
+    BlockStep describe() const override {
+        BlockStep step;
+        step.kind = BlockStepKind::mlp;
+        step.in = describe_linear(backend_, *up_, up_bias_);
+        step.out = describe_linear(backend_, *down_, down_bias_);
+        return step;
+    }
+
   private:
     Backend& backend_;
     Parameter *up_, *up_bias_, *down_, *down_bias_;
@@ -169,7 +197,7 @@ std::unique_ptr<Layer> make_mlp_layer(ParameterStore& store, const std::string& 
 }
 
 Norm::Norm(ParameterStore& store, const std::string& prefix, int64_t width, NormKind kind, double eps)
-    : store_(store), kind_(kind), eps_(eps) {
+    : store_(store), kind_(kind), width_(width), eps_(eps) {
     const int64_t n = kind == NormKind::scalar ? 1 : width;
     weight_ =
         &store.add(prefix + ".weight", {n}, std::vector<double>(static_cast<size_t>(n), 1.0), ParameterGroup::no_decay);
@@ -193,6 +221,22 @@ Tensor Norm::apply(const Tensor& x) const {
                                    .mean = {},
                                    .rstd = {}});
     return y;
+}
+
+NormMap Norm::describe() const {
+    NormMap map;
+    map.kind = kind_;
+    map.eps = eps_;
+    map.width = width_;
+    map.weight = download_floats(store_.backend(), weight_->value);
+    if (bias_) map.bias = download_floats(store_.backend(), bias_->value);
+    return map;
+}
+
+BlockStep ResidualBlock::describe() const {
+    BlockStep step = layer_->describe();
+    step.norm = norm_.describe();
+    return step;
 }
 
 Tensor ResidualBlock::advance(Backend& backend, const Tensor& x, LayerState& state) const {

@@ -17,6 +17,8 @@ class Layer {
     virtual Tensor advance(const Tensor& x, LayerState& state) const = 0;
     // Null where there is none.
     virtual const StateSpace* state_space() const { return nullptr; }
+    // The layer as engines are given it, without the norm before it.
+    virtual BlockStep describe() const = 0;
 };
 
 // in_proj, short convolution + SiLU, state space, gate, out_proj (Mamba paper, figure 3).
@@ -35,10 +37,12 @@ class Norm {
     Norm(ParameterStore& store, const std::string& prefix, int64_t width, NormKind kind, double eps);
     Var forward(Tape& tape, const Var& x) const;
     Tensor apply(const Tensor& x) const;
+    NormMap describe() const;
 
   private:
     const ParameterStore& store_;
     NormKind kind_;
+    int64_t width_;
     double eps_;
     Parameter* weight_;
     Parameter* bias_ = nullptr;
@@ -53,6 +57,7 @@ class ResidualBlock {
     LayerState make_state(int64_t batch) const { return layer_->make_state(batch); }
     Tensor advance(Backend& backend, const Tensor& x, LayerState& state) const;
     const StateSpace* state_space() const { return layer_->state_space(); }
+    BlockStep describe() const;
 
   private:
     Norm norm_;

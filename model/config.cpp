@@ -85,7 +85,8 @@ void visit(TrainingConfig& c, V&& v) {
     v("batch", c.batch), v("length", c.length), v("steps", c.steps), v("minutes", c.minutes);
     v("learning_rate", c.learning_rate), v("state_space_rate", c.state_space_rate);
     v("beta1", c.beta1), v("beta2", c.beta2), v("eps", c.eps), v("weight_decay", c.weight_decay), v("clip", c.clip);
-    v("precision", c.precision), v("recompute", c.recompute);
+    v("precision", c.precision), v("recompute", c.recompute), v("recompute_cheap", c.recompute_cheap),
+        v("graph", c.graph);
     v("schedule", c.schedule), v("warmup", c.warmup), v("final_rate", c.final_rate);
     v("plateau_factor", c.plateau_factor), v("plateau_patience", c.plateau_patience), v("seed", c.seed);
     v("log_every", c.log_every), v("validate_every", c.validate_every);

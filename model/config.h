@@ -89,7 +89,9 @@ struct TrainingConfig {
     double weight_decay = 0.1;
     double clip = 1.0;  // gradient norm; 0: none
     Precision precision = Precision::automatic;
-    bool recompute = false;  // keep only what enters a layer; compute the rest again in the backward pass
+    bool recompute = false;        // keep only what enters a layer; compute the rest again in the backward pass
+    bool recompute_cheap = false;  // the same for what costs little: norms, gates, short convolutions
+    bool graph = false;            // record a step's operations once and replay them, where the backend can
     Schedule schedule = Schedule::cosine;
     double warmup = 0.1;       // share of the steps (cosine) or of `steps` where known
     double final_rate = 0.02;  // cosine: where it ends, as a share of the peak

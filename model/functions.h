@@ -1,4 +1,6 @@
 // The backend's operations as differentiable functions of Vars. Shapes and formulas stand in the kernels' headers.
+// Cheap to compute again, where the tape wants that, are the results of norm, causal_conv1d_silu, gelu, gate and
+// linear_of_few.
 #pragma once
 
 #include "model/parameter.h"
@@ -10,6 +12,8 @@ namespace nigiri::functions {
 Var embedding(Tape& tape, const Tensor& tokens, Parameter& table);
 // x W^T + b over the last axis; `bias` may be null. The result is of x's type.
 Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias);
+// The same from few columns: cheap to compute again.
+Var linear_of_few(Tape& tape, const Var& x, Parameter& weight);
 // The same with rows that begin on 16 bytes: for a result that is used in parts.
 Var linear_in_rows(Tape& tape, const Var& x, Parameter& weight);
 // The same of another type: in float32 from bf16.

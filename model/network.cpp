@@ -154,6 +154,7 @@ Var Network::forward(Tape& tape, const Tensor& tokens) const {
         throw Error("a sequence of " + std::to_string(tokens[1]) + " samples is no multiple of the network's " +
                     std::to_string(config_.pool_product()));
     store_.refresh();
+    tape.set_recompute(recompute_cheap_);
     Var x = functions::embedding(tape, tokens, *embedding_);
     x = norm_->forward(tape, forward_stage(tape, 0, x));
     return functions::linear(tape, x, *head_weight_, head_bias_, dtype());

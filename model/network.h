@@ -54,6 +54,8 @@ class Network {
     void set_activations(DType dtype);
     // Whether forward() keeps only what enters a layer, and the backward pass computes the rest again.
     void set_recompute(bool recompute) { recompute_ = recompute; }
+    // Whether it does not keep what is cheap to compute again (model/functions.h).
+    void set_recompute_cheap(bool recompute) { recompute_cheap_ = recompute; }
 
     // In the order of the signal's way: down, centre, up. Valid as long as the network.
     std::vector<StateSpaceInfo> state_spaces() const;
@@ -69,6 +71,8 @@ class Network {
     NetworkState make_state(int64_t batch) const;
     // tokens (B, L), L >= 1: the next L tokens -> logits (B, L, V).
     Tensor advance(const Tensor& tokens, NetworkState& state) const;
+    // The network as engines that run it sample by sample are given it, its values as they are now.
+    RecurrentProgram describe() const;
 
   private:
     struct Pool {
@@ -94,7 +98,7 @@ class Network {
 
     ModelConfig config_;
     int64_t training_length_;
-    bool recompute_ = false;
+    bool recompute_ = false, recompute_cheap_ = false;
     ParameterStore store_;
     Parameter* embedding_ = nullptr;
     std::vector<Stage> stages_;  // the last is the centre; its blocks stand in `down`

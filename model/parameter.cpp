@@ -77,4 +77,18 @@ std::vector<double> download_values(Backend& backend, const Tensor& from) {
     return {narrow.begin(), narrow.end()};
 }
 
+std::vector<float> download_floats(Backend& backend, const Tensor& from) {
+    const std::vector<double> values = download_values(backend, from);
+    return {values.begin(), values.end()};
+}
+
+LinearMap describe_linear(Backend& backend, const Parameter& weight, const Parameter* bias) {
+    LinearMap map;
+    map.outputs = weight.value[0];
+    map.inputs = weight.value[1];
+    map.weight = download_floats(backend, weight.value);
+    if (bias) map.bias = download_floats(backend, bias->value);
+    return map;
+}
+
 }  // namespace nigiri

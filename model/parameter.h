@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/recurrent_program.h"
 
 namespace nigiri {
 
@@ -28,6 +29,10 @@ struct Parameter {
 
     const Tensor& for_products(DType dtype) const { return dtype == DType::bf16 && rounded ? rounded : value; }
 };
+
+// A parameter's value and gradient as operands; empty where there is no such parameter.
+inline View view_of(const Parameter* p) { return p ? p->value.view() : View{}; }
+inline View gradient_of(const Parameter* p) { return p ? p->gradient.view() : View{}; }
 
 // Owns the parameters in the order of their creation. References stay valid.
 class ParameterStore {
@@ -66,8 +71,12 @@ class ParameterStore {
     std::vector<std::unique_ptr<Parameter>> parameters_;
 };
 
+// A linear map as engines are given it; `bias` may be null.
+LinearMap describe_linear(Backend& backend, const Parameter& weight, const Parameter* bias);
+
 // Host values to and from a tensor, converted to its element type.
 void upload_values(Backend& backend, const std::vector<double>& values, const Tensor& to);
 std::vector<double> download_values(Backend& backend, const Tensor& from);
+std::vector<float> download_floats(Backend& backend, const Tensor& from);
 
 }  // namespace nigiri

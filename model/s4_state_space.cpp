@@ -1,4 +1,9 @@
 // S4D and S4: time-invariant state spaces, trained as long convolutions and run as recurrences.
+#include <algorithm>
+#include <cmath>
+#include <exception>
+
+#include "kernels/s4_discrete.h"
 #include "model/state_space.h"
 
 namespace nigiri {
@@ -26,6 +31,16 @@ class TimeInvariant : public StateSpace {
     bool time_invariant() const override { return true; }
 
   protected:
+    StateSpaceMap describe_as(StateSpaceKind kind) const {
+        StateSpaceMap map;
+        map.kind = kind;
+        map.is_complex = config_.is_complex;
+        map.channels = width_;
+        map.states = states_;
+        map.skip = download_floats(backend_, skip_->value);
+        return map;
+    }
+
     TimeInvariant(ParameterStore& store, int64_t width, const SsmConfig& config)
         : backend_(store.backend()),
           config_(config),
@@ -100,6 +115,14 @@ class S4dStateSpace final : public TimeInvariant {
         return state;
     }
 
+    StateSpaceMap describe() const override {
+        StateSpaceMap map = describe_as(StateSpaceKind::s4d);
+        const LayerState discrete = make_state(1);
+        map.abar = download_floats(backend_, discrete.constants[0]);
+        map.cbar = download_floats(backend_, discrete.constants[1]);
+        return map;
+    }
+
     Tensor advance(const Tensor& u, const Tensor& z, LayerState& state) const override {
         const Tensor y = backend_.allocate(u.shape(), u.dtype());
         backend_.s4d_recurrence({.is_complex = config_.is_complex,
@@ -154,6 +177,41 @@ class S4StateSpace final : public TimeInvariant {
         backend_.s4_recurrence(
             {.factors = state.constants[0], .skip = skip_->value, .u = u, .y = y, .state = state.carried[0]});
         return gated(backend_, y, z);
+    }
+
+    // In float64 whatever the backend computes in.
+    StateSpaceMap describe() const override {
+        StateSpaceMap map = describe_as(StateSpaceKind::s4);
+        const auto values = [&](const Parameter* p) { return download_values(backend_, p->value); };
+        const std::vector<double> log_dt = values(inv_dt_), a_real = values(a_real_), a_imag = values(a_imag_);
+        const std::vector<double> p = values(p_), b = values(b_), c = values(c_);
+        const auto n = static_cast<size_t>(states_), width = static_cast<size_t>(width_);
+        const auto row = [&](const std::vector<double>& all, size_t i) {
+            ComplexVector out;
+            for (size_t k = i * n; k < (i + 1) * n; ++k) out.emplace_back(all[2 * k], all[2 * k + 1]);
+            return out;
+        };
+        for (ComplexVector* v : {&map.a, &map.f, &map.g, &map.b, &map.c}) v->resize(width * n);
+        // Recovering the true C takes milliseconds a channel. An exception must not leave the parallel region.
+        std::exception_ptr failure;
+#pragma omp parallel for schedule(static)
+        for (size_t d = 0; d < width; ++d) try {
+                const size_t copy = d % static_cast<size_t>(copies_), at = d * n;
+                ComplexVector lambda;
+                for (size_t k = copy * n; k < (copy + 1) * n; ++k)
+                    lambda.emplace_back(-std::exp(a_real[k]), -a_imag[k]);
+                const S4Discrete layer = s4_discretize(lambda, row(p, copy), row(b, copy), std::exp(log_dt[d]));
+                const ComplexVector true_c = s4_true_c(layer, length_, row(c, d));
+                const auto put = [&](const ComplexVector& from, ComplexVector& to) {
+                    std::copy(from.begin(), from.end(), to.begin() + static_cast<std::ptrdiff_t>(at));
+                };
+                put(layer.a, map.a), put(layer.f, map.f), put(layer.g, map.g), put(layer.b, map.b), put(true_c, map.c);
+            } catch (...) {
+#pragma omp critical(nigiri_describe_s4)
+                if (!failure) failure = std::current_exception();
+            }
+        if (failure) std::rethrow_exception(failure);
+        return map;
     }
 
   private:

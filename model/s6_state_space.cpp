@@ -53,7 +53,7 @@ class S6StateSpace final : public StateSpace {
                 if (n > 0) sizes.push_back(n);
             const auto parts = tape.split(functions::linear_in_rows(tape, u, *x_proj_), sizes);
             size_t next = 0;
-            if (rank_ > 0) in.delta = functions::linear(tape, parts[next++], *dt_weight_, nullptr);
+            if (rank_ > 0) in.delta = functions::linear_of_few(tape, parts[next++], *dt_weight_);
             if (b_columns_ > 0) in.b = parts[next++];
             if (c_columns_ > 0) in.c = parts[next++];
         }
@@ -67,10 +67,7 @@ class S6StateSpace final : public StateSpace {
         const DType dtype = skip_->value.dtype();
         state.carried.push_back(backend_.zeros(
             config_.is_complex ? Shape{batch, width_, states_, 2} : Shape{batch, width_, states_}, dtype));
-        Tape tape(backend_, false);
-        state.constants.push_back(
-            (a_imag_ ? functions::complex_poles(tape, *a_log_, *a_imag_) : functions::negative_exp(tape, *a_log_))
-                .value);
+        state.constants.push_back(poles());
         return state;
     }
 
@@ -111,7 +108,33 @@ class S6StateSpace final : public StateSpace {
     int64_t channels() const override { return width_; }
     bool time_invariant() const override { return false; }
 
+    StateSpaceMap describe() const override {
+        StateSpaceMap map;
+        map.kind = StateSpaceKind::s6;
+        map.is_complex = config_.is_complex;
+        map.channels = width_;
+        map.states = states_;
+        map.skip = download_floats(backend_, skip_->value);
+        map.discretization = config_.discretization;
+        map.selective_b = b_columns_ > 0;
+        map.selective_c = c_columns_ > 0;
+        map.dt_rank = rank_;
+        if (x_proj_) map.x_proj = describe_linear(backend_, *x_proj_, nullptr);
+        if (dt_weight_) map.dt_proj = describe_linear(backend_, *dt_weight_, nullptr);
+        map.delta_bias = download_floats(backend_, dt_bias_->value);
+        map.poles = download_floats(backend_, poles());
+        if (b_) map.constant_b = download_floats(backend_, b_->value);
+        if (c_) map.constant_c = download_floats(backend_, c_->value);
+        return map;
+    }
+
   private:
+    Tensor poles() const {
+        Tape tape(backend_, false);
+        return (a_imag_ ? functions::complex_poles(tape, *a_log_, *a_imag_) : functions::negative_exp(tape, *a_log_))
+            .value;
+    }
+
     // What the scan computes inside: softplus(delta + bias).
     Tensor step_sizes(const Shape& shape, const Tensor& delta) const {
         const std::vector<double> bias = download_values(backend_, dt_bias_->value);

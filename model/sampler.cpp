@@ -5,6 +5,7 @@
 #include <numbers>
 #include <numeric>
 
+#include "kernels/softmax_weights.h"
 #include "kernels/error.h"
 
 namespace nigiri {
@@ -17,54 +18,95 @@ void validate(const SamplingOptions& options) {
         throw Error("top-p must be above 0 and at most 1", "1 keeps all codes");
 }
 
-double log2_probability(std::span<const float> logits, int32_t code) {
-    const double peak = *std::max_element(logits.begin(), logits.end());
+// Blocks first, then the codes of one block.
+size_t Sampler::pick(double uniform, double total) const {
+    double left = uniform * total;
+    size_t block = 0, last = blocks_.size() - 1;
+    while (last > 0 && blocks_[last] <= 0) --last;  // rounding must not lead to a code of no weight
+    while (block < last && left >= blocks_[block]) left -= blocks_[block++];
+    const size_t begin = block * weight_block, end = std::min(weights_.size(), begin + weight_block);
+    size_t code = begin;
+    for (size_t i = begin; i < end; ++i) {
+        if (weights_[i] <= 0) continue;
+        code = i;
+        left -= weights_[i];
+        if (left < 0) break;
+    }
+    return code;
+}
+
+// The k codes of the largest weights into the front of kept_; equal weights keep the order of their codes, so that a
+// cut falls the same way everywhere.
+void Sampler::keep_top_k() {
+    const auto k = static_cast<size_t>(options_.top_k);
+    if (options_.top_k == 0 || k >= kept_.size()) return;
+    std::nth_element(kept_.begin(), kept_.begin() + static_cast<ptrdiff_t>(k), kept_.end(), [&](int32_t a, int32_t b) {
+        const float wa = weights_[static_cast<size_t>(a)], wb = weights_[static_cast<size_t>(b)];
+        return wa != wb ? wa > wb : a < b;
+    });
+    kept_.resize(k);
+}
+
+// Leaves the fewest of the largest weights in kept_ that reach top_p of their sum, and returns what they sum up to.
+double Sampler::keep_top_p() {
+    double total = 0;
+    for (const int32_t i : kept_) total += weights_[static_cast<size_t>(i)];
+    if (options_.top_p >= 1) return total;
+    // All that are below this together weigh less than what may be missing, so the others suffice: usually a few dozen.
+    const double least = (1 - options_.top_p) * total / static_cast<double>(kept_.size()) * (1 - 1e-6);
+    std::erase_if(kept_, [&](int32_t i) { return weights_[static_cast<size_t>(i)] < least; });
+    const auto after = [&](int32_t a, int32_t b) {
+        const float wa = weights_[static_cast<size_t>(a)], wb = weights_[static_cast<size_t>(b)];
+        return wa != wb ? wa < wb : a > b;
+    };
+    std::make_heap(kept_.begin(), kept_.end(), after);
     double sum = 0;
-    for (const float x : logits) sum += std::exp(static_cast<double>(x) - peak);
-    return (static_cast<double>(logits[static_cast<size_t>(code)]) - peak - std::log(sum)) / std::numbers::ln2;
+    auto end = kept_.end();
+    while (end != kept_.begin() && sum < options_.top_p * total) {
+        std::pop_heap(kept_.begin(), end, after);
+        sum += weights_[static_cast<size_t>(*--end)];
+    }
+    kept_.erase(kept_.begin(), end);
+    return sum;
+}
+
+size_t Sampler::pick_likeliest(double uniform) {
+    kept_.resize(weights_.size());
+    std::iota(kept_.begin(), kept_.end(), 0);
+    keep_top_k();
+    double left = uniform * keep_top_p();
+    std::sort(kept_.begin(), kept_.end());
+    size_t code = static_cast<size_t>(kept_.front());
+    for (const int32_t i : kept_) {
+        if (weights_[static_cast<size_t>(i)] <= 0) continue;
+        code = static_cast<size_t>(i);
+        left -= weights_[code];
+        if (left < 0) break;
+    }
+    return code;
 }
 
 Sampler::Draw Sampler::draw(std::span<const float> logits, double uniform) {
-    const size_t n = logits.size();
-    const auto likeliest = static_cast<size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-    const double peak = logits[likeliest];
-    if (!std::isfinite(peak))
+    weights_.resize(logits.size());
+    blocks_.resize(weight_blocks(logits.size()));
+    const float peak = largest(logits);
+    // The exact likelihood is always that of temperature 1; there, drawing needs no other weights.
+    const double whole = softmax_weights(logits, peak, 1, weights_, blocks_);
+    if (!std::isfinite(whole))
         throw Error("the model's output is not a number", "it has diverged; use an earlier checkpoint");
-    size_t code = likeliest;
+    size_t code = 0;
     if (options_.temperature > 0) {
-        weights_.resize(n);
-        for (size_t i = 0; i < n; ++i)
-            weights_[i] = std::exp((static_cast<double>(logits[i]) - peak) / options_.temperature);
-        if (options_.top_k > 0 || options_.top_p < 1) {
-            order_.resize(n);
-            std::iota(order_.begin(), order_.end(), 0);
-            // Equal weights keep the order of their codes, so that a cut falls the same way everywhere.
-            std::sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) {
-                const double wa = weights_[static_cast<size_t>(a)], wb = weights_[static_cast<size_t>(b)];
-                return wa != wb ? wa > wb : a < b;
-            });
-            size_t keep = options_.top_k > 0 ? std::min<size_t>(n, static_cast<size_t>(options_.top_k)) : n;
-            if (options_.top_p < 1) {
-                double total = 0;
-                for (size_t i = 0; i < keep; ++i) total += weights_[static_cast<size_t>(order_[i])];
-                double sum = 0;
-                for (size_t i = 0; i < keep; ++i) {
-                    sum += weights_[static_cast<size_t>(order_[i])];
-                    if (sum >= options_.top_p * total) keep = i + 1;
-                }
-            }
-            for (size_t i = keep; i < n; ++i) weights_[static_cast<size_t>(order_[i])] = 0;
+        double total = whole;
+        if (options_.temperature != 1) {
+            const double scale = std::min(1 / options_.temperature, 1e30);  // 0 times infinity is not a number
+            total = softmax_weights(logits, peak, static_cast<float>(scale), weights_, blocks_);
         }
-        const double total = std::accumulate(weights_.begin(), weights_.end(), 0.0);
-        double left = uniform * total;
-        for (size_t i = 0; i < n; ++i) {
-            if (weights_[i] <= 0) continue;
-            code = i;  // the last code with weight, should rounding leave something over
-            left -= weights_[i];
-            if (left < 0) break;
-        }
+        code = options_.top_k > 0 || options_.top_p < 1 ? pick_likeliest(uniform) : pick(uniform, total);
+    } else {
+        code = static_cast<size_t>(std::find(logits.begin(), logits.end(), peak) - logits.begin());
     }
-    return {static_cast<int32_t>(code), log2_probability(logits, static_cast<int32_t>(code))};
+    const double log_probability = static_cast<double>(logits[code]) - static_cast<double>(peak) - std::log(whole);
+    return {static_cast<int32_t>(code), log_probability / std::numbers::ln2};
 }
 
 }  // namespace nigiri

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/random.h"
+#include "kernels/recurrent_program.h"
 #include "model/config.h"
 #include "model/functions.h"
 #include "model/initialization.h"
@@ -37,6 +38,8 @@ class StateSpace {
     virtual int64_t channels() const = 0;  // D
     // The convolution kernel does not depend on the input: S4D and S4.
     virtual bool time_invariant() const = 0;
+    // The layer as engines are given it, its values as they are now.
+    virtual StateSpaceMap describe() const = 0;
 };
 
 // `width` is D; parameters are added to `store` under `prefix`. `length` is the training length at this layer's rate

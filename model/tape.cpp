@@ -16,6 +16,11 @@ Var Tape::record(Tensor value, std::function<void(const Tensor& dy)> backward, b
     return {std::move(value), static_cast<int>(nodes_.size()) - 1};
 }
 
+Var Tape::recomputable(Var y, std::function<Tensor()> compute) const {
+    if (recording_ && recompute_) y.again = std::make_shared<Recomputed>(std::move(compute));
+    return y;
+}
+
 std::vector<Var> Tape::split(const Var& x, const std::vector<int64_t>& columns) {
     std::vector<Var> parts;
     int64_t first = 0;

@@ -2,22 +2,43 @@
 //
 // A forward pass records, for every result, how its gradient becomes gradients of the operation's inputs; backward()
 // runs the records in reverse. Layers are therefore written once, forwards, and every configuration has its gradient.
-// Records hold the tensors their backward operation needs and are dropped as soon as they have run.
+// Records hold the tensors their backward operation needs and are dropped as soon as they have run. Values that are
+// cheap to compute again from others need not be held (selective recomputation, Korthikanti et al. 2022).
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "kernels/backend.h"
 
 namespace nigiri {
 
+// A value that is not held: computed when a backward function first asks for it, and dropped with the last record that
+// may ask.
+class Recomputed {
+  public:
+    explicit Recomputed(std::function<Tensor()> compute) : compute_(std::move(compute)) {}
+    const Tensor& value() {
+        if (!value_) value_ = compute_();
+        return value_;
+    }
+
+  private:
+    std::function<Tensor()> compute_;
+    Tensor value_;
+};
+
 // A value and, where it needs a gradient, its place on the tape.
 struct Var {
     Tensor value;
     int node = -1;
+    std::shared_ptr<Recomputed> again = {};  // where the value need not be held
 
     const Shape& shape() const { return value.shape(); }
+    // What a record holds of it, and there, its value.
+    Var held() const { return again ? Var{{}, node, again} : *this; }
+    Tensor held_value() const { return again ? again->value() : value; }
 };
 
 class Tape {
@@ -27,6 +48,11 @@ class Tape {
 
     Backend& backend() const { return backend_; }
     bool recording() const { return recording_; }
+
+    // Whether values for which `recomputable` says how are computed again rather than held. Off at first.
+    void set_recompute(bool recompute) { recompute_ = recompute; }
+    // y, which is cheap: `compute` gives the same bits from values that are held in any case.
+    Var recomputable(Var y, std::function<Tensor()> compute) const;
 
     // Records a result. `backward` receives the gradient of the result, contiguous or a column range, and of the
     // result's type, or where it takes `any_type`, possibly of another.
@@ -67,7 +93,7 @@ class Tape {
     Tensor storage(int node);
 
     Backend& backend_;
-    bool recording_;
+    bool recording_, recompute_ = false;
     std::vector<Node> nodes_;
 };
 

@@ -44,60 +44,6 @@ namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// Sequences padded at the end to whole coarse steps; the padding does not count.
-struct DeviceBatch {
-    Tensor tokens, targets;
-    int64_t counted = 0;
-};
-
-DeviceBatch to_device(Backend& backend, const Batch& batch, int64_t unit) {
-    const int64_t whole = (batch.length + unit - 1) / unit * unit;
-    DeviceBatch out;
-    out.tokens = backend.allocate({batch.batch, whole}, DType::i32);
-    out.targets = backend.allocate({batch.batch * whole}, DType::i32);
-    for (const int32_t target : batch.targets) out.counted += target >= 0 ? 1 : 0;
-    if (whole == batch.length) {
-        backend.upload(batch.inputs.data(), out.tokens);
-        backend.upload(batch.targets.data(), out.targets);
-        return out;
-    }
-    std::vector<int32_t> tokens(static_cast<size_t>(batch.batch * whole), 0), targets(tokens.size(), -1);
-    for (int64_t b = 0; b < batch.batch; ++b)
-        for (int64_t t = 0; t < batch.length; ++t) {
-            const auto from = static_cast<size_t>(b * batch.length + t), to = static_cast<size_t>(b * whole + t);
-            tokens[to] = batch.inputs[from];
-            targets[to] = batch.targets[from];
-        }
-    backend.upload(tokens.data(), out.tokens);
-    backend.upload(targets.data(), out.targets);
-    return out;
-}
-
-// The losses of all positions, and what makes their sum a mean.
-struct Losses {
-    Tensor nats;
-    double scale = 1;
-};
-
-// Forward, backward. Gradients are added to the parameters'.
-Losses accumulate_gradients(Network& network, const Batch& batch) {
-    Backend& backend = network.backend();
-    const DeviceBatch device = to_device(backend, batch, network.config().pool_product());
-    Tape tape(backend, true);
-    Var logits = network.forward(tape, device.tokens);
-    const Tensor losses = backend.allocate({logits.value.rows()}, network.dtype());
-    const double scale = 1.0 / static_cast<double>(std::max<int64_t>(device.counted, 1));
-    // The gradient takes the logits' place, or half of it: they are the largest tensor and nobody needs them again.
-    Tensor gradient = network.activations() == network.dtype()
-                        ? logits.value
-                        : backend.allocate(logits.shape(), network.activations());
-    backend.cross_entropy(
-        {.logits = logits.value, .targets = device.targets, .losses = losses, .dlogits = gradient, .scale = scale});
-    logits.value = {};
-    tape.backward({{}, logits.node}, std::move(gradient));
-    return {losses, scale};
-}
-
 }  // namespace
 
 std::string to_json(const TrainingMetrics& m) {
@@ -127,7 +73,9 @@ Trainer::Trainer(std::shared_ptr<Backend> backend, const Config& config, const f
         std::make_unique<Network>(backend_, config_.model, DType::f32, config_.training.seed, config_.training.length);
     network_->set_activations(activation_type(config_.training.precision, *backend_));
     network_->set_recompute(config_.training.recompute);
+    network_->set_recompute_cheap(config_.training.recompute_cheap);
     optimizer_ = std::make_unique<Optimizer>(network_->parameters(), config_.training);
+    step_ = std::make_unique<TrainingStep>(*network_, *optimizer_, config_.training.graph);
     if (fs::exists(last_checkpoint())) {
         const Checkpoint checkpoint = Checkpoint::read(last_checkpoint());
         if (!(checkpoint.config().model == config_.model) || !(checkpoint.config().signal == config_.signal))
@@ -137,6 +85,7 @@ Trainer::Trainer(std::shared_ptr<Backend> backend, const Config& config, const f
         checkpoint.restore(*optimizer_, network_->parameters());
         state_ = checkpoint.state();
         resumed_ = true;
+        saved_step_ = state_.step;
     }
     validation_ = data_.validation();
     open_metrics();
@@ -164,7 +113,11 @@ void Trainer::open_metrics() {
     {
         std::ofstream out(temporary, std::ios::trunc);
         out << kept;
-        if (!out.flush()) throw Error("cannot write " + temporary.string(), "check the free space");
+        if (!out.flush()) {
+            std::error_code ignored;
+            fs::remove(temporary, ignored);
+            throw Error("cannot write " + temporary.string(), "check the free space");
+        }
     }
     fs::rename(temporary, path);
 }
@@ -201,7 +154,7 @@ double Trainer::schedule_factor() const {
 }
 
 double Trainer::update(const Batch& batch) {
-    const StepResult result = training_step(*network_, *optimizer_, batch, schedule_factor());
+    const StepResult result = step_->run(batch, schedule_factor());
     gradient_norm_ = result.gradient_norm;
     ++state_.step;
     state_.tokens += batch.batch * batch.length;
@@ -212,7 +165,8 @@ double Trainer::validate() {
     double bits = 0;
     int64_t samples = 0;
     for (const Batch& batch : validation_) {
-        const DeviceBatch device = to_device(*backend_, batch, config_.model.pool_product());
+        DeviceBatch device(*network_, batch);
+        device.upload(batch);
         Tape tape(*backend_, false);
         const Tensor logits = network_->forward(tape, device.tokens).value;
         const Tensor losses = backend_->allocate({logits.rows()}, network_->dtype());
@@ -225,6 +179,10 @@ double Trainer::validate() {
 
 void Trainer::save(const fs::path& path, const TrainingCallbacks& callbacks, bool best) {
     save_checkpoint(path, config_, *network_, optimizer_.get(), state_, facts_);
+    if (best)
+        best_unsaved_ = false;
+    else
+        saved_step_ = state_.step;
     if (callbacks.checkpoint) callbacks.checkpoint(state_.step, path, best);
 }
 
@@ -246,12 +204,25 @@ void Trainer::log(const TrainingCallbacks& callbacks, bool validated) {
     state_.bits_steps = 0;
     state_.log_seconds = state_.seconds;
     state_.log_tokens = state_.tokens;
-    {
-        std::ofstream out(run_ / "metrics.jsonl", std::ios::app);
-        out << to_json(m) << "\n";
-        if (!out.flush()) throw Error("cannot write " + (run_ / "metrics.jsonl").string(), "check the free space");
-    }
+    unlogged_ += to_json(m) + "\n";
+    write_log();
     if (callbacks.log) callbacks.log(m);
+}
+
+// All of what is due or nothing: half a line would spoil the one that comes after it.
+void Trainer::write_log() {
+    if (unlogged_.empty()) return;
+    const fs::path path = run_ / "metrics.jsonl";
+    std::error_code code, ignored;
+    const uintmax_t before = fs::exists(path, ignored) ? fs::file_size(path, code) : 0;
+    std::ofstream out(path, std::ios::app);
+    out << unlogged_;
+    if (!out.flush()) {
+        out.close();  // which tries again to write what is left
+        if (!code) fs::resize_file(path, before, ignored);
+        throw Error("cannot write " + path.string(), "check the free space");
+    }
+    unlogged_.clear();
 }
 
 TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks& callbacks) {
@@ -260,7 +231,6 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
     seconds_before_ = state_.seconds;
     started_ = now();
     const auto clock = [&] { state_.seconds = seconds_before_ + now() - started_; };
-    int64_t saved = resumed_ ? state_.step : -1;
     // The next batch is drawn while this one trains; it depends on its step only.
     const auto draw = [&](int64_t step) {
         return std::async(std::launch::async, [this, &t, step] {
@@ -271,6 +241,10 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
     };
     std::future<Batch> next;
     bool ended = finished();
+    if (!ended && !stop.load()) {  // what an earlier call could not write; the network is still what it was then
+        if (best_unsaved_) save(best_checkpoint(), callbacks, true);
+        write_log();
+    }
     while (!ended && !stop.load()) {
         if (!next.valid()) next = draw(state_.step);
         const Batch batch = next.get();
@@ -283,23 +257,19 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
         ++state_.bits_steps;
         // The end is validated too, so that the result is known and the best checkpoint exists.
         const bool validated = (due(t.validate_every) || ended) && !validation_.empty();
-        bool improved = false;
         if (validated) {
             state_.valid_bits = validate();
             if (due(t.validate_every)) state_.plateau.observe(t, state_.valid_bits);
-            improved = state_.valid_bits < state_.best_valid_bits;
-            if (improved) {
+            if (state_.valid_bits < state_.best_valid_bits) {
                 state_.best_valid_bits = state_.valid_bits;
                 state_.best_step = state_.step;
+                best_unsaved_ = true;
             }
             clock();
         }
         if (due(t.log_every) || validated) log(callbacks, validated);
-        if (improved) save(best_checkpoint(), callbacks, true);
-        if (due(t.checkpoint_every)) {
-            save(last_checkpoint(), callbacks, false);
-            saved = state_.step;
-        }
+        if (best_unsaved_) save(best_checkpoint(), callbacks, true);
+        if (due(t.checkpoint_every)) save(last_checkpoint(), callbacks, false);
         if (due(t.preview_every) && callbacks.preview) {  // generated as a finished model generates
             const DType activations = network_->activations();
             network_->set_activations(network_->dtype());
@@ -307,44 +277,10 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
             network_->set_activations(activations);
         }
     }
-    if (state_.step != saved) save(last_checkpoint(), callbacks, false);
-    if (!fs::exists(best_checkpoint())) save(best_checkpoint(), callbacks, true);
+    if (state_.step != saved_step_ || !fs::exists(last_checkpoint())) save(last_checkpoint(), callbacks, false);
+    if (best_unsaved_ || !fs::exists(best_checkpoint())) save(best_checkpoint(), callbacks, true);
+    write_log();
     return ended ? TrainingEnd::finished : TrainingEnd::stopped;
-}
-
-StepResult training_step(Network& network, Optimizer& optimizer, const Batch& batch, double factor) {
-    const Losses losses = accumulate_gradients(network, batch);
-    optimizer.step(factor);  // leaves the parameters alone where the norm is not a number
-    const double nats = network.backend().sum(losses.nats) * losses.scale, norm = optimizer.gradient_norm();
-    if (!std::isfinite(nats) || !std::isfinite(norm))
-        throw Diverged(
-            "training diverged at step " + std::to_string(optimizer.steps()) + ": the loss is no longer a number",
-            "the checkpoints before it are kept; start a new run with a lower --learning-rate");
-    return {nats, norm};
-}
-
-size_t estimate_training_bytes(const std::shared_ptr<Backend>& backend, const Config& config) {
-    Network network(backend, config.model, DType::f32, 0, config.training.length);
-    network.set_activations(activation_type(config.training.precision, *backend));
-    network.set_recompute(config.training.recompute);
-    Optimizer optimizer(network.parameters(), config.training);
-    const int64_t unit = config.model.pool_product();
-    const auto peak = [&](int64_t length) {
-        Batch batch{1, length, std::vector<int32_t>(static_cast<size_t>(length), 0),
-                    std::vector<int32_t>(static_cast<size_t>(length), 0)};
-        backend->reset_peak();
-        accumulate_gradients(network, batch);
-        return static_cast<double>(backend->peak_bytes());
-    };
-    // Long enough that rounding to the pool's block sizes does not matter much.
-    const int64_t longer = std::max(unit, std::min<int64_t>(1536, network.longest_forward()) / unit * unit);
-    const int64_t shorter = std::max(unit, longer / 3 / unit * unit);
-    const double low = peak(shorter), high = peak(longer);
-    const double slope =
-        longer > shorter ? (high - low) / static_cast<double>(longer - shorter) : high / static_cast<double>(longer);
-    const double tokens = static_cast<double>(config.training.batch) *
-                          static_cast<double>((config.training.length + unit - 1) / unit * unit);
-    return static_cast<size_t>(std::max(low, low + slope * (tokens - static_cast<double>(shorter))));
 }
 
 }  // namespace nigiri

@@ -8,14 +8,9 @@
 #include <vector>
 
 #include "model/checkpoint.h"
+#include "model/training_step.h"
 
 namespace nigiri {
-
-// Token sequences and what should follow each token; -1 marks positions that do not count. (batch, length) row-major.
-struct Batch {
-    int64_t batch = 0, length = 0;
-    std::vector<int32_t> inputs, targets;
-};
 
 // Where batches come from. The batch of a step must depend on (seed, step) only: that makes resuming exact.
 class TrainingData {
@@ -38,12 +33,6 @@ struct TrainingMetrics {
 };
 
 std::string to_json(const TrainingMetrics& metrics);
-
-// The loss stopped being a number. The network that remains is not worth saving.
-class Diverged : public Error {
-  public:
-    using Error::Error;
-};
 
 struct TrainingCallbacks {
     std::function<void(const TrainingMetrics&)> log;
@@ -70,9 +59,12 @@ class Trainer {
     const TrainingState& state() const { return state_; }
     // Share of the run that is done, in [0, 1]; 0 where there is no limit.
     double progress() const;
+    // For people: what makes this run slower than it should be; may come up while it runs, else empty.
+    const std::string& note() const { return step_->note(); }
 
     // Trains until the limit of steps or minutes, or until `stop` becomes true; in either case the run is then saved.
-    // Throws Diverged where the loss stops being a number; the checkpoints before that stay.
+    // Throws Diverged where the loss stops being a number; the checkpoints before that stay. Where a file cannot be
+    // written (a full disk) it throws Error and may be called again: what was not written is written then.
     TrainingEnd run(const std::atomic<bool>& stop, const TrainingCallbacks& callbacks);
 
     std::filesystem::path last_checkpoint() const { return run_ / "checkpoints" / "last.safetensors"; }
@@ -85,6 +77,7 @@ class Trainer {
     double validate();
     void save(const std::filesystem::path& path, const TrainingCallbacks& callbacks, bool best);
     void log(const TrainingCallbacks& callbacks, bool validated);
+    void write_log();
     void open_metrics();
 
     std::shared_ptr<Backend> backend_;
@@ -95,23 +88,16 @@ class Trainer {
     std::unique_ptr<RunLock> lock_;
     std::unique_ptr<Network> network_;
     std::unique_ptr<Optimizer> optimizer_;
+    std::unique_ptr<TrainingStep> step_;
     std::vector<Batch> validation_;
     TrainingState state_;
     bool resumed_ = false;
+    int64_t saved_step_ = -1;    // of the last checkpoint; negative: there is none
+    bool best_unsaved_ = false;  // the network as it stands is the best, and not yet saved as that
+    std::string unlogged_;       // lines for the log
     double gradient_norm_ = 0;
     double seconds_before_ = 0;  // of earlier sessions and of this one up to `started_`
     double started_ = 0;
 };
-
-// One update: forward, backward, clipping, AdamW with its rates times `factor`. Returns the mean loss in nats before it
-// and the gradient norm. Throws Diverged where they are not numbers.
-struct StepResult {
-    double nats = 0, gradient_norm = 0;
-};
-StepResult training_step(Network& network, Optimizer& optimizer, const Batch& batch, double factor = 1);
-
-// Bytes of backend memory that training `config` takes at its peak, measured on two short passes and extrapolated along
-// the tokens of a batch (activations grow linearly; parameters, gradients and moments do not).
-size_t estimate_training_bytes(const std::shared_ptr<Backend>& backend, const Config& config);
 
 }  // namespace nigiri

@@ -66,7 +66,9 @@ class BlindTest {
     std::optional<BlindResult> result() const;
 
     // An unfinished test holds what is needed to go on (seed, answers), and "finished": false; only a finished one has
-    // the trials' truth and the result.
+    // the trials' truth and the result. That keeps the truth from who opens the file by chance, and no more: the seed
+    // gives the order to who runs this class on it, and a copy that is answered to its end tells it, too. What can go
+    // on with a test can do that, however its file is disguised.
     nlohmann::json to_json() const;
     // Throws Error on anything that to_json() did not write.
     static BlindTest from_json(const nlohmann::json& saved);

@@ -210,7 +210,7 @@ class Comparison {
                 if (done == 1) started = Clock::now();  // the prompt is behind us
                 const double seconds = std::chrono::duration<double>(Clock::now() - started).count();
                 if (done > 1 && seconds > 0) m.steps_per_second = static_cast<double>(done - 1) / seconds;
-                if (done % 64 == 0)
+                if (done > 0 && done % 64 == 0)
                     stopped =
                         !tell(static_cast<double>(done) / static_cast<double>(samples),
                               m.name + ": generating " + std::to_string(options_.clips) + " clips, " +

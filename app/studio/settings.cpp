@@ -32,7 +32,8 @@ template <class S, class V>
 void visit(S& s, V&& v) {
     v("window_width", s.window_width), v("window_height", s.window_height), v("ui_scale", s.ui_scale);
     v("page", s.page), v("light_theme", s.light_theme), v("volume", s.volume), v("picture", s.picture);
-    v("output_device", s.output_device), v("compute_device", s.compute_device), v("threads", s.threads);
+    v("output_device", s.output_device), v("sound_buffer_ms", s.sound_buffer_ms);
+    v("compute_device", s.compute_device), v("threads", s.threads);
     v("home", s.home), v("last_data", s.last_data), v("last_folder", s.last_folder);
     v("recent_data", s.recent_data), v("recent_models", s.recent_models), v("open_runs", s.open_runs);
 }
@@ -43,6 +44,8 @@ void read(const json& from, std::vector<fs::path>& to) {
     for (const json& path : from)
         if (to.size() < longest_list) to.emplace_back(path.get<std::string>());
 }
+// Any number may stand there: one that no int holds becomes the nearest that does, as near as matters.
+void read(const json& from, int& to) { to = static_cast<int>(std::clamp(from.get<double>(), -1e9, 1e9)); }
 template <class T>
 void read(const json& from, T& to) {
     to = from.get<T>();
@@ -65,6 +68,7 @@ void keep_in_range(Settings& s) {
     if (!(s.ui_scale >= 0.5f && s.ui_scale <= 3)) s.ui_scale = 1;
     if (!(s.volume >= 0 && s.volume <= 1)) s.volume = 1;
     s.picture = std::clamp(s.picture, 0, 2);
+    s.sound_buffer_ms = std::clamp(s.sound_buffer_ms, least_sound_buffer_ms, most_sound_buffer_ms);
     s.threads = std::clamp(s.threads, 0, 1024);
 }
 

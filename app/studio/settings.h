@@ -8,6 +8,10 @@
 
 namespace nigiri::studio {
 
+// What the sound buffer can be, in milliseconds; the page offers a short, a medium and a long one.
+constexpr int least_sound_buffer_ms = 40, most_sound_buffer_ms = 400;
+constexpr int short_sound_buffer_ms = 60, medium_sound_buffer_ms = 150, long_sound_buffer_ms = 300;
+
 struct Settings {
     int window_width = 1280, window_height = 800;
     float ui_scale = 1;  // on top of the display's own
@@ -16,6 +20,7 @@ struct Settings {
     float volume = 1;
     int picture = 0;  // of the player: Picture
     std::string output_device = "auto";
+    int sound_buffer_ms = short_sound_buffer_ms;  // Player::set_queue
     std::string compute_device = "auto";
     int threads = 0;
     std::filesystem::path home;         // where runs, clips and results are kept; empty: ~/Nigiri

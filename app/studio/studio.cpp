@@ -47,6 +47,7 @@ class Studio {
         if (!settings_problem_.empty()) desk_.messages.warn(settings_problem_);
         desk_.deck.player().set_volume(desk_.settings.volume);
         desk_.deck.set_picture(static_cast<Picture>(desk_.settings.picture));
+        desk_.deck.player().set_queue(desk_.settings.sound_buffer_ms / 1000.0);
         if (desk_.settings.output_device != "auto") desk_.deck.player().open_device(desk_.settings.output_device);
         pages_.push_back(make_data_page(Window::wake));
         pages_.push_back(make_train_page(Window::wake));

@@ -3,26 +3,23 @@
 // code, the judge of the fast path and of gradients.
 #pragma once
 
-#include <map>
-#include <mutex>
-
 #include "kernels/backend.h"
+#include "kernels/block_pool.h"
 
 namespace nigiri {
 
 class CpuBackend final : public Backend {
   public:
     explicit CpuBackend(int threads = 0);
-    ~CpuBackend() override;
 
     std::string name() const override { return "cpu"; }
     std::string description() const override;
     bool supports(DType dtype) const override { return dtype != DType::bf16; }
     int threads() const { return threads_; }
 
-    size_t bytes_in_use() const override;
-    size_t peak_bytes() const override;
-    void reset_peak() override;
+    size_t bytes_in_use() const override { return pool_.in_use(); }
+    size_t peak_bytes() const override { return pool_.peak(); }
+    void reset_peak() override { pool_.reset_peak(); }
     size_t available_bytes() const override;
     void upload(const void* host, const View& to) override;
     void download(const View& from, void* host) override;
@@ -71,12 +68,10 @@ class CpuBackend final : public Backend {
 
   private:
     void* acquire(size_t bytes) override;
-    void release(void* data, size_t bytes) override;
+    void release(void* data, size_t bytes) override { pool_.release(data, bytes); }
 
     int threads_;
-    mutable std::mutex mutex_;
-    std::multimap<size_t, void*> free_;  // by rounded size
-    size_t in_use_ = 0, peak_ = 0;
+    BlockPool pool_;
 };
 
 }  // namespace nigiri

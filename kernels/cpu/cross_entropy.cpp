@@ -85,7 +85,7 @@ namespace {
 
 HWY_EXPORT(row_losses);
 
-void plain_row(const CrossEntropy& op, int64_t row, int32_t target) {
+void plain_row(const CrossEntropy& op, int64_t row, int32_t target, double scale) {
     const int64_t columns = op.logits.columns();
     const double* x = op.logits.row<double>(row);
     double maximum = x[0], sum = 0;
@@ -95,7 +95,7 @@ void plain_row(const CrossEntropy& op, int64_t row, int32_t target) {
     if (!op.dlogits) return;
     double* dx = op.dlogits.row<double>(row);
     for (int64_t c = 0; c < columns; ++c)
-        dx[c] = target < 0 ? 0 : op.scale * (std::exp(x[c] - maximum) / sum - (c == target ? 1 : 0));
+        dx[c] = target < 0 ? 0 : scale * (std::exp(x[c] - maximum) / sum - (c == target ? 1 : 0));
 }
 
 }  // namespace
@@ -111,21 +111,26 @@ void CpuBackend::cross_entropy(const CrossEntropy& op) {
     if (op.dlogits)
         require(op.dlogits.shape == op.logits.shape && op.dlogits.dtype == op.logits.dtype, "cross_entropy",
                 "dlogits like logits");
+    if (op.scale_at)
+        require(op.scale_at.size() == 1 && op.scale_at.dtype == op.losses.dtype, "cross_entropy",
+                "one scale of the losses' type");
     const Elements<const int32_t> targets(op.targets);
     for (int64_t r = 0; r < rows; ++r)
         if (targets[r] < -1 || targets[r] >= columns)
             throw Error("target " + std::to_string(targets[r]) + " at position " + std::to_string(r) +
                         " is none of the " + std::to_string(columns) + " classes");
     if (op.logits.dtype == DType::f64) {
-        for (int64_t r = 0; r < rows; ++r) plain_row(op, r, targets[r]);
+        const double scale = op.scale_at ? *op.scale_at.as<double>() : op.scale;
+        for (int64_t r = 0; r < rows; ++r) plain_row(op, r, targets[r], scale);
         return;
     }
     const Rows logits{op.logits.as<float>(), op.logits.row_stride};
     const Rows gradient{op.dlogits.as<float>(), op.dlogits.row_stride};
     float* losses = op.losses.as<float>();
+    const float scale = op.scale_at ? *op.scale_at.as<float>() : static_cast<float>(op.scale);
     parallel_ranges(threads(), rows, 1, op.logits.size() * 4, [&](int64_t begin, int64_t end) {
         HWY_DYNAMIC_DISPATCH(row_losses)
-        (logits, targets, losses, gradient, columns, static_cast<float>(op.scale), begin, end);
+        (logits, targets, losses, gradient, columns, scale, begin, end);
     });
 }
 

@@ -1,8 +1,7 @@
-// The factors of a channel are six planes of 2 N doubles, laid out for interleaved (re, im) states h (s4_discrete.h):
-// Re a twice; -Im a, Im a; Re f, -Im f; g; b; 2 Re c, -2 Im c. So a h is two products, and both sums are plain dots.
 #include <exception>
 
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/s4_channel.h"
 #include "kernels/cpu/s4_parameters.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -80,20 +79,21 @@ HWY_AFTER_NAMESPACE();
 namespace nigiri {
 
 namespace cpu {
-namespace {
 
 HWY_EXPORT(run_float);
 HWY_EXPORT(run_double);
 
-void run_channel(const double* factors, int64_t count, double skip, const float* u, float* y, int64_t length,
-                 int64_t u_stride, int64_t y_stride, double* h) {
-    HWY_DYNAMIC_DISPATCH(run_float)(factors, count, skip, u, y, length, u_stride, y_stride, h);
+void s4_run_channel(const double* factors, int64_t states, double skip, const float* u, float* y, int64_t length,
+                    int64_t u_stride, int64_t y_stride, double* h) {
+    HWY_DYNAMIC_DISPATCH(run_float)(factors, states, skip, u, y, length, u_stride, y_stride, h);
 }
 
-void run_channel(const double* factors, int64_t count, double skip, const double* u, double* y, int64_t length,
-                 int64_t u_stride, int64_t y_stride, double* h) {
-    HWY_DYNAMIC_DISPATCH(run_double)(factors, count, skip, u, y, length, u_stride, y_stride, h);
+void s4_run_channel(const double* factors, int64_t states, double skip, const double* u, double* y, int64_t length,
+                    int64_t u_stride, int64_t y_stride, double* h) {
+    HWY_DYNAMIC_DISPATCH(run_double)(factors, states, skip, u, y, length, u_stride, y_stride, h);
 }
+
+namespace {
 
 template <class T>
 void discretize_channel(const S4Discretize& op, int64_t d) {
@@ -109,18 +109,9 @@ void discretize_channel(const S4Discretize& op, int64_t d) {
     const nigiri::S4Discrete layer = s4_discretize(lambda, p, b, channel.dt());
     c = s4_true_c(layer, s4_length_at_rate(op.length, op.rate), c);
     for (int64_t n = 0; n < count; ++n) {
-        const auto put = [&](int64_t which, double re, double im) {
-            double* pair = op.factors.row<double>((6 * d + which) * count + n);
-            pair[0] = re;
-            pair[1] = im;
-        };
         const auto i = static_cast<size_t>(n);
-        put(0, layer.a[i].real(), layer.a[i].real());
-        put(1, -layer.a[i].imag(), layer.a[i].imag());
-        put(2, layer.f[i].real(), -layer.f[i].imag());
-        put(3, layer.g[i].real(), layer.g[i].imag());
-        put(4, layer.b[i].real(), layer.b[i].imag());
-        put(5, 2 * c[i].real(), -2 * c[i].imag());
+        s4_put_factors(op.factors.row<double>(6 * d * count), count, n, layer.a[i], layer.f[i], layer.g[i], layer.b[i],
+                       c[i]);
     }
 }
 
@@ -132,9 +123,9 @@ void recur(const S4Recurrence& op, int threads) {
     const T* skip = op.skip.as<T>();
     const auto one = [&](int64_t i) {
         const int64_t b = i / width, d = i % width;
-        run_channel(factors + 12 * d * count, count, skip ? static_cast<double>(skip[d]) : 0.0,
-                    op.u.row<T>(b * length) + d, op.y.row<T>(b * length) + d, length, op.u.row_stride, op.y.row_stride,
-                    state + 2 * i * count);
+        s4_run_channel(factors + d * s4_factors(count), count, skip ? static_cast<double>(skip[d]) : 0.0,
+                       op.u.row<T>(b * length) + d, op.y.row<T>(b * length) + d, length, op.u.row_stride,
+                       op.y.row_stride, state + 2 * i * count);
     };
     // Without a parallel region where it would not pay: even one of one thread costs as much as a channel's step.
     if (threads == 1 || batch * width * count * length <= parallel_threshold) {

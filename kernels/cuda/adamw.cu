@@ -1,7 +1,7 @@
 // AdamW, and sums over whole tensors. Bound by bytes: an element's update reads 16 and writes 16. A set of
 // parameters is cut into pieces of equal size, listed once in device memory, so that a step is four launches
-// however many tensors there are. What changes from step to step (rate, bias corrections, norm, clipping)
-// stands in device memory, where a captured graph finds the present values.
+// however many tensors there are. The norm and what follows from it (clipping, whether to update at all) stay in
+// device memory, so that nothing waits for them.
 #include <algorithm>
 #include <cmath>
 
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(1024) norm_kernel(const double* partial, int c
     state->scale = static_cast<float>(clip > 0 && norm > clip ? clip / norm : 1.0);
 }
 
-// A launch of its own, so that a graph of the others can be replayed behind it.
+// What changes from step to step.
 __global__ void set_kernel(StepState* state, StepValues values) { state->values = values; }
 
 template <class T, bool square>

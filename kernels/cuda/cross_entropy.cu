@@ -26,7 +26,8 @@ struct Problem {
     Integers targets;
     float* losses;
     Rows<G> gradient;  // absent: data is null
-    float scale;
+    float given_scale;
+    const float* scale_at;  // null: the scale is given
 
     // What the target makes of a row. A target that is no class makes loss and gradient not a number.
     struct Target {
@@ -41,6 +42,7 @@ struct Problem {
         losses[row] = !target.counts ? 0.0f : target.valid ? loss : __int_as_float(0x7fffffff);
     }
     __device__ float factor(const Target& target) const {
+        const float scale = scale_at != nullptr ? *scale_at : given_scale;
         return !target.counts ? 0.0f : target.valid ? scale : __int_as_float(0x7fffffff);
     }
 };
@@ -122,6 +124,7 @@ void CudaBackend::cross_entropy(const CrossEntropy& op) {
                 op.losses.dtype == DType::f32,
             name, "logits (rows, V), targets (rows), float32 losses (rows)");
     require(columns <= INT32_MAX - 256, name, "fewer classes");
+    if (op.scale_at) require(op.scale_at.size() == 1 && op.scale_at.dtype == DType::f32, name, "one scale in float32");
     if (op.dlogits) {
         require(op.dlogits.shape == op.logits.shape, name, "dlogits like logits");
         require(op.dlogits.data != op.logits.data || op.dlogits.dtype == op.logits.dtype, name,
@@ -140,7 +143,8 @@ void CudaBackend::cross_entropy(const CrossEntropy& op) {
                                   Integers(op.targets),
                                   op.losses.as<float>(),
                                   Rows<G>(op.dlogits),
-                                  static_cast<float>(op.scale)};
+                                  static_cast<float>(op.scale),
+                                  op.scale_at.as<float>()};
             if (narrow)
                 narrow_kernel<<<blocks, threads, 0, stream_>>>(p);
             else

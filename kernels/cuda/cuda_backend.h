@@ -5,16 +5,17 @@
 
 #include <cuda_runtime_api.h>
 
-#include <map>
 #include <memory>
-#include <mutex>
+#include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/block_pool.h"
 
 namespace nigiri {
 
 namespace cuda {
 class FftPlans;
+class Graph;
 class MatrixProducts;
 }  // namespace cuda
 
@@ -31,13 +32,16 @@ class CudaBackend final : public Backend {
     cudaStream_t stream() const { return stream_; }
     int multiprocessors() const { return multiprocessors_; }
 
-    size_t bytes_in_use() const override;
-    size_t peak_bytes() const override;
-    void reset_peak() override;
+    size_t bytes_in_use() const override { return pool_.in_use(); }
+    size_t peak_bytes() const override { return pool_.peak(); }
+    void reset_peak() override { pool_.reset_peak(); }
     size_t available_bytes() const override;
     void upload(const void* host, const View& to) override;
     void download(const View& from, void* host) override;
     void synchronize() override;
+    bool can_record() const override { return true; }
+    // As a CUDA graph.
+    std::shared_ptr<RecordedWork> record(const std::function<void()>& work) override;
 
     void fill(const Fill&) override;
     void copy(const Copy&) override;
@@ -86,15 +90,16 @@ class CudaBackend final : public Backend {
     struct Products;  // linear.cu
 
     void* acquire(size_t bytes) override;
-    void release(void* data, size_t bytes) override;
+    void release(void* data, size_t bytes) override { pool_.release(data, bytes); }
+    void drop_graphs();
 
     cudaStream_t stream_ = nullptr;
     int multiprocessors_ = 0;
     std::string description_;
     std::unique_ptr<cuda::MatrixProducts> products_;  // made by the first product
-    mutable std::mutex mutex_;
-    std::multimap<size_t, void*> free_;  // by rounded size
-    size_t in_use_ = 0, peak_ = 0;
+    BlockPool pool_;
+    bool recording_ = false;
+    std::vector<std::weak_ptr<cuda::Graph>> graphs_;
     std::unique_ptr<cuda::FftPlans> fft_;
 };
 

@@ -57,12 +57,14 @@ class Device {
     std::atomic<bool> lost{false};
     std::atomic<bool> missing{false};  // cannot be opened
     std::atomic<int> opened{0};
+    std::atomic<double> buffer_seconds{-1};  // asked for when it was opened last
 };
 
 class ControlledOutput final : public AudioOutput {
   public:
     ControlledOutput(std::shared_ptr<Device> device, int rate)
         : AudioOutput(rate), device_(std::move(device)), played_before_(device_->queue.played()) {}
+    ~ControlledOutput() override { device_->queue.drop(); }  // as a device does that is closed
 
     std::string description() const override { return "controlled"; }
     size_t write(std::span<const float> samples) override {
@@ -91,8 +93,10 @@ class ControlledOutput final : public AudioOutput {
 inline PlayerOptions controlled(const std::shared_ptr<Device>& device) {
     PlayerOptions options;
     options.patience_seconds = 1e9;  // a test may stop at any point for as long as the machine likes
-    options.open = [device](const std::string& name, int rate, std::string&) -> std::unique_ptr<AudioOutput> {
+    options.open = [device](const std::string& name, int rate, std::string&,
+                            double buffer_seconds) -> std::unique_ptr<AudioOutput> {
         ++device->opened;
+        device->buffer_seconds = buffer_seconds;
         if (device->missing || name == "wrong") throw Error("there is no sound device '" + name + "'");
         device->lost = false;
         return std::make_unique<ControlledOutput>(device, rate);

@@ -1,39 +1,21 @@
+// Play, pause, seek, loop and switch, compared sample by sample with what they ought to give.
 #include "audio/transport.h"
 
 #include "kernels/error.h"
 #include "tests/audio/controlled_output.h"
 #include "tests/audio/support.h"
+#include "tests/audio/transport_support.h"
 #include "tests/support/check.h"
 
 namespace nigiri {
 namespace {
 
-constexpr int rate = 16000, fade = 160;
+using test::fade_in;
+using test::finished;
+using test::render;
+using test::render_all;
 
-std::shared_ptr<Sound> finished(std::vector<float> samples, int hertz = rate) {
-    return std::make_shared<Sound>(hertz, std::move(samples));
-}
-
-std::vector<float> render(Transport& t, size_t n) {
-    std::vector<float> out(n);
-    out.resize(t.render(out));
-    return out;
-}
-
-// Everything until the transport has nothing more to give.
-std::vector<float> render_all(Transport& t, size_t block = 333) {
-    std::vector<float> all;
-    while (true) {
-        const auto part = render(t, block);
-        all.insert(all.end(), part.begin(), part.end());
-        if (part.size() < block) return all;
-    }
-}
-
-// sin^2 from 0 to 1 over a fade.
-double fade_in(int64_t i) {
-    return i >= fade ? 1 : std::pow(std::sin(std::numbers::pi / 2 * static_cast<double>(i) / fade), 2);
-}
+constexpr int rate = test::sound_rate, fade = test::fade_samples;
 
 // The sum of a fade's corner on a constant and the sine's own: what no join may exceed. 440 Hz at amplitude 0.5 has
 // corners of 0.0149; a cut at full level would have one of about 1.
@@ -237,6 +219,42 @@ TEST(Transport, PlayingThatBeginsBehindTheRangeIgnoresIt) {
     EXPECT_EQ(*t.range(), (SoundRange{100, 420})) << "no shorter than two fades";
 }
 
+TEST(Transport, SendsAgainWhatAnOutputForgot) {
+    const auto x = test::sine(440, 3, rate);
+    const auto expect_from = [&](Transport& t, int64_t position) {
+        const auto out = render(t, 600);
+        ASSERT_EQ(out.size(), 600u);
+        for (int64_t i = 0; i < 600; ++i)
+            ASSERT_NEAR(out[static_cast<size_t>(i)], x[static_cast<size_t>(position + i)] * fade_in(i), 1e-6) << i;
+    };
+    Transport t;
+    t.load({{finished(x), 1}});
+    t.play();
+    render(t, 5000);
+    t.send_again(4000);
+    expect_from(t, 4000);
+    EXPECT_EQ(t.position(), 4600);
+    EXPECT_EQ(t.position_at(5000), 4000) << "the stream goes on, the position goes back";
+    t.send_again(5000);
+    expect_from(t, 4000);
+    // What was asked for after the sample last heard is not undone.
+    t.seek(20000);
+    render(t, 300);
+    t.send_again(5100);
+    expect_from(t, 20000);
+    // In a loop it goes back to the last jump at most.
+    t.set_range(SoundRange{30000, 32000});
+    t.set_loop(true);
+    t.seek(31500);
+    render(t, 700);  // 31500 to 32000, then 30000 to 30200
+    t.send_again(0);
+    expect_from(t, 30000);
+    t.pause();
+    t.send_again(0);
+    EXPECT_EQ(t.position(), 30600) << "nothing plays";
+    EXPECT_EQ(t.state(), PlayState::paused);
+}
+
 TEST(Transport, KnowsWhichPositionIsHeard) {
     Transport t;
     t.load({{finished(std::vector<float>(4000, 0.5f)), 1}});
@@ -301,101 +319,6 @@ TEST(Transport, AnyDecisionsAnyTimeMakeNoClick) {
     ASSERT_GT(all.size(), 500000u);
     EXPECT_LT(test::largest_corner(all), smooth) << "seed " << test::seed();
     for (const float v : all) ASSERT_LE(std::abs(v), 1.0f);
-}
-
-TEST(Transport, WaitsUntilWhatComesWillLast) {
-    // 10 s that are made at half the speed of playing. What is there and what comes meanwhile must be 10 s in all:
-    // with 0.95 of the measured growth trusted and 0.2 s to spare, playing starts at 10 (1 - 0.475) + 0.2 = 5.45 s of
-    // sound, after 10.9 s.
-    const auto sound = std::make_shared<Sound>(rate, 10 * rate);
-    Transport t;
-    t.load({{sound, 1}});
-    t.play();
-    EXPECT_EQ(t.state(), PlayState::buffering);
-    double now = 100, started = 0;
-    int64_t heard = 0;
-    while (heard < 10 * rate && now < 200) {
-        now += 0.02;
-        if (!sound->final()) sound->append(std::vector<float>(rate / 100, 0.25f));
-        t.tick(now);
-        if (t.state() == PlayState::playing && started == 0) started = now - 100;
-        if (t.state() == PlayState::buffering && now > 101) {
-            ASSERT_TRUE(t.wait_seconds());
-            EXPECT_NEAR(now - 100 + *t.wait_seconds(), 10.9, 0.2);
-        }
-        heard += static_cast<int64_t>(render(t, rate / 50).size());
-    }
-    EXPECT_NEAR(started, 10.9, 0.1);
-    EXPECT_EQ(t.dry_runs(), 0);
-    EXPECT_TRUE(sound->final());
-}
-
-TEST(Transport, PlaysAtOnceWhatIsMadeFastEnough) {
-    const auto sound = std::make_shared<Sound>(rate, 10 * rate);
-    Transport t;
-    t.load({{sound, 1}});
-    t.play();
-    double now = 0, started = 0;
-    while (now < 20 && t.ends() == 0) {
-        now += 0.02;
-        if (!sound->final()) sound->append(std::vector<float>(rate / 25, 0.25f));  // twice as fast
-        t.tick(now);
-        if (t.state() == PlayState::playing && started == 0) started = now;
-        render(t, rate / 50);
-    }
-    EXPECT_GT(started, 0.24) << "not before its growth is known";
-    EXPECT_LT(started, 0.35);
-    EXPECT_EQ(t.dry_runs(), 0);
-    EXPECT_EQ(t.ends(), 1u);
-}
-
-TEST(Transport, RunsDryFadesAndGoesOn) {
-    const auto x = test::sine(440, 4, rate);
-    const auto sound = std::make_shared<Sound>(rate);
-    Transport t;
-    t.set_buffer(0.5);
-    t.load({{sound, 1}});
-    t.play();
-    t.tick(0);
-    EXPECT_EQ(t.state(), PlayState::buffering);
-    sound->append(std::span(x).first(8159));
-    t.tick(0.1);
-    EXPECT_EQ(t.state(), PlayState::buffering) << "half a second and a fade are asked for";
-    sound->append(std::span(x).subspan(8159, 1));
-    t.tick(0.2);
-    EXPECT_EQ(t.state(), PlayState::playing);
-    auto all = render_all(t);
-    EXPECT_EQ(t.state(), PlayState::buffering);
-    EXPECT_EQ(t.dry_runs(), 1);
-    EXPECT_EQ(t.position(), 8000);
-    ASSERT_EQ(all.size(), 8160u + 960);
-    for (int64_t i = 0; i < 8160; ++i)
-        ASSERT_NEAR(all[static_cast<size_t>(i)], x[static_cast<size_t>(i)] * fade_in(i) * fade_in(8160 - i), 1e-6) << i;
-    sound->append(std::span(x).subspan(8160, 20000));
-    t.tick(0.3);
-    EXPECT_EQ(t.state(), PlayState::playing);
-    const auto more = render(t, 1000);
-    for (int64_t i = 0; i < 1000; ++i)
-        ASSERT_NEAR(more[static_cast<size_t>(i)], x[static_cast<size_t>(8000 + i)] * fade_in(i), 1e-6) << i;
-    sound->finish();
-    render_all(t);
-    EXPECT_EQ(t.dry_runs(), 1);
-    EXPECT_EQ(t.ends(), 1u);
-}
-
-TEST(Transport, ACancelledSoundEndsWhereItWas) {
-    const auto sound = std::make_shared<Sound>(rate, 10 * rate);
-    sound->append(std::vector<float>(4000, 0.5f));
-    Transport t;
-    t.load({{sound, 1}});
-    t.play();
-    EXPECT_EQ(render(t, 1000).size(), 0u);
-    sound->finish();
-    t.tick(1);
-    const auto out = render_all(t);
-    EXPECT_EQ(out.size(), 4000u + 960);
-    EXPECT_LT(test::largest_corner(out), 0.001);
-    EXPECT_EQ(t.ends(), 1u);
 }
 
 TEST(Transport, RefusesWhatDoesNotFitTogether) {

@@ -120,5 +120,58 @@ TEST(AudioWriter, TakesTheLongestNamesThereAre) {
     EXPECT_EQ(read_audio(folder / name).samples.size(), 1600u);
 }
 
+// As if the power had failed: what a growing file is at some moment, copied away.
+TEST(GrowingFile, CanBeReadWhereverItIsCutOff) {
+    const auto x = test::noise(100000, 0.2, test::seed());
+    for (const std::string name : {"x.wav", "x.flac"}) {
+        const TemporaryFolder folder;
+        AudioWriter writer(folder / name, 16000, SampleFormat::pcm16, {{"comment", "a tag"}}, FileLife::growing);
+        EXPECT_EQ(writer.written_to(), folder / name);
+        size_t written = 0;
+        for (int part = 0; part < 10; ++part) {
+            writer.write(std::span(x).subspan(written, 10000));
+            written += 10000;
+            if (part < 2) continue;
+            fs::copy_file(folder / name, folder / ("cut-" + name), fs::copy_options::overwrite_existing);
+            const Audio cut = read_audio(folder / ("cut-" + name));
+            EXPECT_GE(cut.samples.size() + 20000, written) << name;
+            ASSERT_LE(cut.samples.size(), written);
+            for (size_t i = 0; i < cut.samples.size(); ++i)
+                ASSERT_NEAR(cut.samples[i], x[i], 0x1p-15) << name << ", seed " << test::seed();
+            EXPECT_EQ(read_tags(folder / ("cut-" + name)).at("comment"), "a tag");
+        }
+        writer.close();
+        EXPECT_EQ(read_audio(folder / name).samples.size(), x.size());
+    }
+}
+
+TEST(GrowingFile, StaysWhenItsWriterGoesAway) {
+    const TemporaryFolder folder;
+    {
+        AudioWriter writer(folder / "x.wav", 16000, SampleFormat::pcm16, {}, FileLife::growing);
+        writer.write(std::vector<float>(12345, 0.25f));
+    }
+    EXPECT_EQ(read_audio(folder / "x.wav").samples.size(), 12345u);
+}
+
+TEST(GrowingFile, TakesAnothersPlaceOnlyWhenWhole) {
+    const TemporaryFolder folder;
+    write_audio(folder / "x.wav", std::vector<float>(100, 0.5f), 16000);
+    {
+        AudioWriter writer(folder / "x.wav", 16000, SampleFormat::pcm16, {}, FileLife::growing);
+        EXPECT_EQ(writer.written_to(), folder / "x.part.wav");
+        writer.write(std::vector<float>(200, 0.25f));
+        AudioWriter second(folder / "x.wav", 16000, SampleFormat::pcm16, {}, FileLife::growing);
+        EXPECT_NE(second.written_to(), writer.written_to());
+        second.write(std::vector<float>(300, 0.25f));
+        EXPECT_EQ(read_audio(folder / "x.wav").samples.size(), 100u);
+        writer.close();
+        EXPECT_EQ(read_audio(folder / "x.wav").samples.size(), 200u);
+        EXPECT_FALSE(fs::exists(folder / "x.part.wav"));
+    }
+    EXPECT_EQ(read_audio(folder / "x.part2.wav").samples.size(), 300u) << "what was not closed is not lost";
+    EXPECT_GT(AudioWriter(folder / "y.wav", 16000).most(), int64_t{36} * 3600 * 16000);
+}
+
 }  // namespace
 }  // namespace nigiri

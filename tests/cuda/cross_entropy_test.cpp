@@ -55,6 +55,27 @@ TEST_F(CudaCrossEntropy, AgreesWithFloat64) {
                 }
 }
 
+TEST_F(CudaCrossEntropy, ReadsItsScaleFromMemory) {
+    for (const int64_t classes : {64, 300}) {
+        const Pair logits = values({77, classes}, f32), target = targets(77, classes), losses = room({77}, f32),
+                   given = room({77, classes}, f32), read = room({77, classes}, f32);
+        const Tensor scale = cuda->allocate({1}, f32);
+        cuda->fill({.y = scale, .value = 0.25});
+        cuda->cross_entropy({.logits = logits.device,
+                             .targets = target.device,
+                             .losses = losses.device,
+                             .dlogits = given.device,
+                             .scale = 0.25});
+        cuda->cross_entropy({.logits = logits.device,
+                             .targets = target.device,
+                             .losses = losses.device,
+                             .dlogits = read.device,
+                             .scale = 7,
+                             .scale_at = scale});
+        expect_equal(read.device, given.device, "the scale read");
+    }
+}
+
 TEST_F(CudaCrossEntropy, ShowsATargetThatIsNoClass) {
     const Pair logits = values({3, 11}, f32), target = integers({3}, 11), losses = room({3}, f32);
     const int32_t wrong[] = {2, 11, -2};

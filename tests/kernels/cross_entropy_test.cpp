@@ -81,6 +81,23 @@ TEST_F(CrossEntropyTest, Float32AgreesWithFloat64) {
         }
 }
 
+TEST_F(CrossEntropyTest, ReadsItsScaleFromMemory) {
+    for (const DType dtype : {f32, f64}) {
+        const Tensor logits = test::random_tensor(*backend, {5, 7}, dtype, random), t = targets(5, 7),
+                     losses = backend->allocate({5}, dtype), scale = backend->allocate({1}, dtype);
+        const Tensor given = backend->allocate({5, 7}, dtype), read = backend->allocate({5, 7}, dtype);
+        test::set(scale, 0, 0.3);
+        backend->cross_entropy({.logits = logits, .targets = t, .losses = losses, .dlogits = given, .scale = 0.3});
+        backend->cross_entropy(
+            {.logits = logits, .targets = t, .losses = losses, .dlogits = read, .scale = 7, .scale_at = scale});
+        EXPECT_EQ(test::max_difference(read, given), 0) << name_of(dtype);
+        const Tensor two = backend->zeros({2}, dtype);
+        EXPECT_THROW(backend->cross_entropy(
+                         {.logits = logits, .targets = t, .losses = losses, .dlogits = read, .scale_at = two}),
+                     Error);
+    }
+}
+
 TEST_F(CrossEntropyTest, LargeLogitsDoNotOverflow) {
     const Tensor logits = backend->zeros({2, 20}, f32), t = backend->zeros({2}, DType::i32),
                  losses = backend->allocate({2}, f32);

@@ -100,7 +100,9 @@ class RealSound : public testing::Test {
             return o;
         }
         o.queue_seconds = 0.3;
-        o.open = [](const std::string&, int hertz, std::string&) { return open_device_output(hertz, -1, 0.3); };
+        o.open = [](const std::string&, int hertz, std::string&, double buffer_seconds) {
+            return open_device_output(hertz, -1, buffer_seconds);
+        };
         std::printf("with a queue and a device's buffer of 0.3 s each\n");
         return o;
     }

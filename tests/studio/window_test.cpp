@@ -119,10 +119,18 @@ TEST_F(StudioWindow, OpensAFolderAndPlaysAFile) {
     user.choose("deck/##picture", "Both");
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
     picture("spectrogram");
+    // Another sound buffer while it plays.
+    user.press("deck/play");
+    user.wait_state("deck.state", "playing");
+    user.press("side/settings");
+    user.choose("settings/##buffer", "Long, 300 ms");
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    user.wait_state("deck.state", "playing");
     EXPECT_EQ(user.close(), 0);
     const json settings = read_json(at("config") / "nigiri" / "studio.json");
     EXPECT_EQ(settings["last_data"], text("tones"));
     EXPECT_EQ(settings["picture"], 2);
+    EXPECT_EQ(settings["sound_buffer_ms"], 300);
 }
 
 TEST_F(StudioWindow, GeneratesPlaysAndExports) {

@@ -208,8 +208,9 @@ class RoundingBackend final : public Backend {
     void cross_entropy(const CrossEntropy& op) override {
         const Wide logits(*this, op.logits);
         Wide dlogits(*this, op.dlogits);
-        cpu_->cross_entropy(
-            {.logits = logits, .targets = op.targets, .losses = op.losses, .dlogits = dlogits, .scale = op.scale});
+        CrossEntropy wide = op;
+        wide.logits = logits, wide.dlogits = dlogits;
+        cpu_->cross_entropy(wide);
     }
     void adamw(const AdamW& op) override { cpu_->adamw(op); }
     void adamw_step(const AdamWStep& op) override {

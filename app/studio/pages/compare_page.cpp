@@ -27,7 +27,7 @@ constexpr float label_width = 104;
 
 class ComparePage final : public Page {
   public:
-    explicit ComparePage(const Wake& wake) : session_(wake), setup_(session_), blind_(wake) {}
+    explicit ComparePage(const Wake& wake) : session_(wake), setup_(session_, wake), blind_(wake) {}
 
     const char* name() const override { return "compare"; }
     const char* title() const override { return "Compare"; }
@@ -52,7 +52,7 @@ class ComparePage final : public Page {
                 desk.messages.fail(status.error, status.hint);
             else if (const fs::path report = session_.report_written(); !report.empty() && report != told_report_)
                 desk.messages.note("The report is " + (told_report_ = report).string());
-            setup_.refresh(desk);
+            setup_.refresh();
         }
         if (const auto fresh = session_.comparison(); fresh != shown_) {
             const bool another = !shown_ || !fresh || fresh->folder != shown_->folder;

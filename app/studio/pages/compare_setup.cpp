@@ -35,22 +35,20 @@ void CompareSetup::draw(Desk& desk) {
 void CompareSetup::add_model(Desk& desk, const fs::path& path) {
     remember(desk.settings.recent_models, path);
     if (!is_chosen(path)) chosen_.push_back(path);
-    refresh(desk);
 }
 
 bool CompareSetup::is_chosen(const fs::path& path) const {
     return std::find(chosen_.begin(), chosen_.end(), path) != chosen_.end();
 }
 
-void CompareSetup::refresh(const Desk& desk) {
-    models_ =
-        list_models(desk.settings.runs_folder(), desk.settings.recent_models, fs::path(NIGIRI_ASSETS_DIR) / "models");
-    earlier_ = list_comparisons(comparisons_folder(desk));
-    refreshed_ = ImGui::GetTime();
+void CompareSetup::refresh() {
+    models_.refresh();
+    earlier_.refresh();
 }
 
 void CompareSetup::draw_models(Desk& desk) {
-    if (refreshed_ < 0 || ImGui::GetTime() - refreshed_ > 10) refresh(desk);
+    models_.want(model_places(desk.settings));
+    const std::vector<ModelEntry>& models = models_.value();
     ui::heading("Models");
     ImGui::SameLine(ImGui::GetContentRegionMax().x - theme().units(52));
     if (ui::small_button("Add\u2026##model"))
@@ -61,8 +59,8 @@ void CompareSetup::draw_models(Desk& desk) {
                           .places = {desk.settings.runs_folder(), fs::path(NIGIRI_ASSETS_DIR) / "models"}},
                          [this, &desk](const fs::path& path) { add_model(desk, path); });
     const float row = ImGui::GetFrameHeightWithSpacing();
-    ImGui::BeginChild("models", {0, row * static_cast<float>(std::clamp<size_t>(models_.size(), 2, 4))});
-    for (const ModelEntry& m : models_) {
+    ImGui::BeginChild("models", {0, row * static_cast<float>(std::clamp<size_t>(models.size(), 2, 4))});
+    for (const ModelEntry& m : models) {
         bool on = is_chosen(m.path);
         ImGui::PushID(m.path.c_str());
         const float avail = ImGui::GetContentRegionAvail().x - ImGui::GetFrameHeight() - theme().units(8);
@@ -156,9 +154,12 @@ void CompareSetup::start(Desk& desk) {
 void CompareSetup::draw_earlier(Desk& desk) {
     ImGui::BeginDisabled(session_.status().running);
     std::vector<std::string> names;
-    for (const fs::path& folder : earlier_) names.push_back(folder.filename().string());
+    earlier_.want(comparisons_folder(desk));
+    for (const fs::path& folder : earlier_.value()) names.push_back(folder.filename().string());
     std::string chosen = names.empty() ? "No earlier comparison" : "Open an earlier comparison";
-    if (ui::choice("##earlier", chosen, names, 226)) session_.open(comparisons_folder(desk) / chosen);
+    if (ui::choice("##earlier", chosen, names, 226))
+        for (const fs::path& folder : earlier_.value())
+            if (folder.filename() == chosen) session_.open(folder);
     ImGui::SameLine();
     if (ui::small_button("Folder\u2026"))
         desk.dialog.open(

@@ -9,11 +9,12 @@ namespace nigiri::studio {
 
 class CompareSetup {
   public:
-    explicit CompareSetup(ComparisonSession& session) : session_(session) {}
+    CompareSetup(ComparisonSession& session, const Wake& wake)
+        : session_(session), models_(wake, list_models), earlier_(wake, list_comparisons) {}
 
     void add_model(Desk& desk, const std::filesystem::path& path);
-    // Looks again at what models and comparisons there are.
-    void refresh(const Desk& desk);
+    // Looks again at what models and comparisons there are, beside the window.
+    void refresh();
     void draw(Desk& desk);
     // On one line.
     void draw_earlier(Desk& desk);
@@ -31,9 +32,9 @@ class CompareSetup {
     int seed_ = 1;
     std::string data_;
     bool data_chosen_ = false;  // by hand; before, it follows the folder that is open
-    std::vector<ModelEntry> models_;
-    std::vector<std::filesystem::path> chosen_, earlier_;
-    double refreshed_ = -1;
+    std::vector<std::filesystem::path> chosen_;
+    ModelList models_;
+    ComparisonList earlier_;
 };
 
 }  // namespace nigiri::studio

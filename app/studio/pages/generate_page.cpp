@@ -21,6 +21,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr float label_width = 110;
+const std::string no_second = "none";
 
 uint64_t fresh_seed() {
     static std::mt19937_64 engine{std::random_device{}()};
@@ -29,7 +30,8 @@ uint64_t fresh_seed() {
 
 class GeneratePage final : public Page {
   public:
-    explicit GeneratePage(const Wake& wake) : session_(wake), library_(wake), prompt_(wake) {}
+    explicit GeneratePage(const Wake& wake)
+        : session_(wake), library_(wake), models_(wake, list_models), prompt_(wake) {}
 
     const char* name() const override { return "generate"; }
     const char* title() const override { return "Generate"; }
@@ -53,6 +55,8 @@ class GeneratePage final : public Page {
         library_.update();
         if (const auto sound = session_.sound(); sound && sound != shown_) {
             shown_ = sound;
+            // A hand wants to hear soon what it does.
+            desk.deck.player().set_buffer(session_.steering() ? 0.3 : 1);
             desk.deck.show("seed " + std::to_string(request_.sampling.seed), sound, play_);
         }
         const Background::Status status = session_.status();
@@ -65,6 +69,11 @@ class GeneratePage final : public Page {
             seen_ = status.ended;
             if (!status.error.empty()) desk.messages.fail(status.error, status.hint);
         }
+        if (const auto steering = session_.steering(); steering && status.running) {
+            steering->controls()->set(request_.sampling);
+            steering->set_mix(mix_);
+            if (desk.deck.sound() == shown_) session_.set_heard(desk.deck.player().status().position);
+        }
         prompt_.update(desk);
     }
 
@@ -75,6 +84,7 @@ class GeneratePage final : public Page {
         draw_model(desk);
         draw_sampling();
         prompt_.draw(desk, label_width);
+        draw_steering();
         draw_start(desk);
         ui::end_card();
         ImGui::EndGroup();
@@ -88,27 +98,21 @@ class GeneratePage final : public Page {
     void choose_model(Desk& desk, const fs::path& path) {
         desk.model = path;
         remember(desk.settings.recent_models, path);
-        refresh_models(desk);
-    }
-
-    void refresh_models(const Desk& desk) {
-        models_ = list_models(desk.settings.runs_folder(), desk.settings.recent_models,
-                              fs::path(NIGIRI_ASSETS_DIR) / "models");
-        models_read_ = ImGui::GetTime();
     }
 
     void draw_model(Desk& desk) {
-        if (models_.empty() || ImGui::GetTime() - models_read_ > 10) refresh_models(desk);
-        if (desk.model.empty() && !models_.empty()) desk.model = models_.back().path;
+        models_.want(model_places(desk.settings));
+        const std::vector<ModelEntry>& models = models_.value();
+        if (desk.model.empty() && !models.empty()) desk.model = models.back().path;
         std::string chosen = desk.model.filename().string();
         std::vector<std::string> labels;
-        for (const ModelEntry& m : models_) {
+        for (const ModelEntry& m : models) {
             labels.push_back(m.label);
             if (m.path == desk.model) chosen = m.label;
         }
         ui::label("Model", label_width);
         if (ui::choice("##model", chosen, labels, 0))
-            for (const ModelEntry& m : models_)
+            for (const ModelEntry& m : models)
                 if (m.label == chosen) desk.model = m.path;
         ImGui::Dummy({0, 0});
         ui::label("", label_width);
@@ -124,8 +128,10 @@ class GeneratePage final : public Page {
     void draw_sampling() {
         ui::label("Seconds", label_width);
         ui::slider("##seconds", request_.seconds, 0.5, 120, "%.1f s", 0);
-        ui::label("Clips", label_width);
-        ui::number("##count", request_.count, 1, 64, 0);
+        if (!steer_) {
+            ui::label("Clips", label_width);
+            ui::number("##count", request_.count, 1, 64, 0);
+        }
         ui::label("Temperature", label_width);
         ui::slider("##temperature", request_.sampling.temperature, 0, 1.5, "%.2f", 0);
         ui::help("1: as the model believes. Below, it plays safe; 0 always takes the likeliest. Above, it dares more.");
@@ -152,6 +158,55 @@ class GeneratePage final : public Page {
         ui::help("Otherwise every clip gets a new seed.");
     }
 
+    void draw_steering() {
+        ui::label("Guard", label_width);
+        ui::checkbox("go back where it decays", request_.guard);
+        ui::help(
+            "Listens while the clip is made. Where it turns into noise or silence and stays there, it goes back to a "
+            "moment before that and tries again. What is heard comes three seconds later, so that most of it is "
+            "replaced in time.");
+        ui::label("Steer", label_width);
+        ui::checkbox("make it as it is heard", steer_);
+        ui::help(
+            "One clip, made half a second ahead of what you hear: temperature, top p and top k take effect while it "
+            "plays, and you can come back to a moment.");
+        const Background::Status status = session_.status();
+        const auto steering = status.running ? session_.steering() : nullptr;
+        if (!steer_ && !steering) return;
+        std::vector<std::string> labels = {no_second};
+        std::string chosen = no_second;
+        for (const ModelEntry& m : models_.value()) {
+            labels.push_back(m.label);
+            if (m.path == request_.second_model) chosen = m.label;
+        }
+        if (!steering) {
+            ui::label("Second model", label_width);
+            if (ui::choice("##second", chosen, labels, 0)) {
+                request_.second_model.clear();
+                for (const ModelEntry& m : models_.value())
+                    if (m.label == chosen) request_.second_model = m.path;
+            }
+            ui::help("Plays along, and can be faded to. Two models need the time of both.");
+        }
+        if (!request_.second_model.empty()) {
+            ui::label("Mix", label_width);
+            ui::slider("##mix", mix_, 0, 1, "%.2f", 0);
+            ui::help("0: the first model alone; 1: the second.");
+        }
+        if (!steering) return;
+        const bool frozen = steering->frozen_at() >= 0;
+        ui::label("", label_width);
+        if (ui::button("Freeze")) steering->wish(app::Steering::Wish::freeze);
+        ui::help("Keeps this moment, to come back to.");
+        ImGui::SameLine();
+        if (ui::button("Back to frozen", frozen)) steering->wish(app::Steering::Wish::back);
+        ui::help("Goes on from the moment that was kept, as it did then unless you turn something.");
+        ImGui::SameLine();
+        if (ui::button("Branch", frozen)) steering->wish(app::Steering::Wish::branch);
+        ui::help("Goes on from the moment that was kept, in another way each time.");
+        marks().note("generate.frozen", std::to_string(steering->frozen_at()));
+    }
+
     void draw_start(Desk& desk) {
         ImGui::Dummy({0, theme().units(4)});
         const Background::Status status = session_.status();
@@ -174,6 +229,11 @@ class GeneratePage final : public Page {
                          app::fixed(p.realtime_factor(), 2) + " x real time  \u00b7  " +
                          (p.seconds_left() >= 0 ? app::duration(std::ceil(p.seconds_left())) + " left" : ""));
         ui::muted(p.device);
+        if (p.waiting) ui::muted("It waits for what was made to be heard.");
+        if (p.gone_back > 0) {
+            marks().note("generate.gone_back", std::to_string(p.gone_back));
+            ui::muted("The guard: " + p.last_event);
+        }
     }
 
     void start(Desk& desk) {
@@ -183,7 +243,12 @@ class GeneratePage final : public Page {
         request_.device = desk.settings.compute_device;
         request_.threads = desk.settings.threads;
         request_.folder = desk.settings.clips_folder();
-        session_.start(request_);
+        // What nobody hears cannot be followed by hand.
+        play_ = play_ || steer_;
+        GenerationRequest request = request_;
+        request.steer = steer_;
+        if (!steer_) request.second_model.clear();
+        session_.start(std::move(request));
     }
 
     void draw_history(Desk& desk) {
@@ -306,12 +371,12 @@ class GeneratePage final : public Page {
     GenerationSession session_;
     ClipLibrary library_;
     GenerationRequest request_;
-    std::vector<ModelEntry> models_;
-    double models_read_ = 0;
+    ModelList models_;
     PromptPicker prompt_;
     std::shared_ptr<const Sound> shown_;
     fs::path folder_, selected_, last_made_;
-    bool keep_seed_ = false, play_ = true;
+    bool keep_seed_ = false, play_ = true, steer_ = false;
+    double mix_ = 0;
     uint64_t seen_ = 0;
 };
 

@@ -18,7 +18,7 @@ namespace {
 
 class InspectPage final : public Page {
   public:
-    explicit InspectPage(const Wake& wake) : session_(wake), delta_(wake) {}
+    explicit InspectPage(const Wake& wake) : session_(wake), models_(wake, list_models), delta_(wake) {}
 
     const char* name() const override { return "inspect"; }
     const char* title() const override { return "Inspect"; }
@@ -75,24 +75,20 @@ class InspectPage final : public Page {
     void choose(Desk& desk, const fs::path& path) {
         desk.model = path;
         remember(desk.settings.recent_models, path);
-        models_.clear();
     }
 
     void draw_model(Desk& desk) {
-        if (models_.empty() || ImGui::GetTime() - models_read_ > 10) {
-            models_ = list_models(desk.settings.runs_folder(), desk.settings.recent_models,
-                                  fs::path(NIGIRI_ASSETS_DIR) / "models");
-            models_read_ = ImGui::GetTime();
-        }
-        if (desk.model.empty() && !models_.empty()) desk.model = models_.back().path;
+        models_.want(model_places(desk.settings));
+        const std::vector<ModelEntry>& models = models_.value();
+        if (desk.model.empty() && !models.empty()) desk.model = models.back().path;
         std::string chosen = desk.model.filename().string();
         std::vector<std::string> labels;
-        for (const ModelEntry& m : models_) {
+        for (const ModelEntry& m : models) {
             labels.push_back(m.label);
             if (m.path == desk.model) chosen = m.label;
         }
         if (ui::choice("##model", chosen, labels, 330))
-            for (const ModelEntry& m : models_)
+            for (const ModelEntry& m : models)
                 if (m.label == chosen) desk.model = m.path;
         ImGui::SameLine();
         if (ui::button("Open\u2026"))
@@ -192,8 +188,7 @@ class InspectPage final : public Page {
     }
 
     InspectSession session_;
-    std::vector<ModelEntry> models_;
-    double models_read_ = 0;
+    ModelList models_;
     fs::path opened_;
     uint64_t seen_ = 0;
 

@@ -1,6 +1,7 @@
 // Settings: how it looks, what computes, where sound goes, where things are kept; and what was said so far.
 #include <imgui.h>
 
+#include <array>
 #include <thread>
 
 #include "app/studio/studio.h"
@@ -11,6 +12,8 @@
 namespace nigiri::studio {
 
 namespace {
+
+constexpr std::array offered_buffers = {short_sound_buffer_ms, medium_sound_buffer_ms, long_sound_buffer_ms};
 
 class SettingsPage final : public Page {
   public:
@@ -42,6 +45,7 @@ class SettingsPage final : public Page {
         const PlayerStatus player = desk.deck.player().status();
         ui::muted(player.device.empty() ? "Opened when something is played." : player.device);
         if (!player.problem.empty()) ui::warning(player.problem);
+        draw_buffer(desk);
 
         ImGui::Dummy({0, theme().units(8)});
         ui::heading("Computing");
@@ -69,6 +73,30 @@ class SettingsPage final : public Page {
     }
 
   private:
+    static std::string buffer_name(int ms) {
+        const char* length = ms == short_sound_buffer_ms  ? "Short, "
+                           : ms == medium_sound_buffer_ms ? "Medium, "
+                           : ms == long_sound_buffer_ms   ? "Long, "
+                                                          : "";
+        return length + std::to_string(ms) + " ms";
+    }
+
+    static void draw_buffer(Desk& desk) {
+        int& ms = desk.settings.sound_buffer_ms;
+        ui::label("Sound buffer", 170);
+        std::string chosen = buffer_name(ms);
+        std::vector<std::string> names;
+        for (const int each : offered_buffers) names.push_back(buffer_name(each));
+        if (ui::choice("##buffer", chosen, names, 160)) {
+            for (const int each : offered_buffers)
+                if (buffer_name(each) == chosen) ms = each;
+            desk.deck.player().set_queue(ms / 1000.0);
+        }
+        ui::help(
+            "How much sound is made ahead, here and in the device. Longer, if the sound has gaps while the computer "
+            "is busy; shorter, to hear sooner what you press.");
+    }
+
     void list_devices() {
         devices_ = {"auto", "null"};
         for (const SoundDevice& d : output_devices()) devices_.push_back(d.name);

@@ -119,6 +119,7 @@ void Deck::update(Messages& messages) {
         told_problem_ = player.problem;
         if (!player.problem.empty()) messages.warn(player.problem);
     }
+    if (const std::string advice = gap_advice_.update(player); !advice.empty()) messages.warn(advice);
 }
 
 void Deck::analyse_when_final() {

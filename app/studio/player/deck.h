@@ -7,6 +7,7 @@
 
 #include "app/studio/sessions/background.h"
 #include "app/studio/widgets/messages.h"
+#include "app/studio/player/gap_advice.h"
 #include "app/studio/player/sound_view.h"
 #include "audio/analysis.h"
 #include "audio/player.h"
@@ -76,6 +77,7 @@ class Deck {
     std::optional<Analysis> analysis_;
     std::shared_ptr<const Sound> analysed_;
     std::string told_problem_;
+    GapAdvice gap_advice_;
     uint64_t seen_reads_ = 0;
     float shown_level_ = 0;
     Background reading_, analysing_;  // last: they use the others

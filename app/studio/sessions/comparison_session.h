@@ -5,7 +5,7 @@
 
 #include "app/compare/report_table.h"
 #include "app/compare/saved_comparison.h"
-#include "app/studio/sessions/background.h"
+#include "app/studio/sessions/refreshed.h"
 #include "audio/transport.h"
 
 namespace nigiri::studio {
@@ -69,5 +69,7 @@ class ComparisonSession {
 
 // Folders of comparisons below `parent`, latest first, at most a hundred.
 std::vector<std::filesystem::path> list_comparisons(const std::filesystem::path& parent);
+
+using ComparisonList = Refreshed<std::filesystem::path, std::vector<std::filesystem::path>>;
 
 }  // namespace nigiri::studio

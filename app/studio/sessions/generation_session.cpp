@@ -1,8 +1,11 @@
 #include "app/studio/sessions/generation_session.h"
 
-#include <array>
+#include <algorithm>
 #include <chrono>
+#include <thread>
 
+#include "app/generation_setup.h"
+#include "app/live_generation.h"
 #include "app/model_file.h"
 #include "app/studio/sessions/file_names.h"
 #include "app/text.h"
@@ -13,9 +16,14 @@ namespace nigiri::studio {
 
 namespace fs = std::filesystem;
 
+using app::SteeredStream;
+
 namespace {
 
 constexpr int64_t samples_a_piece = 128;  // appended to the growing sound at a time: 8 ms at 16 kHz
+// What is steered is made so far ahead of the ear: more than the player asks for, and little enough for the hand.
+constexpr double lead_seconds = 0.7;
+constexpr auto pause = std::chrono::milliseconds(5);
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -40,8 +48,34 @@ struct GenerationSession::Loaded {
     int threads = 0;
     std::shared_ptr<Backend> backend;
     Config config;
-    int64_t step = 0;
+    TrainingState state;
     std::unique_ptr<Network> network;
+};
+
+// One request being worked on.
+struct GenerationSession::Job {
+    const GenerationRequest& request;
+    const Loaded& model;
+    const Loaded* second = nullptr;
+    std::vector<uint8_t> prompt;
+    int64_t wanted = 0;
+    std::shared_ptr<Sound> sound;
+    double started = now();
+
+    const SignalConfig& signal() const { return model.config.signal; }
+    GenerationSetup setup(const Loaded& of) const {
+        GenerationSetup setup;
+        // Beside a window that draws, two threads of the engine's wait for each other on a machine of two processors.
+        const bool small = std::thread::hardware_concurrency() <= 2;
+        setup.engine.threads = request.threads == 0 && small ? 1 : std::min(request.threads, 64);
+        if (request.guard) setup.guard = app::guard_options(of.config, of.state);
+        return setup;
+    }
+    void append(std::span<const uint8_t> codes) const {
+        std::vector<float> samples(codes.size());
+        decode(codes, parse_quantization(signal().quantization), samples);
+        sound->append(samples);
+    }
 };
 
 bool GenerationSession::start(GenerationRequest request) {
@@ -50,7 +84,9 @@ bool GenerationSession::start(GenerationRequest request) {
         const std::lock_guard lock(mutex_);
         progress_ = {};
         sound_.reset();
+        steering_ = request.steer ? std::make_shared<Steering>(request.sampling) : nullptr;
     }
+    heard_ = 0;
     return work_.start([this, request = std::move(request)] { work(request); });
 }
 
@@ -64,107 +100,230 @@ std::shared_ptr<const Sound> GenerationSession::sound() const {
     return sound_;
 }
 
+std::shared_ptr<Steering> GenerationSession::steering() const {
+    const std::lock_guard lock(mutex_);
+    return steering_;
+}
+
 std::vector<MadeClip> GenerationSession::take_made() {
     const std::lock_guard lock(mutex_);
     return std::exchange(made_, {});
 }
 
-const GenerationSession::Loaded& GenerationSession::load(const GenerationRequest& request) {
-    const fs::path path = app::model_path(request.model);
+const GenerationSession::Loaded& GenerationSession::load(std::shared_ptr<const Loaded>& kept, const fs::path& model,
+                                                         const GenerationRequest& request) {
+    const fs::path path = app::model_path(model);
     const auto modified = fs::last_write_time(path);
-    if (loaded_ && loaded_->path == path && loaded_->modified == modified && loaded_->device == request.device &&
-        loaded_->threads == request.threads)
-        return *loaded_;
-    loaded_.reset();  // its memory, before more is taken
+    if (kept && kept->path == path && kept->modified == modified && kept->device == request.device &&
+        kept->threads == request.threads)
+        return *kept;
+    kept.reset();  // its memory, before more is taken
     const Checkpoint checkpoint = Checkpoint::read(path);
     auto fresh = std::make_shared<Loaded>();
     fresh->path = path, fresh->modified = modified, fresh->device = request.device, fresh->threads = request.threads;
     fresh->backend = make_backend(request.device, request.threads);
     fresh->config = checkpoint.config();
-    fresh->step = checkpoint.state().step;
+    fresh->state = checkpoint.state();
     fresh->network = checkpoint.make_network(fresh->backend);
-    loaded_ = std::move(fresh);
-    return *loaded_;
+    kept = std::move(fresh);
+    return *kept;
 }
 
 void GenerationSession::work(const GenerationRequest& request) {
     work_.report(0, "loading " + request.model.filename().string());
     fs::create_directories(request.folder);  // before the work: a folder that cannot be made is said at once
-    const Loaded& model = load(request);
-    const SignalConfig& signal = model.config.signal;
-    const std::vector<uint8_t> prompt =
-        app::prompt_codes(prompt_of(request, signal.sample_rate, work_.progress()), signal);
-    const auto wanted = static_cast<int64_t>(request.seconds * signal.sample_rate);
-    if (wanted < 1) throw Error("a clip needs at least one sample", "ask for more seconds");
-
-    std::array<uint8_t, 256> all_codes;
-    for (size_t i = 0; i < all_codes.size(); ++i) all_codes[i] = static_cast<uint8_t>(i);
-    std::array<float, 256> value;
-    decode(all_codes, parse_quantization(signal.quantization), value);
-    const auto sound = std::make_shared<Sound>(signal.sample_rate, static_cast<int64_t>(prompt.size()) + wanted);
-    std::vector<float> piece;
-    const auto append = [&](std::span<const uint8_t> codes) {
-        piece.clear();
-        for (const uint8_t c : codes) piece.push_back(value[c]);
-        sound->append(piece);
-    };
-    append(prompt);
+    Job job{.request = request, .model = load(loaded_, request.model, request), .prompt = {}, .sound = {}};
+    const int rate = job.signal().sample_rate;
+    if (request.steer && !request.second_model.empty()) {
+        job.second = &load(second_, request.second_model, request);
+        if (job.second->config.signal != job.signal())
+            throw Error("the second model's sound is of another kind: " +
+                            std::to_string(job.second->config.signal.sample_rate) + " Hz, " +
+                            job.second->config.signal.quantization,
+                        "choose two models of the same sample rate and quantisation");
+    }
+    job.prompt = app::prompt_codes(prompt_of(request, rate, work_.progress()), job.signal());
+    job.wanted = static_cast<int64_t>(request.seconds * rate);
+    if (job.wanted < 1) throw Error("a clip needs at least one sample", "ask for more seconds");
+    // A player waits for a sound of known length until it can play it to the end. One that is steered is made as it is
+    // heard, and one that is guarded may become longer by what was heard and then replaced.
+    const bool fixed = !request.steer && !request.guard;
+    job.sound = std::make_shared<Sound>(rate, fixed ? static_cast<int64_t>(job.prompt.size()) + job.wanted : 0);
+    job.append(job.prompt);
     {
         const std::lock_guard lock(mutex_);
-        sound_ = sound;
-        progress_ = {.wanted = wanted,
-                     .sample_rate = signal.sample_rate,
-                     .count = request.count,
-                     .device = model.backend->description()};
+        sound_ = job.sound;
+        progress_ = {.wanted = job.wanted,
+                     .sample_rate = rate,
+                     .count = request.steer ? 1 : request.count,
+                     .device = job.model.backend->description(),
+                     .last_event = {}};
     }
-
-    const double started = now();
-    int64_t done = 0, appended = 0;
-    const auto grow = [&](const Clip& first) {
-        append(std::span(first.codes).subspan(prompt.size() + static_cast<size_t>(appended)));
-        appended = done;
-        const double rate = static_cast<double>(done) / std::max(now() - started, 1e-6);
-        {
-            const std::lock_guard lock(mutex_);
-            progress_.samples = done;
-            progress_.samples_per_second = rate;
-        }
-        work_.report(static_cast<double>(done) / static_cast<double>(wanted), "generating");
-    };
-    std::vector<Clip> clips;
     try {
-        clips =
-            generate(*model.network, request.count, wanted, prompt, request.sampling, [&](const std::vector<Clip>& c) {
-                done = c[0].generated();
-                if (done - appended >= samples_a_piece || done == wanted) grow(c[0]);
-                return !work_.stopping().load();
-            });
-        if (done > appended) grow(clips[0]);
+        if (request.steer)
+            follow_the_hand(job);
+        else
+            generate_clips(job);
     } catch (...) {
-        sound->finish();
+        job.sound->finish();
         throw;
     }
-    sound->finish();
-    if (done > 0) write(request, model, clips);
 }
 
-void GenerationSession::write(const GenerationRequest& request, const Loaded& model, const std::vector<Clip>& clips) {
-    const app::ClipSettings settings =
-        app::clip_settings(model.path, model.config, model.step, request.sampling, request.prompt_name);
+// `shown`: samples of the sound without the prompt.
+void GenerationSession::tell(Job& job, int64_t samples, int64_t shown) {
+    const double rate = static_cast<double>(samples) / std::max(now() - job.started, 1e-6);
+    {
+        const std::lock_guard lock(mutex_);
+        progress_.samples = shown;
+        progress_.samples_per_second = rate;
+    }
+    work_.report(static_cast<double>(shown) / static_cast<double>(job.wanted), "generating");
+}
+
+void GenerationSession::note(Job& job, const GuardEvent& event) {
+    const std::lock_guard lock(mutex_);
+    ++progress_.gone_back;
+    progress_.last_event = to_text(event, job.signal().sample_rate);
+}
+
+void GenerationSession::note_events(Job& job, const std::vector<Clip>& clips) {
+    int64_t count = 0;
+    const GuardEvent* last = nullptr;
+    for (const Clip& clip : clips) {
+        count += static_cast<int64_t>(clip.events.size());
+        if (!clip.events.empty()) last = &clip.events.back();
+    }
+    const std::lock_guard lock(mutex_);
+    if (count != progress_.gone_back && last) progress_.last_event = to_text(*last, job.signal().sample_rate);
+    progress_.gone_back = count;
+}
+
+void GenerationSession::generate_clips(Job& job) {
+    const GenerationSetup setup = job.setup(job.model);
+    const int rate = job.signal().sample_rate;
+    // What the guard may take back is shown once it hardly can.
+    const auto hold = static_cast<int64_t>(setup.guard ? app::held_seconds(*setup.guard, true) * rate : 0);
+    HeldSound held(hold, setup.guard ? rate / 50 : 1);
+    const auto& value = decode_table(parse_quantization(job.signal().quantization));
+    std::vector<float> piece;
+    const auto show = [&] {
+        piece.resize(static_cast<size_t>(held.ready()));
+        held.take(piece);
+        job.sound->append(piece);
+    };
+    bool complete = false;  // the first clip; others may have gone back and still be behind
+    const auto look = [&](const std::vector<Clip>& c) {
+        const int64_t made = c[0].generated();
+        if (made == 0 || complete) return !work_.stopping().load();
+        complete = made == job.wanted;
+        held.put(made - 1, value[c[0].codes.back()]);
+        if (held.ready() >= samples_a_piece) show();
+        if (made % samples_a_piece == 0 || complete) {
+            tell(job, made, made);
+            note_events(job, c);
+        }
+        return !work_.stopping().load();
+    };
+    const auto clips =
+        generate(*job.model.network, job.request.count, job.wanted, job.prompt, job.request.sampling, look, setup);
+    held.finish();
+    show();
+    tell(job, clips[0].generated(), clips[0].generated());
+    note_events(job, clips);
+    job.sound->finish();
+    if (clips[0].generated() > 0) write(job, clips);
+}
+
+void GenerationSession::follow_the_hand(Job& job) {
+    const auto steering = this->steering();
+    const auto open = [&](const Loaded& model, const GenerationSetup& setup) {
+        return open_stream(*model.network, std::vector<std::vector<uint8_t>>{job.prompt}, steering->controls(), setup,
+                           [&] { return !work_.stopping().load(); });
+    };
+    const GenerationSetup setup = job.setup(job.model);
+    auto first = open(job.model, setup);
+    auto second = job.second ? open(*job.second, job.setup(*job.second)) : nullptr;
+    if (!first || (job.second && !second)) return job.sound->finish();
+    const int rate = job.signal().sample_rate;
+    const int64_t hold = setup.guard ? static_cast<int64_t>(app::held_seconds(*setup.guard, true) * rate) : 0;
+    SteeredStream stream(std::move(first), std::move(second), job.signal(), steering, hold);
+    const auto lead = static_cast<int64_t>(lead_seconds * rate);
+    const auto begin = static_cast<int64_t>(job.prompt.size());
+    std::vector<float> piece;
+    double waited = 0;
+    while (!work_.stopping() && job.sound->size() - begin < job.wanted) {
+        const bool ahead = job.sound->size() - heard_.load(std::memory_order_relaxed) > lead;
+        if (ahead) {
+            const double before = now();
+            std::this_thread::sleep_for(pause);
+            job.started += now() - before;  // waiting says nothing about speed
+            waited += now() - before;
+        } else {
+            piece.clear();
+            stream.make(samples_a_piece, piece);
+            job.sound->append(piece);
+            for (const GuardEvent& e : stream.take_events()) note(job, e);
+            waited = 0;
+        }
+        {
+            const std::lock_guard lock(mutex_);
+            progress_.waiting = waited > 1;
+        }
+        tell(job, stream.samples(), job.sound->size() - begin);
+    }
+    piece.clear();
+    stream.finish(piece);
+    job.sound->append(piece);
+    job.sound->finish();
+    if (stream.samples() > 0)
+        write_steered(job, job.sound->size() - begin, stream.bits() / static_cast<double>(stream.samples()),
+                      stream.joins());
+}
+
+void GenerationSession::write(const Job& job, const std::vector<Clip>& clips) {
+    const GenerationRequest& request = job.request;
+    const app::ClipSettings settings = app::clip_settings(job.model.path, job.model.config, job.model.state.step,
+                                                          request.sampling, request.prompt_name);
     const std::string stamp = time_stamp();
-    std::vector<MadeClip> made;
     for (const size_t i : app::by_likelihood(clips)) {
         nlohmann::json facts = app::clip_facts(clips[i], i, settings);
         facts["model_path"] = request.model.string();
         facts["made"] = stamp;
+        if (request.guard) {
+            nlohmann::json events = nlohmann::json::array();
+            for (const GuardEvent& e : clips[i].events) events.push_back(app::to_json(e, job.signal().sample_rate));
+            facts["guard"] = events;
+        }
         const std::string stem = stamp + " seed " + std::to_string(request.sampling.seed) +
                                  (clips.size() > 1 ? " clip " + std::to_string(i + 1) : "");
         const fs::path path = free_name(request.folder, stem, ".flac");
-        app::write_clip(path, app::waveform(clips[i], model.config.signal), model.config.signal.sample_rate, facts);
-        made.push_back({path, std::move(facts)});
+        app::write_clip(path, app::waveform(clips[i], job.signal()), job.signal().sample_rate, facts);
+        const std::lock_guard lock(mutex_);  // one by one: what is written is there, also where the next one fails
+        made_.push_back({path, std::move(facts)});
     }
+}
+
+// What was heard: no codes of one model any more where it went back to a moment or was mixed with another.
+void GenerationSession::write_steered(const Job& job, int64_t samples, double bits_per_sample, int64_t joins) {
+    const GenerationRequest& request = job.request;
+    const app::ClipSettings settings = app::clip_settings(job.model.path, job.model.config, job.model.state.step,
+                                                          request.sampling, request.prompt_name);
+    const std::string stamp = time_stamp();
+    nlohmann::json facts = app::clip_facts({}, 0, settings);
+    facts["samples"] = samples;
+    facts["prompt_samples"] = job.prompt.size();
+    facts["log2_likelihood_per_sample"] = -bits_per_sample;
+    facts["model_path"] = request.model.string();
+    facts["made"] = stamp;
+    facts["steered"] = true;
+    facts["returns"] = joins;
+    if (job.second) facts["second_model"] = job.second->path.filename().string();
+    const fs::path path =
+        free_name(request.folder, stamp + " seed " + std::to_string(request.sampling.seed) + " steered", ".flac");
+    app::write_clip(path, job.sound->copy(), job.signal().sample_rate, facts);
     const std::lock_guard lock(mutex_);
-    for (MadeClip& clip : made) made_.push_back(std::move(clip));
+    made_.push_back({path, std::move(facts)});
 }
 
 }  // namespace nigiri::studio

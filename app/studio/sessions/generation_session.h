@@ -7,10 +7,13 @@
 #include <vector>
 
 #include "app/clips.h"
+#include "app/steering.h"
 #include "app/studio/sessions/background.h"
 #include "audio/sound.h"
 
 namespace nigiri::studio {
+
+using app::Steering;
 
 struct GenerationRequest {
     std::filesystem::path model;  // checkpoint or run folder
@@ -26,6 +29,11 @@ struct GenerationRequest {
     std::string device = "auto";  // where to compute
     int threads = 0;
     std::filesystem::path folder;  // where the clips are written
+    bool guard = false;            // goes back where the sound decays into noise or silence
+    // One clip that follows the hand: it is made just ahead of what is heard (set_heard), and the steering's wishes and
+    // the mix with a second model (empty: none) take effect on the way.
+    bool steer = false;
+    std::filesystem::path second_model;
 };
 
 struct GenerationProgressNow {
@@ -33,7 +41,10 @@ struct GenerationProgressNow {
     double samples_per_second = 0;    // of each clip
     int sample_rate = 0;
     int count = 0;
-    std::string device;  // what computes
+    std::string device;      // what computes
+    int64_t gone_back = 0;   // times that the guard sent a clip back
+    std::string last_event;  // what it did last
+    bool waiting = false;    // for what was made to be heard
 
     double realtime_factor() const { return sample_rate > 0 ? samples_per_second / sample_rate : 0; }
     double seconds_left() const {
@@ -57,6 +68,10 @@ class GenerationSession {
     void cancel() { work_.stop(); }
     Background::Status status() const { return work_.status(); }
     GenerationProgressNow progress() const;
+    // The hand on the clip being made, null where it is not steered.
+    std::shared_ptr<Steering> steering() const;
+    // Samples of sound() that were heard; without the prompt there are that many fewer. Steering only.
+    void set_heard(int64_t samples) { heard_.store(samples, std::memory_order_relaxed); }
     // The first clip, prompt included, growing; nothing before the model is loaded.
     std::shared_ptr<const Sound> sound() const;
     // Clips written since the last call, likeliest first.
@@ -64,12 +79,22 @@ class GenerationSession {
 
   private:
     struct Loaded;
+    struct Job;
     void work(const GenerationRequest& request);
-    const Loaded& load(const GenerationRequest& request);
-    void write(const GenerationRequest& request, const Loaded& model, const std::vector<Clip>& clips);
+    const Loaded& load(std::shared_ptr<const Loaded>& kept, const std::filesystem::path& model,
+                       const GenerationRequest& request);
+    void generate_clips(Job& job);
+    void follow_the_hand(Job& job);
+    void tell(Job& job, int64_t samples, int64_t shown);
+    void note(Job& job, const GuardEvent& event);
+    void note_events(Job& job, const std::vector<Clip>& clips);
+    void write(const Job& job, const std::vector<Clip>& clips);
+    void write_steered(const Job& job, int64_t samples, double bits, int64_t joins);
 
-    std::shared_ptr<const Loaded> loaded_;  // kept for the next time; the worker's
-    mutable std::mutex mutex_;              // of what follows
+    std::shared_ptr<const Loaded> loaded_, second_;  // kept for the next time; the worker's
+    std::atomic<int64_t> heard_{0};
+    mutable std::mutex mutex_;  // of what follows
+    std::shared_ptr<Steering> steering_;
     GenerationProgressNow progress_;
     std::shared_ptr<Sound> sound_;
     std::vector<MadeClip> made_;

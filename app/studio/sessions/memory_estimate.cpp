@@ -15,6 +15,7 @@ void MemoryEstimate::want(const Config& config, const std::string& device, int t
     key.config.training.length = config.training.length;
     key.config.training.precision = config.training.precision;
     key.config.training.recompute = config.training.recompute;
+    key.config.training.recompute_cheap = config.training.recompute_cheap;
     wanted_ = key;
     {
         const std::lock_guard lock(mutex_);

@@ -5,6 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "app/studio/sessions/refreshed.h"
+#include "app/studio/settings.h"
+
 namespace nigiri::studio {
 
 struct ModelEntry {
@@ -12,9 +15,18 @@ struct ModelEntry {
     std::filesystem::path path;  // checkpoint or run folder
 };
 
-// Run folders below `runs` that hold a checkpoint, latest first; then `recent` files that are still there; then the
+struct ModelPlaces {
+    std::filesystem::path runs, shipped;        // folders
+    std::vector<std::filesystem::path> recent;  // files or run folders
+    bool operator==(const ModelPlaces&) const = default;
+};
+// Of this user, with the models that come with Nigiri.
+ModelPlaces model_places(const Settings& settings);
+
+// Run folders below `runs` that hold a checkpoint, latest first; then `recent` ones that are still there; then the
 // models in `shipped`. Reads names only; what cannot be read is left out.
-std::vector<ModelEntry> list_models(const std::filesystem::path& runs, const std::vector<std::filesystem::path>& recent,
-                                    const std::filesystem::path& shipped);
+std::vector<ModelEntry> list_models(const ModelPlaces& places);
+
+using ModelList = Refreshed<ModelPlaces, std::vector<ModelEntry>>;
 
 }  // namespace nigiri::studio

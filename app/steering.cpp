@@ -1,0 +1,110 @@
+#include "app/steering.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "kernels/error.h"
+
+namespace nigiri::app {
+
+namespace {
+
+constexpr double fade_seconds = 0.02;  // of a seam
+constexpr double mix_seconds = 0.1;    // from one model to the other, at least
+constexpr size_t most_wishes = 16;     // of a hand that presses faster than samples are made
+
+}  // namespace
+
+void Steering::wish(Wish wish) {
+    const std::lock_guard lock(mutex_);
+    if (wishes_.size() < most_wishes) wishes_.push_back(wish);
+}
+
+std::optional<Steering::Wish> Steering::take() {
+    const std::lock_guard lock(mutex_);
+    if (wishes_.empty()) return std::nullopt;
+    const Wish wish = wishes_.front();
+    wishes_.pop_front();
+    return wish;
+}
+
+SteeredStream::SteeredStream(std::unique_ptr<GuardedStream> first, std::unique_ptr<GuardedStream> second,
+                             const SignalConfig& signal, std::shared_ptr<Steering> steering, int64_t hold)
+    : steering_(std::move(steering)), value_(decode_table(parse_quantization(signal.quantization))) {
+    const auto fade = std::max<int64_t>(1, static_cast<int64_t>(fade_seconds * signal.sample_rate));
+    for (auto* stream : {&first, &second})
+        if (*stream) {
+            if ((*stream)->streams() != 1) throw Error("streams are steered one at a time");
+            voices_.push_back({.stream = std::move(*stream), .held = HeldSound(hold, fade), .frozen = {}});
+        }
+    if (voices_.empty()) throw Error("there is no stream to steer");
+    mix_ = steering_->mix();
+    mix_step_ = 1 / (mix_seconds * signal.sample_rate);
+}
+
+void SteeredStream::obey(Steering::Wish wish) {
+    if (wish == Steering::Wish::freeze) {
+        for (Voice& v : voices_) v.frozen = v.stream->freeze(0);
+        steering_->frozen_at_.store(voices_[0].drawn, std::memory_order_relaxed);
+        return;
+    }
+    if (!voices_[0].frozen) return;
+    for (Voice& v : voices_) {
+        v.stream->resume(0, *v.frozen, wish == Steering::Wish::branch);
+        v.held.join();
+    }
+    ++joins_;
+}
+
+void SteeredStream::draw(Voice& v) {
+    const StreamStep step = v.stream->next()[0];
+    // Samples that the guard takes back do not count; those before a return to a moment were heard.
+    v.drawn += step.position + 1 - v.next;
+    v.next = step.position + 1;
+    v.bits += step.total_bits - v.last_total;
+    v.last_total = step.total_bits;
+    v.held.put(step.position, value_[static_cast<size_t>(step.code) % value_.size()]);
+    for (GuardEvent& e : v.stream->take_events()) events_.push_back(std::move(e));
+}
+
+void SteeredStream::make(int64_t samples, std::vector<float>& out) {
+    while (const auto wish = steering_->take()) obey(*wish);
+    for (int64_t i = 0; i < samples; ++i) {
+        // Where the guard sent one back the other waits for it.
+        int64_t behind = INT64_MAX;
+        for (const Voice& v : voices_) behind = std::min(behind, v.held.made());
+        for (Voice& v : voices_)
+            if (v.held.made() == behind) draw(v);
+    }
+    deliver(out);
+}
+
+void SteeredStream::finish(std::vector<float>& out) {
+    for (Voice& v : voices_) v.held.finish();
+    deliver(out);
+}
+
+void SteeredStream::deliver(std::vector<float>& out) {
+    const auto take = [](HeldSound& held, size_t most, std::vector<float>& into) {
+        into.resize(most);
+        into.resize(held.take(into));
+    };
+    size_t ready = SIZE_MAX;
+    for (const Voice& v : voices_) ready = std::min(ready, static_cast<size_t>(v.held.ready()));
+    take(voices_[0].held, ready, first_);
+    if (voices_.size() == 1) {
+        out.insert(out.end(), first_.begin(), first_.end());
+        return;
+    }
+    take(voices_[1].held, ready, second_);
+    const double wanted = std::clamp(steering_->mix(), 0.0, 1.0);
+    for (size_t i = 0; i < ready; ++i) {
+        mix_ += std::clamp(wanted - mix_, -mix_step_, mix_step_);
+        const double angle = mix_ * std::numbers::pi / 2;
+        const double sum = std::cos(angle) * first_[i] + std::sin(angle) * second_[i];
+        out.push_back(static_cast<float>(std::clamp(sum, -1.0, 1.0)));  // two loud models may pass full scale
+    }
+}
+
+}  // namespace nigiri::app
