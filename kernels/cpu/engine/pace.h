@@ -20,7 +20,7 @@ class Pace {
   private:
     void begin(bool together, bool trial, int64_t samples);
 
-    int64_t trial_samples_;
+    int64_t window_;  // samples of a trial that count
     bool together_ = false, trial_ = true;
     int64_t left_, count_ = 0;
     double sum_ = 0;
