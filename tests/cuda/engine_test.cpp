@@ -2,7 +2,10 @@
 // shows that it computes the same, draws the same, and can be interrupted.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <span>
 
 #include "kernels/backend.h"
 #include "kernels/half.h"
@@ -17,6 +20,13 @@ namespace {
 using test::ProgramShape;
 using test::random_program;
 using test::RecurrentReference;
+
+double log2_probability(std::span<const float> logits, int32_t code) {
+    const double peak = *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (const float x : logits) sum += std::exp(x - peak);
+    return (logits[static_cast<size_t>(code)] - peak - std::log(sum)) / std::log(2.0);
+}
 
 // The project's bound for engines in float32.
 constexpr double tolerance = 1e-4;
