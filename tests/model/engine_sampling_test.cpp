@@ -1,6 +1,10 @@
 // The CUDA engine's way to draw codes, on the host, beside the sampler that defines it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <span>
+
 #include "model/sampler.h"
 #include "tests/support/emulated_engine.h"
 #include "tests/support/recurrent_programs.h"
@@ -15,6 +19,13 @@ using test::EmulatedEngine;
 uint64_t seed() {
     const char* text = std::getenv("NIGIRI_TEST_SEED");
     return text ? std::strtoull(text, nullptr, 10) : 1;
+}
+
+double log2_probability(std::span<const float> logits, int32_t code) {
+    const double peak = *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (const float x : logits) sum += std::exp(x - peak);
+    return (logits[static_cast<size_t>(code)] - peak - std::log(sum)) / std::log(2.0);
 }
 
 // Weights are float32 there and float64 here: a draw within 1e-5 of the edge between two codes may fall otherwise,
