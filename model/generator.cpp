@@ -45,12 +45,26 @@ bool take_in(const Network& network, std::span<const std::vector<uint8_t>> promp
     return true;
 }
 
+// As many streams a block as the engine thinks best, or, where so many do not fit, fewer.
+std::unique_ptr<RecurrentEngine> cuda_engine(const RecurrentProgram& program, int64_t streams, WeightFormat weights) {
+    CudaEngineOptions options{.streams = streams, .weights = weights};
+    for (const int fewer : {4, 2, 1}) {
+        try {
+            return make_cuda_engine(program, options);
+        } catch (const Error&) {
+            if (streams == 1) throw;
+            options.streams_per_block = fewer;
+        }
+    }
+    return make_cuda_engine(program, options);
+}
+
 // Throws Error where the device has no engine for this network.
 std::unique_ptr<RecurrentEngine> device_engine(const Network& network, int64_t streams, WeightFormat weights,
                                                const EngineChoice& choice) {
     const RecurrentProgram program = recurrent_program(network);
     if (choice.make) return choice.make(program, streams, weights);
-    if (network.backend().name() == "cuda") return make_cuda_engine(program, {.streams = streams, .weights = weights});
+    if (network.backend().name() == "cuda") return cuda_engine(program, streams, weights);
     return make_cpu_engine(program, {.streams = streams, .weights = weights, .threads = choice.threads});
 }
 
