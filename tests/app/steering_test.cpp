@@ -7,6 +7,7 @@
 
 #include "tests/support/check.h"
 #include "tests/support/fake_engine.h"
+#include "tests/support/steps.h"
 
 namespace nigiri::app {
 namespace {
@@ -33,7 +34,7 @@ std::vector<float> plain(int64_t samples, FakeEngine::Options engine = {}) {
     const auto stream = stream_of(*steering, std::move(engine));
     std::vector<float> out;
     for (int64_t i = 0; i < samples; ++i)
-        out.push_back(static_cast<float>(decode(stream->next()[0].code, Quantization::linear)));
+        out.push_back(static_cast<float>(decode(test::next(*stream)[0].code, Quantization::linear)));
     return out;
 }
 
@@ -137,7 +138,7 @@ TEST(SteeredStream, WaitsForTheOneThatWentBack) {
         const auto alone = stream_of(Steering({.seed = seed}));
         std::vector<float> expected;
         for (size_t i = 0; i < out.size(); ++i)
-            expected.push_back(static_cast<float>(decode(alone->next()[0].code, Quantization::linear)));
+            expected.push_back(static_cast<float>(decode(test::next(*alone)[0].code, Quantization::linear)));
         for (size_t i = 2000; i < out.size(); ++i) ASSERT_NEAR(out[i], expected[i], 1e-6) << i << ", seed " << seed;
         EXPECT_GT(out.size(), 4u * 16000);
     }
