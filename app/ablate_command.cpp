@@ -55,6 +55,8 @@ class AblateCommand final : public Command {
         options_.threads = common.threads;
         options_.version = NIGIRI_VERSION;
         options_.command = command_line();
+        if (parser()->get_option("--seed")->count() > 0)
+            throw Error("the seeds of a grid stand in its file", "leave out --seed, or change the line seeds = [...]");
         if (!report_only_ && options_.data.empty()) throw Error("ablate needs audio", "give --data FOLDER");
         chosen_rows(options_.grid, options_.rows);  // a wrong name is said before anything is made
         std::error_code code;

@@ -129,6 +129,7 @@ class Ablation {
         if (interrupted()) throw Cancelled();
         const auto fail = [&](const std::string& why) {
             end_.failures.push_back(due.row->name + ", seed " + std::to_string(due.seed) + ": " + why);
+            note_failure(run_folder(options_.folder, *due.row, due.seed), why);
             say(AblationEvent::failed, why);
         };
         try {
@@ -142,12 +143,24 @@ class Ablation {
         }
     }
 
+    // So that a report says it, too. Where even that cannot be written, the session's own message remains.
+    static void note_failure(const fs::path& folder, const std::string& why) {
+        try {
+            auto result = read_result(folder);
+            if (!result) return;
+            result->error = why;
+            write_result(folder, *result);
+        } catch (const Error&) {
+        }
+    }
+
     void carry_out(const Due& due) {
         const fs::path folder = run_folder(options_.folder, *due.row, due.seed);
         const GridEvaluation& asked = options_.grid.evaluation;
         const Config config = config_of(due);
         RunResult result;
         if (auto earlier = read_result(folder)) result = std::move(*earlier);
+        result.error.clear();
         if (!result.trained) {
             if (!train(config, folder, result)) return;
         }

@@ -305,6 +305,8 @@ class GridReader {
         t.seed = 0;
         if (!given("log_every")) t.log_every = std::max<int64_t>(1, t.steps / points_of_a_curve);
         if (!given("validate_every")) t.validate_every = std::max<int64_t>(1, t.steps / validations);
+        // Rows of different lengths are validated on equally much audio: that of one batch.
+        if (budget_.tokens_per_batch > 0 && !given("validation_segments")) t.validation_segments = t.batch;
         if (!given("preview_every")) t.preview_every = 0;
         try {
             validate(config);

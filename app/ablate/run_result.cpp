@@ -126,6 +126,7 @@ RunResult result(const json& object, const std::string& file) {
     if (f.has("finished")) r.finished = f.text("finished");
     if (f.has("command")) r.command = f.text("command");
     if (f.has("failed")) r.failed = f.text("failed");
+    if (f.has("error")) r.error = f.text("error");
     if (!r.trained) return r;
     r.parameters = f.count("parameters");
     r.steps = f.count("steps");
@@ -160,6 +161,7 @@ json to_json(const RunResult& r) {
     if (!r.finished.empty()) out["finished"] = r.finished;
     if (!r.command.empty()) out["command"] = r.command;
     if (!r.failed.empty()) out["failed"] = r.failed;
+    if (!r.error.empty()) out["error"] = r.error;
     if (!r.trained) return out;
     out["parameters"] = r.parameters;
     out["steps"] = r.steps;

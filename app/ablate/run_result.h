@@ -31,6 +31,7 @@ struct RunResult {
 
     bool trained = false;
     std::string failed;  // why it will never be trained: the loss stopped being a number
+    std::string error;   // why it was not finished the last time; it is tried again
     int64_t parameters = 0, steps = 0, tokens = 0;
     double training_seconds = 0;
     double train_bits = 0;             // mean of the last log interval

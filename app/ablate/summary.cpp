@@ -110,6 +110,8 @@ class Summary {
             run.status = "failed: " + result.failed;
         else if (run.done)
             run.status = "done";
+        else if (!result.error.empty())
+            run.status = "failed: " + result.error;
         else if (result.trained)
             run.status = "trained, not evaluated";
         else if (!run.curves.train.empty())

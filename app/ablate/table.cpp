@@ -117,7 +117,7 @@ GridTable metrics_table(const AblationSummary& s) {
     const auto text = [](const MetricInfo& m, const Spread& v) {
         if (m.unit == "share")
             return fixed(100 * v.mean, 0) + (v.deviation ? " ± " + fixed(100 * *v.deviation, 0) : "") + " %";
-        return mean_text(v, 2);
+        return mean_text(v, std::abs(v.mean) < 100 ? 2 : 0);
     };
     for (const MetricInfo& m : metrics)
         table.columns.push_back({m.name, m.unit == "share" ? "" : m.unit, m.definition});

@@ -157,11 +157,32 @@ TEST_F(Ablate, StopsAfterItsMinutesAndGoesOn) {
     EXPECT_NE(said.out.find("goes on from here"), std::string::npos);
 }
 
+TEST_F(Ablate, GoesOnWithTheOthersWhereARunFails) {
+    std::ofstream(at("grid.toml"), std::ios::app)
+        << "[row.huge]\nbatch = 65536\nlength = 65536\n"  // sixteen terabytes and more
+                                                          // A step multiplies matrices by 1 - 10 x 100: a few of them
+                                                          // exceed float32.
+           "[row.wild]\nlearning-rate = 10\nweight-decay = 100\nwarmup = 0\n";
+    expect_error(arguments("out", {"--rows", "huge,s4"}), 1, "huge, seed 1: training needs about");
+    const json made = report("out");
+    EXPECT_EQ(made["ablation"]["rows"][0]["status"], "done");
+    const std::string status = made["ablation"]["rows"][2]["status"];
+    EXPECT_NE(status.find("seed 0 failed: training needs about"), std::string::npos) << status;
+    EXPECT_NE(content(at("out/report.md")).find("failed: training needs about"), std::string::npos);
+
+    // What diverges does so again: it is not tried another time, and no failure of the program.
+    const json wild = ask(arguments("out", {"--rows", "wild"}));
+    const std::string lost = wild["ablation"]["rows"][3]["status"];
+    EXPECT_EQ(wild["finished"], true);
+    EXPECT_NE(lost.find("failed"), std::string::npos) << lost;
+}
+
 TEST_F(Ablate, SaysWhatIsWrong) {
     expect_error({"ablate", "--data", text("audio"), "-o", text("out")}, 2, "--grid");
     expect_error({"ablate", "--grid", text("none.toml"), "--data", text("audio"), "-o", text("out")}, 1, "none.toml");
     expect_error({"ablate", "--grid", text("grid.toml"), "-o", text("out")}, 1, "--data");
     expect_error(arguments("out", {"--rows", "s7"}), 1, "s7");
+    expect_error(arguments("out", {"--seed", "7"}), 1, "seeds");
     EXPECT_FALSE(fs::exists(at("out")));
     Arguments nowhere = arguments("out");
     nowhere[4] = text("nowhere");

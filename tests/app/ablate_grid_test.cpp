@@ -141,6 +141,7 @@ TEST(Grid, BudgetsAreEqual) {
     for (const GridRow& r : context.rows) {
         batches.push_back(r.config.training.batch);
         const TrainingConfig& t = r.config.training;
+        EXPECT_EQ(t.validation_segments, t.batch) << "as much audio for all";
         EXPECT_LE(t.batch * t.length, 1'048'576);
         EXPECT_GE(t.batch * t.length, 958'464);
         EXPECT_GE(t.steps * t.batch * t.length, 262'144'000);

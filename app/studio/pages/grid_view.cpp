@@ -41,9 +41,9 @@ void GridView::draw_table(const app::SavedAblation& grid) {
          &app::SavedRow::bits},
         {"Least to most", "The best seed and the worst one.", &app::SavedRow::range},
         {"Against " + grid.reference, "How many bits more or less, seed by seed.", &app::SavedRow::difference},
-        {"Parameters", "Numbers that were learned.", &app::SavedRow::parameters},
+        {"Size", "Parameters: numbers that were learned.", &app::SavedRow::parameters},
         {"Tokens", "Samples of audio seen in training.", &app::SavedRow::tokens},
-        {"Tokens/s", "While training, on the machine that did.", &app::SavedRow::speed}};
+        {"Speed", "Tokens a second in training, on the machine that did it.", &app::SavedRow::speed}};
     if (!ImGui::BeginTable("grid table", static_cast<int>(columns.size()) + 1,
                            ImGuiTableFlags_RowBg | ImGuiTableFlags_BordersInnerH | ImGuiTableFlags_SizingStretchProp))
         return;
