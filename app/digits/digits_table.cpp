@@ -152,7 +152,7 @@ const std::vector<DigitDefinition>& digit_definitions() {
          "Fréchet distance between the classifier's features of these clips and of the training recordings. Lower "
          "is better; few clips make it larger."},
         {"IS",
-         "Inception score: how surely each clip is one digit, while all digits occur. From 1 to 10, higher is "
+         "Inception score: how surely each clip is one digit, while all digits occur. From 1 to about 10, higher is "
          "better."},
         {"mIS",
          "Modified inception score: how differently pairs of clips are heard. Higher is better, without a limit; it "
