@@ -112,7 +112,7 @@ DigitTable heard_table(const DigitScoring& result) {
         DigitTable::Row row;
         row.floor = r.kind == DigitRowKind::recordings;
         row.cells = {r.name};
-        for (const double share : r.heard) row.cells.push_back(percent(share));
+        for (const double share : r.heard) row.cells.push_back(fixed(100 * share, 0) + " %");
         table.rows.push_back(std::move(row));
     }
     return table;
@@ -140,9 +140,6 @@ std::string comparability(const DigitScoring& result) {
     text += " Classifier " + result.classifier_name + " (" + result.classifier_id +
             "): " + std::to_string(result.classifier_parameters) + " parameters, " + std::to_string(result.features) +
             " features";
-    for (const DigitRow& r : result.rows)
-        if (r.kind == DigitRowKind::recordings && r.accuracy)
-            text += ", " + percent(*r.accuracy) + " of the " + std::to_string(r.scored) + " " + r.name + " right";
     return text + ".";
 }
 
