@@ -20,8 +20,9 @@ bool is_best(const DigitTable::Row& row, size_t cell) {
 
 std::string table_html(const DigitTable& table) {
     std::string out = "<h2>" + html_escape(table.title) + "</h2>\n<div class=\"scroll\"><table>\n<thead><tr><td></td>";
+    const std::string narrow = table.columns.size() > 10 ? " style=\"min-width: 0\"" : "";
     for (size_t c = 1; c < table.columns.size(); ++c)
-        out += "<th scope=\"col\">" + html_escape(table.columns[c]) + "</th>";
+        out += "<th scope=\"col\"" + narrow + ">" + html_escape(table.columns[c]) + "</th>";
     out += "</tr></thead>\n<tbody>\n";
     for (const DigitTable::Row& r : table.rows) {
         out += "<tr><th scope=\"row\">" + html_escape(r.cells[0]) + "</th>";

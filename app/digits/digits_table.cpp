@@ -112,7 +112,7 @@ DigitTable heard_table(const DigitScoring& result) {
         DigitTable::Row row;
         row.floor = r.kind == DigitRowKind::recordings;
         row.cells = {r.name};
-        for (const double share : r.heard) row.cells.push_back(percent(share));
+        for (const double share : r.heard) row.cells.push_back(fixed(100 * share, 0) + " %");
         table.rows.push_back(std::move(row));
     }
     return table;
@@ -140,9 +140,6 @@ std::string comparability(const DigitScoring& result) {
     text += " Classifier " + result.classifier_name + " (" + result.classifier_id +
             "): " + std::to_string(result.classifier_parameters) + " parameters, " + std::to_string(result.features) +
             " features";
-    for (const DigitRow& r : result.rows)
-        if (r.kind == DigitRowKind::recordings && r.accuracy)
-            text += ", " + percent(*r.accuracy) + " of the " + std::to_string(r.scored) + " " + r.name + " right";
     return text + ".";
 }
 
@@ -152,7 +149,7 @@ const std::vector<DigitDefinition>& digit_definitions() {
          "Fréchet distance between the classifier's features of these clips and of the training recordings. Lower "
          "is better; few clips make it larger."},
         {"IS",
-         "Inception score: how surely each clip is one digit, while all digits occur. From 1 to 10, higher is "
+         "Inception score: how surely each clip is one digit, while all digits occur. From 1 to about 10, higher is "
          "better."},
         {"mIS",
          "Modified inception score: how differently pairs of clips are heard. Higher is better, without a limit; it "

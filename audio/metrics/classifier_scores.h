@@ -21,9 +21,10 @@ struct ClassProbabilities {
 };
 
 // Inception score (Salimans et al. 2016, arXiv:1606.03498) as the published SaShiMi evaluation has it (Goel et al.
-// 2022): exp(mean KL(p_i || m)), p_i from the first half of a shuffle, m the mean of its second half; from 1 to
-// `classes`, high is good. Half as many sounds count, but no sound is judged by a mean that it is part of. The shuffle
-// is ours (Philox from `seed`), not NumPy's. Throws Error of fewer than two sounds.
+// 2022): exp(mean KL(p_i || m)), p_i from the first half of a shuffle, m the mean of its second half; 1 where all
+// sounds are alike, at best about `classes` (more where the halves differ by chance). Half as many sounds count, but no
+// sound is judged by a mean that it is part of. The shuffle is ours (Philox from `seed`), not NumPy's. Throws Error of
+// fewer than two sounds.
 double inception_score(const ClassProbabilities& generated, uint64_t seed = 0);
 
 // Modified inception score (Gurumurthy et al. 2017, arXiv:1706.02071): exp(mean KL(p_i || p_j)) over `pairs` pairs

@@ -109,9 +109,10 @@ class ScoredDigits : public testing::Test {
         test::make_digits(folder / "data", "valid", 2, test::seed());
         test::make_digits(folder / "data", "test", 4, test::seed());
     }
-    fs::path classifier() {
+    fs::path classifier(double epochs = quick_training().epochs) {
         const DigitSet data = read_digits(folder / "data");
-        const auto options = quick_training();
+        auto options = quick_training();
+        options.epochs = epochs;
         training = train_digit_classifier(data, backend, options);
         save_classifier(folder / "c.safetensors", *training.classifier, front_end_name,
                         classifier_facts(training, options, data, "data", "CC0"));
@@ -222,7 +223,7 @@ TEST_F(ScoredDigits, StandBesideRecordingsAndATrivialModel) {
 
 TEST_F(ScoredDigits, GoOnFromFinishedBatches) {
     auto o = options();
-    o.classifier = classifier();
+    o.classifier = classifier(1);  // whatever it hears
     o.models = {model("a.safetensors")};
     // Stopped in the third of three batches: two stay.
     const DigitScoring stopped = score_digits(

@@ -82,13 +82,13 @@ TEST_F(Digits, BecomeOneSecond) {
     tone("short.wav", 0.25);
     tone("long.wav", 1.5);
     tone("slow.wav", 0.5, 8000);
-    const auto brief = read_digit(folder / "short.wav"), cut = read_digit(folder / "long.wav"),
+    const auto padded = read_digit(folder / "short.wav"), cut = read_digit(folder / "long.wav"),
                slow = read_digit(folder / "slow.wav");
-    for (const auto* x : {&brief, &cut, &slow}) ASSERT_EQ(x->size(), 16000u);
+    for (const auto* x : {&padded, &cut, &slow}) ASSERT_EQ(x->size(), 16000u);
     const auto whole = test::sine(300, 1.5, 16000);
     for (size_t i = 0; i < 16000; ++i) {
         // 16-bit files: a step either way.
-        EXPECT_NEAR(brief[i], i < 4000 ? 32768 * whole[i] : 0, 1) << i;
+        EXPECT_NEAR(padded[i], i < 4000 ? 32768 * whole[i] : 0, 1) << i;
         const double fade = i < 16000 - 160 ? 1 : static_cast<double>(15999 - i) / 160;
         EXPECT_NEAR(cut[i], 32768 * whole[i] * fade, 1.5) << i;
     }
