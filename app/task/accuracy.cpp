@@ -66,13 +66,14 @@ bool count_answers(const Network& network, const Batch& batch, TaskResult& resul
     return true;
 }
 
-int64_t test_sequence_count(const TaskSetting& setting, int64_t sequences) {
-    return sequences > 0 ? sequences : std::clamp(usual_tokens / setting.sequence(), fewest_sequences, most_sequences);
+int64_t test_sequence_count(const ModelConfig& model, const TaskSetting& setting, int64_t sequences) {
+    const int64_t tokens = remembers_all(model.centre.ssm.kind) ? usual_tokens / 8 : usual_tokens;
+    return sequences > 0 ? sequences : std::clamp(tokens / setting.sequence(), fewest_sequences, most_sequences);
 }
 
 std::optional<TaskResult> measure_task(const Network& network, const TaskSetting& setting, int64_t sequences,
                                        uint64_t seed, const TaskProgress& progress) {
-    const int64_t total = test_sequence_count(setting, sequences);
+    const int64_t total = test_sequence_count(network.config(), setting, sequences);
     // Long sequences a few at a time: eight million tokens on the host at most.
     const int64_t together = std::clamp<int64_t>(usual_tokens / setting.sequence(), 1, 64);
     TaskResult result;

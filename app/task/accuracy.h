@@ -21,8 +21,9 @@ using TaskProgress = std::function<bool(int64_t tokens)>;
 // Counts a batch's answers, each the most probable token, where its targets are not -1. False where it was stopped.
 bool count_answers(const Network& network, const Batch& batch, TaskResult& result, const TaskProgress& progress = {});
 
-// As many sequences of a setting as `sequences` says; 0: what makes 8 million tokens, at least 8 and at most 256.
-int64_t test_sequence_count(const TaskSetting& setting, int64_t sequences);
+// As many sequences of a setting as `sequences` says; 0: what makes 8 million tokens, or one million where a layer
+// remembers them all, at least 8 and at most 256.
+int64_t test_sequence_count(const ModelConfig& model, const TaskSetting& setting, int64_t sequences);
 // Test sequences of the setting's length. Nothing where it was stopped.
 std::optional<TaskResult> measure_task(const Network& network, const TaskSetting& setting, int64_t sequences,
                                        uint64_t seed, const TaskProgress& progress = {});

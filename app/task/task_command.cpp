@@ -35,7 +35,7 @@ class TaskCommand final : public Command {
         c.add_option("--test-lengths", lengths_,
                      "lengths to measure, with commas; default: powers of two to 2^20 (induction heads)")
             ->delimiter(',');
-        c.add_option("--test-sequences", sequences_, "sequences a length, 0 for 8 to 256 of them")
+        c.add_option("--test-sequences", sequences_, "sequences a length, 0 for 8 to 256")
             ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
         const auto own = [&](const std::string& flag, auto& value, const std::string& help) {
             c.add_option(flag, value, help)->default_str("the published one")->group("Setting");
@@ -55,18 +55,17 @@ class TaskCommand final : public Command {
 
     int run() override {
         prepare();
-        say(name_ + ", " + (published() ? "published setting: " : "own setting: ") + describe(setting_) + ", batch " +
-            std::to_string(config_.training.batch) + ", rate " + rate_text() +
-            (published() ? "" : " (published: " + published_text() + ")"));
+        say(name_ + ", " + (published() ? "published setting" : "own setting") + ": " + recipe(setting_, config_));
+        const Config c = task_config(published_setting(setting_.kind), config_.model.centre);
+        if (!published() || c.training.steps != config_.training.steps)
+            say("the published one: " + recipe(published_setting(setting_.kind), c));
         const auto backend = open_backend();
         device_ = backend->description();
         TaskData data(setting_, config_.training);
         const std::vector<Batch> validation = data.validation();
         Trainer trainer(backend, config_, run_, data, task_facts(setting_));
-        say("network: " + layer_name(config_.model) + ", width " + std::to_string(config_.model.width) + ", " +
-            std::to_string(config_.model.layers) + " layers, " +
-            std::to_string(trainer.network().parameters().count()) + " parameters; guessing is right " +
-            percent(setting_.chance()) + " of the time");
+        say("network: " + layer_name(config_.model) + ", " + std::to_string(trainer.network().parameters().count()) +
+            " parameters; guessing is right " + percent(setting_.chance()) + " of the time");
         if (trainer.resumed())
             say("going on with " + run_.string() + " at step " + std::to_string(trainer.state().step));
         const TrainingEnd end = train(trainer, validation);
@@ -154,9 +153,13 @@ class TaskCommand final : public Command {
         ProgressLine line(common.quiet);
         std::vector<TaskResult> results;
         const auto lengths = lengths_.empty() ? test_lengths(setting_, config_.model.centre) : lengths_;
+        if (lengths_.empty() && lengths.size() > 1 && remembers_all(config_.model.centre.ssm.kind))
+            say("no lengths beyond " + std::to_string(lengths.back()) +
+                ": the layer remembers every token; --test-lengths measures them");
         for (const int64_t length : lengths) {
             const TaskSetting setting = setting_.with_length(length);
-            const auto total = static_cast<double>(test_sequence_count(setting, sequences_) * setting.sequence());
+            const auto total =
+                static_cast<double>(test_sequence_count(config_.model, setting, sequences_) * setting.sequence());
             const auto result = measure_task(network, setting, sequences_, config_.training.seed, [&](int64_t tokens) {
                 line.show("length " + std::to_string(length) + ": " +
                           fixed(100 * static_cast<double>(tokens) / total, 0) + " %");
@@ -203,6 +206,7 @@ class TaskCommand final : public Command {
                           {"learning_rate", config_.training.learning_rate},
                           {"seed", config_.training.seed},
                           {"steps", state.step},
+                          {"planned_steps", config_.training.steps},
                           {"best_step", state.best_step},
                           {"tokens", state.tokens},
                           {"seconds", state.seconds},
@@ -217,16 +221,12 @@ class TaskCommand final : public Command {
         return 0;
     }
 
-    std::string rate_text() const {
-        char text[32];
-        std::snprintf(text, sizeof text, "%g", config_.training.learning_rate);
-        return text;
-    }
-
-    std::string published_text() const {
-        const TaskSetting setting = published_setting(setting_.kind);
-        const Config c = task_config(setting, config_.model.centre);
-        return describe(setting) + ", batch " + std::to_string(c.training.batch);
+    static std::string recipe(const TaskSetting& setting, const Config& c) {
+        char rate[32];
+        std::snprintf(rate, sizeof rate, "%g", c.training.learning_rate);
+        return describe(setting) + "; width " + std::to_string(c.model.width) + ", " + std::to_string(c.model.layers) +
+               " layers, batch " + std::to_string(c.training.batch) + ", rate " + rate + ", " +
+               std::to_string(c.training.steps) + " steps";
     }
 
     std::string name_, block_ = "mamba", layer_ = "s6", device_;
