@@ -166,7 +166,12 @@ std::vector<Clip> generate(const Network& network, std::span<const std::vector<u
         int64_t most = samples;
         for (const Clip& c : clips)
             if (!done(c)) most = std::min(most, samples - c.generated());
-        append(clips, stream->next(most), samples);
+        try {
+            append(clips, stream->next(most), samples);
+        } catch (const Error&) {
+            if (setup.rescue && clips[0].generated() > 0) setup.rescue(clips);
+            throw;
+        }
         for (GuardEvent& e : stream->take_events())
             if (Clip& clip = clips[static_cast<size_t>(e.stream)]; !done(clip)) clip.events.push_back(std::move(e));
         if (progress && !progress(clips)) break;
