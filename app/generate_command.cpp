@@ -138,6 +138,10 @@ class GenerateCommand final : public Command {
             }
             return !stop_requested().load();
         };
+        setup_.rescue = [&](const std::vector<Clip>& made) {
+            line.finish();
+            write(made, static_cast<double>(done * count_) / elapsed());
+        };
         const auto clips = generate(network, count_, samples, prompt, sampling_, show, setup_);
         line.finish();
         const double seconds = elapsed();

@@ -45,7 +45,12 @@ class Live {
         const int64_t wanted = std::min(request_.samples > 0 ? request_.samples : INT64_MAX, most);
         while (!stop_ && result_.samples < wanted) {
             const double before = now();
-            draw(std::min(samples_a_piece, wanted - result_.samples));
+            try {
+                draw(std::min(samples_a_piece, wanted - result_.samples));
+            } catch (...) {
+                keep_file();
+                throw;
+            }
             result_.seconds += now() - before;
             deliver();
             if (progress) progress(status());
@@ -83,6 +88,14 @@ class Live {
             result_.events.push_back(e);
             if (request_.keep_codes) result_.clip.events.push_back(e);
         }
+    }
+
+    // Where nothing more can be made: what was made stays.
+    void keep_file() {
+        if (player_) player_->stop();
+        held_.finish();
+        deliver();
+        if (request_.file) request_.file->close();
     }
 
     // Hands on what is no longer kept back; waits for the ear where that is behind.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <future>
 #include <numbers>
 
 #include "kernels/error.h"
@@ -67,7 +68,6 @@ int64_t SteeredStream::draw(Voice& v, int64_t most) {
     v.last_total = steps.total_bits[0];
     for (int64_t t = 0; t < count; ++t)
         v.held.put(begin + t, value_[static_cast<size_t>(steps.block.at(t, 0).code) % value_.size()]);
-    for (GuardEvent& e : v.stream->take_events()) events_.push_back(std::move(e));
     return count;
 }
 
@@ -79,9 +79,19 @@ void SteeredStream::make(int64_t samples, std::vector<float>& out, const KeepOn&
         for (const Voice& v : voices_) behind = std::min(behind, v.held.made());
         for (const Voice& v : voices_)
             if (v.held.made() > behind) ahead = std::min(ahead, v.held.made());
-        int64_t least = std::min(left, ahead - behind);
+        const int64_t most = std::min(left, ahead - behind);
+        int64_t least = most;
+        // Engines that draw themselves do so beside each other; the processor's share its cores anyway.
+        std::future<int64_t> beside;
+        if (ahead == INT64_MAX && voices_.size() == 2 && voices_[1].stream->engine().can_draw()) {
+            beside = std::async(std::launch::async, [&] { return draw(voices_[1], most); });
+            least = std::min(draw(voices_[0], most), beside.get());
+        } else {
+            for (Voice& v : voices_)
+                if (v.held.made() == behind) least = std::min(least, draw(v, most));
+        }
         for (Voice& v : voices_)
-            if (v.held.made() == behind) least = std::min(least, draw(v, std::min(left, ahead - behind)));
+            for (GuardEvent& e : v.stream->take_events()) events_.push_back(std::move(e));
         left -= least;
     }
     deliver(out);

@@ -1,6 +1,7 @@
 #include "model/generator.h"
 
 #include <algorithm>
+#include <array>
 
 #include "model/plain_engine.h"
 #include "model/recurrent_program.h"
@@ -71,21 +72,23 @@ std::unique_ptr<RecurrentEngine> device_engine(const Network& network, int64_t s
 // What the streams have drawn. Clips that are complete wait for the others.
 void append(std::vector<Clip>& clips, const StreamSteps& steps, int64_t samples) {
     constexpr size_t tile = 16;  // streams beside each other in a line of the block
+    std::array<uint8_t*, tile> end{};
     const int64_t count = steps.block.samples;
     for (size_t first = 0; first < clips.size(); first += tile) {
-        const size_t end = std::min(clips.size(), first + tile);
-        for (size_t i = first; i < end; ++i) {
+        const size_t last = std::min(clips.size(), first + tile);
+        for (size_t i = first; i < last; ++i) {
             Clip& clip = clips[i];
+            end[i - first] = nullptr;
             clip.fresh = clip.generated() == samples ? 0 : count;
             if (clip.fresh == 0) continue;
             clip.codes.resize(static_cast<size_t>(clip.prompt + steps.positions[i] + count));
             clip.log2_likelihood = -steps.total_bits[i];
+            end[i - first] = clip.codes.data() + clip.codes.size();
         }
         for (int64_t t = 0; t < count; ++t)
-            for (size_t i = first; i < end; ++i)
-                if (clips[i].fresh > 0)
-                    clips[i].codes[clips[i].codes.size() - static_cast<size_t>(count - t)] =
-                        static_cast<uint8_t>(steps.block.at(t, static_cast<int64_t>(i)).code);
+            for (size_t i = first; i < last; ++i)
+                if (end[i - first])
+                    end[i - first][t - count] = static_cast<uint8_t>(steps.block.at(t, static_cast<int64_t>(i)).code);
     }
 }
 
@@ -168,7 +171,12 @@ std::vector<Clip> generate(const Network& network, std::span<const std::vector<u
         int64_t most = samples;
         for (const Clip& c : clips)
             if (!done(c)) most = std::min(most, samples - c.generated());
-        append(clips, stream->next(most), samples);
+        try {
+            append(clips, stream->next(most), samples);
+        } catch (const Error&) {
+            if (setup.rescue && clips[0].generated() > 0) setup.rescue(clips);
+            throw;
+        }
         for (GuardEvent& e : stream->take_events())
             if (Clip& clip = clips[static_cast<size_t>(e.stream)]; !done(clip)) clip.events.push_back(std::move(e));
         if (progress && !progress(clips)) break;

@@ -54,6 +54,8 @@ std::unique_ptr<RecurrentEngine> make_engine(const Network& network, int64_t str
 struct GenerationSetup {
     EngineChoice engine;
     std::optional<GuardOptions> guard;  // its period is set from the network
+    // For clips: gets what was made before the engine failed, and before generate() throws.
+    std::function<void(const std::vector<Clip>&)> rescue = {};
 };
 
 // Asked between pieces of a prompt; returning false gives up.

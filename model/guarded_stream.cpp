@@ -71,8 +71,8 @@ StreamSteps GuardedStream::next(int64_t most) {
     const StreamBlock block = stream_->draw(most);
     told_positions_.clear();
     for (Voice& v : voices_) told_positions_.push_back(std::exchange(v.position, v.position + block.samples));
-    for (int64_t t = 0; t < block.samples; ++t)
-        for (size_t i = 0; i < voices_.size(); ++i) total_bits_[i] += block.at(t, static_cast<int64_t>(i)).bits;
+    for (auto row = block.draws; !row.empty(); row = row.subspan(voices_.size()))
+        for (size_t i = 0; i < voices_.size(); ++i) total_bits_[i] += row[i].bits;
     told_bits_ = total_bits_;
     if (guard_)
         for (int64_t i = 0; i < streams(); ++i) judge(i, block);

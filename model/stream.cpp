@@ -100,8 +100,9 @@ void Stream::draw_on_engine(int64_t most) {
     const auto begin = Clock::now();
     try {
         engine_->draw(request_, [&](int64_t samples, const int32_t* codes, const float* bits) {
-            const size_t count = static_cast<size_t>(samples) * width;
-            for (size_t i = 0; i < count; ++i) draws_.push_back({codes[i], bits[i]});
+            const size_t had = draws_.size(), count = static_cast<size_t>(samples) * width;
+            draws_.resize(had + count);
+            for (size_t i = 0; i < count; ++i) draws_[had + i] = {codes[i], bits[i]};
             // It is slower than expected: somebody else uses the device.
             return Clock::now() - begin < longest_block;
         });

@@ -347,19 +347,22 @@ TEST(Drawing, AFailureEndsTheClipsWithItsReason) {
     options.before = [](int64_t drawn) {
         if (drawn >= 5000) throw Error("the device is lost");
     };
-    int64_t made = 0;
+    int64_t made = 0, rescued = 0;
     try {
         generate(*n, 1, 1'000'000, {}, {},
                  [&](const std::vector<Clip>& c) {
                      made = c[0].generated();
                      return true;
                  },
-                 {.engine = engine(true, {}, options), .guard = {}});
+                 {.engine = engine(true, {}, options), .guard = {}, .rescue = [&](const std::vector<Clip>& c) {
+                      rescued = c[0].generated();
+                  }});
         FAIL() << "it goes on without an engine";
     } catch (const Error& e) {
         EXPECT_STREQ(e.what(), "the device is lost");
     }
     EXPECT_EQ(made, 5000) << "what was drawn before was told";
+    EXPECT_EQ(rescued, 5000);
 }
 
 TEST(MakeEngine, SaysWhatRunsAndWhyItIsSlow) {

@@ -208,7 +208,8 @@ void GenerationSession::note_events(Job& job, const std::vector<Clip>& clips) {
 }
 
 void GenerationSession::generate_clips(Job& job) {
-    const GenerationSetup setup = setup_of(job, job.model);
+    GenerationSetup setup = setup_of(job, job.model);
+    setup.rescue = [&](const std::vector<Clip>& clips) { write(job, clips); };
     const int rate = job.signal().sample_rate;
     // What the guard may take back is shown once it hardly can.
     const auto hold = static_cast<int64_t>(setup.guard ? app::held_seconds(*setup.guard, true) * rate : 0);
@@ -261,33 +262,44 @@ void GenerationSession::follow_the_hand(Job& job) {
     const auto begin = static_cast<int64_t>(job.prompt.size());
     std::vector<float> piece;
     double waited = 0;
-    while (!work_.stopping() && job.sound->size() - begin < job.wanted) {
-        const bool ahead = job.sound->size() - heard_.load(std::memory_order_relaxed) > lead;
-        if (ahead) {
-            const double before = now();
-            std::this_thread::sleep_for(pause);
-            job.started += now() - before;  // waiting says nothing about speed
-            waited += now() - before;
-        } else {
-            piece.clear();
-            stream.make(samples_a_piece, piece, [&] { return !work_.stopping().load(); });
-            job.sound->append(piece);
-            for (const GuardEvent& e : stream.take_events()) note(job, e);
-            waited = 0;
+    const auto make_all = [&] {
+        while (!work_.stopping() && job.sound->size() - begin < job.wanted) {
+            const bool ahead = job.sound->size() - heard_.load(std::memory_order_relaxed) > lead;
+            if (ahead) {
+                const double before = now();
+                std::this_thread::sleep_for(pause);
+                job.started += now() - before;  // waiting says nothing about speed
+                waited += now() - before;
+            } else {
+                piece.clear();
+                stream.make(samples_a_piece, piece, [&] { return !work_.stopping().load(); });
+                job.sound->append(piece);
+                for (const GuardEvent& e : stream.take_events()) note(job, e);
+                waited = 0;
+            }
+            {
+                const std::lock_guard lock(mutex_);
+                progress_.waiting = waited > 1;
+            }
+            tell(job, stream.samples(), job.sound->size() - begin);
         }
-        {
-            const std::lock_guard lock(mutex_);
-            progress_.waiting = waited > 1;
-        }
-        tell(job, stream.samples(), job.sound->size() - begin);
+    };
+    const auto keep = [&] {
+        piece.clear();
+        stream.finish(piece);
+        job.sound->append(piece);
+        job.sound->finish();
+        if (stream.samples() > 0)
+            write_steered(job, job.sound->size() - begin, stream.bits() / static_cast<double>(stream.samples()),
+                          stream.joins());
+    };
+    try {
+        make_all();
+    } catch (...) {
+        keep();
+        throw;
     }
-    piece.clear();
-    stream.finish(piece);
-    job.sound->append(piece);
-    job.sound->finish();
-    if (stream.samples() > 0)
-        write_steered(job, job.sound->size() - begin, stream.bits() / static_cast<double>(stream.samples()),
-                      stream.joins());
+    keep();
 }
 
 void GenerationSession::write(const Job& job, const std::vector<Clip>& clips) {
