@@ -28,7 +28,7 @@ std::string settings_of(const Network& network, const std::string& model_id, con
                  {"temperature", o.sampling.temperature},
                  {"top_k", o.sampling.top_k},
                  {"top_p", o.sampling.top_p},
-                 {"weights", static_cast<int>(o.engine.weights)},
+                 {"weights", o.engine.weights ? static_cast<int>(*o.engine.weights) : -1},
                  {"device", network.backend().name()},
                  {"batch", o.batch}})
         .dump();
