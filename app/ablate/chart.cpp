@@ -179,7 +179,8 @@ class ChartPainter {
             inside = true;
             path += number(x_(p.x) + aside) + "," + number(y_of(p.y)) + " ";
         }
-        out_ += "<polyline class=\"curve " + marks + "\" points=\"" + path + "\" />\n";
+        out_ += "<polyline class=\"curve " + marks + "\"" +
+                (s.strength < 1 ? " opacity=\"" + fixed(s.strength, 2) + "\"" : "") + " points=\"" + path + "\" />\n";
         if (chart_.markers)
             for (const ChartPoint& p : s.points) {
                 const double x = x_(p.x) + aside;
@@ -278,7 +279,7 @@ std::string dots_svg(const std::string& title, const std::string& x_name, const 
     }
     if (range.empty()) return "";
     range.widen(0.06);
-    const double names = std::clamp(letter * static_cast<double>(longest) + 16, 80.0, 260.0);
+    const double names = std::clamp(1.1 * letter * static_cast<double>(longest) + 20, 80.0, 270.0);
     const double height = top + bottom + row * static_cast<double>(lines.size());
     const Scale x{range.low, range.high, names, width - 24, false};
     std::string out = open_svg(title, height);

@@ -16,6 +16,7 @@ struct ChartSeries {
     std::string name;
     std::vector<ChartPoint> points;  // x ascending
     size_t colour = 0;
+    double strength = 1;  // of the line, in (0, 1]: paler ones of one colour belong together
 };
 
 struct Chart {

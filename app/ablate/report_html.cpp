@@ -62,10 +62,34 @@ ChartPoint point(double x, const Spread& s) {
     return {x, s.mean, s.mean - d, s.mean + d};
 }
 
+// Rows of one family share a colour, the paler the nearer to the beginning of the axes; where a family is a row, each
+// has its own colour.
+struct Look {
+    size_t colour = 0;
+    double strength = 1;
+};
+
+Look look_of(const AblationSummary& s, size_t row) {
+    std::vector<std::string> families;
+    size_t before = 0, all = 0;
+    for (size_t i = 0; i < s.rows.size(); ++i) {
+        const std::string& family = s.rows[i].family;
+        if (std::find(families.begin(), families.end(), family) == families.end()) families.push_back(family);
+        if (family != s.rows[row].family) continue;
+        ++all;
+        if (i < row) ++before;
+    }
+    if (families.size() < 2 || families.size() == s.rows.size()) return {row, 1};
+    const auto place = std::find(families.begin(), families.end(), s.rows[row].family) - families.begin();
+    constexpr double palest = 0.3;
+    const double share = all > 1 ? static_cast<double>(before) / static_cast<double>(all - 1) : 1;
+    return {static_cast<size_t>(place), palest + (1 - palest) * share};
+}
+
 std::string seeds_picture(const AblationSummary& s) {
     std::vector<DotLine> lines;
     for (size_t i = 0; i < s.rows.size(); ++i) {
-        DotLine line{s.rows[i].name, {}, s.rows[i].status, i};
+        DotLine line{s.rows[i].name, {}, s.rows[i].status, look_of(s, i).colour};
         for (const SeedRun& run : s.rows[i].runs)
             if (run.result && run.result->bits) line.values.push_back(run.result->bits->total.bits_per_sample());
         lines.push_back(std::move(line));
@@ -82,7 +106,8 @@ std::string curves_picture(const AblationSummary& s, std::vector<MeanPoint> RowS
     chart.y_name = name;
     double most = 0;
     for (size_t i = 0; i < s.rows.size(); ++i) {
-        ChartSeries series{s.rows[i].name, {}, i};
+        const Look look = look_of(s, i);
+        ChartSeries series{s.rows[i].name, {}, look.colour, look.strength};
         for (const MeanPoint& p : s.rows[i].*curve) {
             series.points.push_back(point(static_cast<double>(p.tokens), p.bits));
             most = std::max(most, static_cast<double>(p.tokens));
@@ -171,8 +196,8 @@ constexpr const char* page_style = R"css(
 pre { background: var(--card); border: 1px solid var(--line); border-radius: .7rem; padding: .8rem 1rem; overflow-x: auto;
   font-size: .85rem; line-height: 1.45; white-space: pre-wrap; }
 th b { font-weight: 600; color: var(--accent); }
-thead th { overflow-wrap: normal; }
-tbody th { min-width: 12.5rem; }
+thead th { overflow-wrap: normal; min-width: 4.4rem; max-width: 9.5rem; }
+tbody th { min-width: 11rem; }
 .scroll + figure { margin-top: .8rem; }
 )css";
 
