@@ -37,6 +37,9 @@ class TaskCommand final : public Command {
             ->delimiter(',');
         c.add_option("--test-sequences", sequences_, "sequences a length, 0 for 8 to 256")
             ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
+        c.add_option("--measure", measured_,
+                     "the network after the last step, or the one with the lowest held-out loss")
+            ->check(CLI::IsMember({"last", "best"}));
         const auto own = [&](const std::string& flag, auto& value, const std::string& help) {
             c.add_option(flag, value, help)->default_str("the published one")->group("Setting");
         };
@@ -70,8 +73,7 @@ class TaskCommand final : public Command {
             say("going on with " + run_.string() + " at step " + std::to_string(trainer.state().step));
         const TrainingEnd end = train(trainer, validation);
         if (stop_requested()) return report(trainer, end, {});
-        const auto best = Checkpoint::read(trainer.best_checkpoint());
-        const auto network = best.make_network(backend);
+        const auto network = Checkpoint::read(checkpoint(trainer)).make_network(backend);
         network->set_activations(activation_type(config_.training.precision, *backend));
         return report(trainer, end, measure(*network));
     }
@@ -191,7 +193,7 @@ class TaskCommand final : public Command {
                              {"right", r.right},
                              {"accuracy", r.accuracy()}});
         }
-        say("model: " + trainer.best_checkpoint().string());
+        say("model: " + checkpoint(trainer).string());
         if (!finished) say("the same command goes on from here");
         const json out = {{"task", name_},
                           {"published_setting", published()},
@@ -207,6 +209,7 @@ class TaskCommand final : public Command {
                           {"seed", config_.training.seed},
                           {"steps", state.step},
                           {"planned_steps", config_.training.steps},
+                          {"measured", measured_},
                           {"best_step", state.best_step},
                           {"tokens", state.tokens},
                           {"seconds", state.seconds},
@@ -215,10 +218,14 @@ class TaskCommand final : public Command {
                           {"chance", setting_.chance()},
                           {"loss", state.train_bits * std::numbers::ln2},
                           {"accuracy", table},
-                          {"checkpoint", trainer.best_checkpoint().string()}};
+                          {"checkpoint", checkpoint(trainer).string()}};
         write_file(run_ / "task.json", out.dump(2) + "\n");
         print_json(out);
         return 0;
+    }
+
+    fs::path checkpoint(const Trainer& trainer) const {
+        return measured_ == "best" ? trainer.best_checkpoint() : trainer.last_checkpoint();
     }
 
     static std::string recipe(const TaskSetting& setting, const Config& c) {
@@ -229,7 +236,7 @@ class TaskCommand final : public Command {
                std::to_string(c.training.steps) + " steps";
     }
 
-    std::string name_, block_ = "mamba", layer_ = "s6", device_;
+    std::string name_, block_ = "mamba", layer_ = "s6", measured_ = "last", device_;
     fs::path run_;
     double minutes_ = 0;
     int64_t sequences_ = 0;

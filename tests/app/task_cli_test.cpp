@@ -55,6 +55,10 @@ TEST_F(TaskCli, LearnsAndMeasuresEveryLength) {
     EXPECT_EQ(json::parse(in)["accuracy"], out["accuracy"]);
     EXPECT_EQ(ask({"info", text("run")})["facts"]["task"], "induction-heads");
 
+    const json best = ask(with(arguments("run", 400), {"--test-lengths", "12", "--measure", "best"}));
+    EXPECT_NE(std::string(best["checkpoint"]).find("best"), std::string::npos);
+    EXPECT_NE(std::string(out["checkpoint"]).find("last"), std::string::npos);
+
     // The same command measures again, and shows a table to people.
     const auto again = nigiri(with(arguments("run", 400), {"--test-lengths", "12", "--test-sequences", "40"}));
     EXPECT_EQ(again.code, 0) << again.err;
