@@ -36,7 +36,7 @@ TEST(EngineSampling, DrawsWhatTheSamplerDraws) {
                         const double uniform = i == 0 ? 0.0 : random.uniform();
                         Sampler sampler({temperature, top_k, top_p, 0});
                         const auto expected = sampler.draw({logits.data(), static_cast<size_t>(vocabulary)}, uniform);
-                        const auto drawn = draw_code<HostWarp>(
+                        const auto drawn = draw_code<HostWarp<2>>(
                             logits.data(), static_cast<int>(vocabulary),
                             {static_cast<float>(temperature), static_cast<float>(top_p), static_cast<int32_t>(top_k)},
                             uniform);
@@ -56,7 +56,7 @@ TEST(EngineSampling, SaysWhenTheOutputIsNotANumber) {
     for (const float bad : {NAN, INFINITY, -INFINITY}) {
         std::vector<float> logits(256, 0.5f);
         logits[77] = bad;
-        EXPECT_FALSE(draw_code<HostWarp>(logits.data(), 256, {}, 0.5).is_valid) << bad;
+        EXPECT_FALSE(draw_code<HostWarp<2>>(logits.data(), 256, {}, 0.5).is_valid) << bad;
     }
 }
 

@@ -10,10 +10,22 @@
 #define NIGIRI_UNROLL NIGIRI_PRAGMA(unroll)
 #define NIGIRI_UNROLL_BY(n) NIGIRI_PRAGMA(unroll n)
 
+// A value of the launch's constants, read where it is used: the compiler may not keep it.
+#define NIGIRI_REMADE(x) remade(x)
+
 namespace nigiri::cuda::engine {
 
+__device__ __forceinline__ uint32_t remade(uint32_t x) {
+    uint32_t r;
+    asm volatile("mov.u32 %0, %1;" : "=r"(r) : "r"(x));
+    return r;
+}
+
+// kParts: columns.h.
+template <int kParts>
 class DeviceWarp {
   public:
+    static constexpr int parts = kParts;
     using Float = float;
     using Int = int;
     using Word = uint32_t;
@@ -22,10 +34,10 @@ class DeviceWarp {
     using Float4 = float4;
     using Word4 = uint4;
 
-    __device__ __forceinline__ DeviceWarp() : index_(static_cast<int>(threadIdx.x) / warp_lanes) {}
+    __device__ __forceinline__ DeviceWarp() : index_(static_cast<int>(threadIdx.x / warp_lanes)) {}
 
     __device__ __forceinline__ int index() const { return index_; }
-    __device__ __forceinline__ static int lane() { return static_cast<int>(threadIdx.x) % warp_lanes; }
+    __device__ __forceinline__ static int lane() { return static_cast<int>(threadIdx.x % warp_lanes); }
 
     template <class T>
     __device__ __forceinline__ static T load(const T* p, int index) {
@@ -85,6 +97,33 @@ class DeviceWarp {
         return r;
     }
 
+    // What all lanes need of a descriptor: a few wide loads that nothing depends on.
+    template <class T>
+    __device__ __forceinline__ static T record(const T& from) {
+        static_assert(alignof(T) == sizeof(uint4));
+        uint4 words[sizeof(T) / sizeof(uint4)];
+#pragma unroll
+        for (size_t i = 0; i < sizeof(T) / sizeof(uint4); ++i) words[i] = reinterpret_cast<const uint4*>(&from)[i];
+        T r;
+        memcpy(&r, words, sizeof(T));
+        return r;
+    }
+    // What is used too seldom to take room in the first-level cache.
+    __device__ __forceinline__ static float2 load2_once(const float* p, int index) {
+        float2 r;
+        asm volatile("ld.global.L1::no_allocate.v2.f32 {%0, %1}, [%2];"
+                     : "=f"(r.x), "=f"(r.y)
+                     : "l"(p + index)
+                     : "memory");
+        return r;
+    }
+    __device__ __forceinline__ static float2 fetch2_once(const float* p, int index) {
+        float2 r;
+        asm("ld.global.nc.L1::no_allocate.v2.f32 {%0, %1}, [%2];" : "=f"(r.x), "=f"(r.y) : "l"(p + index));
+        return r;
+    }
+
+    __device__ __forceinline__ static void sync() { __syncwarp(); }
     template <class T>
     __device__ __forceinline__ static T shuffle_xor(T x, int mask) {
         return __shfl_xor_sync(0xffffffffu, x, mask);
@@ -118,12 +157,17 @@ class DeviceWarp {
         return y;
     }
     __device__ __forceinline__ static float log2(float x) { return log2f(x); }
+    // These are improved by a step of Newton's method: x must be a normal number.
     __device__ __forceinline__ static float reciprocal(float x) {
         float y;
         asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-        return y;
+        return fmaf(y, fmaf(-x, y, 1.0f), y);
     }
-    __device__ __forceinline__ static float rsqrt(float x) { return rsqrtf(x); }
+    __device__ __forceinline__ static float rsqrt(float x) {
+        float y;
+        asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+        return fmaf(y * 0.5f, fmaf(-x * y, y, 1.0f), y);
+    }
     __device__ __forceinline__ static float erf(float x) { return erff(x); }
     __device__ __forceinline__ static float expm1(float x) { return expm1f(x); }
     __device__ __forceinline__ static float sinpi(float x) { return sinpif(x); }

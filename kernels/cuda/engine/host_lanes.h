@@ -16,6 +16,7 @@
 #define NIGIRI_LANES inline
 #define NIGIRI_UNROLL
 #define NIGIRI_UNROLL_BY(n)
+#define NIGIRI_REMADE(x) (x)
 
 namespace nigiri::cuda::engine {
 
@@ -95,8 +96,11 @@ inline Lanes<bool> operator!(const Lanes<bool>& a) {
     return by_lane([](bool x) { return !x; }, a);
 }
 
+// kParts: columns.h.
+template <int kParts>
 class HostWarp {
   public:
+    static constexpr int parts = kParts;
     using Float = Lanes<float>;
     using Int = Lanes<int>;
     using Word = Lanes<uint32_t>;
@@ -200,7 +204,23 @@ class HostWarp {
     static const Piece* own_piece(const Piece* p) { return p; }
     static Word4 fetch_piece(const Piece* p) { return load_words(p, lane()); }
 
+    // What all lanes need of a descriptor, at once.
+    template <class T>
+    static T record(const T& from) {
+        return from;
+    }
+    // Loads and stores of what is used too seldom to be kept near.
+    template <class I>
+    static Float2 load2_once(const float* p, const I& index) {
+        return load2(p, index);
+    }
+    template <class I>
+    static Float2 fetch2_once(const float* p, const I& index) {
+        return load2(p, index);
+    }
+
     // Between lanes.
+    static void sync() {}
     template <class T>
     static Lanes<T> shuffle_xor(const Lanes<T>& x, int mask) {
         Lanes<T> r;

@@ -189,8 +189,7 @@ Layer pack_layer(const BlockStep& step, int streams, std::vector<float>& constan
     layer.kind = step.kind;
     const StateSpaceMap& ssm = step.ssm;
     layer.channels = static_cast<int32_t>(ssm.channels);
-    layer.channel_tiles =
-        static_cast<int32_t>(rounded_up((ssm.channels + channel_tile - 1) / channel_tile, tiles_at_once(streams)));
+    layer.channel_tiles = static_cast<int32_t>((ssm.channels + channel_tile - 1) / channel_tile);
     const int64_t padded = layer.channel_tiles * channel_tile;
     std::vector<float> parts(static_cast<size_t>(4 * padded));
     for (size_t d = 0; d < static_cast<size_t>(ssm.channels); ++d) {
