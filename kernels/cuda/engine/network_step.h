@@ -33,7 +33,8 @@ NIGIRI_LANES void run_phase(const W& w, Registers<W, kStreams>& r, const BlockMe
         case PhaseKind::gather:
             return gather_phase<W, kStreams>(w, m, above);
         case PhaseKind::normed:
-            return normed_phase<W, kStreams>(w, r, m, phase, now);
+            if (phase.layer.ssm == SsmPart::s4d) return normed_phase<W, kStreams, SsmPart::s4d>(w, r, m, phase, now);
+            return normed_phase<W, kStreams, SsmPart::s6>(w, r, m, phase, now);
         case PhaseKind::s4:
             return s4_phase<W, kStreams>(w, m, phase.layer);
         case PhaseKind::glu:

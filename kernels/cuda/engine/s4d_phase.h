@@ -13,6 +13,11 @@
 
 namespace nigiri::cuda::engine {
 
+// The place of a sample in a tile's block.
+NIGIRI_LANES int block_place(int tile, uint32_t step) {
+    return (static_cast<int>(step & block_mask) + tile) & block_mask;
+}
+
 // What the outputs of a tile's channels need beside the present input. kUsed = false: nothing is held.
 template <class W, int kStreams, bool kUsed>
 struct S4dAhead {
@@ -24,28 +29,22 @@ struct S4dAhead {
     typename W::Float tap[held + 1];
     Own<W, kStreams> input[held + 1];
 
-    // The place in the block.
-    NIGIRI_LANES static int place(int tile, uint32_t step) {
-        return (static_cast<int>(step & block_mask) + tile) & block_mask;
-    }
-
-    NIGIRI_LANES void load(const BlockMemory& m, const Place<W, kStreams>& at, const S4dPart& p, int tile,
-                           uint32_t step) {
-        const int j = place(tile, step), first = tile * block_samples;
-        pre = load_own<W, kStreams>(at, true, m.state, p.pre, at.g + (first + j) * channel_tile);
+    NIGIRI_LANES void load(const BlockMemory& m, const Place<W, kStreams>& at, const S4dPart& p, int tile, int j) {
+        const int first = tile * (block_samples * channel_tile);
+        pre = load_own<W, kStreams>(at, true, m.state, p.pre, at.g + (first + j * channel_tile));
         NIGIRI_UNROLL
         for (int i = 0; i < held; ++i) {
             const typename W::Int other = at.rank + i * C::share;
-            tap[i] = W::fetch(m.constants, (((j - other) & block_mask) + first) * channel_tile + at.g + p.taps);
-            input[i] = load_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (other + first) * channel_tile);
+            tap[i] = W::fetch(m.constants, ((other * -1 + j) & block_mask) * channel_tile + at.g + (first + p.kernel));
+            input[i] = load_own<W, kStreams>(at, true, m.state, p.inputs, other * channel_tile + at.g + first);
         }
     }
 
     // y for the inputs u of the tile's channels; `skip` includes the first tap.
     NIGIRI_LANES Own<W, kStreams> output(const BlockMemory& m, const Place<W, kStreams>& at, const S4dPart& p, int tile,
-                                         uint32_t step, typename W::Float skip, const Own<W, kStreams>& u) const {
+                                         int j, typename W::Float skip, const Own<W, kStreams>& u) const {
         using F = typename W::Float;
-        const int j = place(tile, step), first = tile * block_samples;
+        const int first = tile * (block_samples * channel_tile);
         Own<W, kStreams> y;
         if constexpr (C::share > 1) {
             NIGIRI_UNROLL
@@ -64,13 +63,13 @@ struct S4dAhead {
             for (int o = 0; o < C::own; ++o) y.v[o] = W::fma(skip, u.v[o], pre.v[o]);
             NIGIRI_UNROLL_BY(4)
             for (int i = 0; i < j; ++i) {
-                const F factor = W::fetch(m.constants, at.g + (first + (j - i)) * channel_tile + p.taps);
-                const auto past = load_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (first + i) * channel_tile);
+                const F factor = W::fetch(m.constants, at.g + (p.kernel + first + (j - i) * channel_tile));
+                const auto past = load_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (first + i * channel_tile));
                 NIGIRI_UNROLL
                 for (int o = 0; o < C::own; ++o) y.v[o] = W::fma(factor, past.v[o], y.v[o]);
             }
         }
-        store_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (first + j) * channel_tile, u);
+        store_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (first + j * channel_tile), u);
         return y;
     }
 };
@@ -180,12 +179,13 @@ NIGIRI_LANES void complete_s4d_blocks(const W& w, const BlockMemory& m, const Ph
     const I lane = W::lane();
     NIGIRI_UNROLL_BY(1)
     for (int task = tasks.first; tasks.tile(task) < tiles; task += tasks.step) {
-        const int tile = tasks.tile(task), g = task % channel_tile, channel = tasks.channel(task);
+        const int channel = tasks.channel(task);
+        const int first = tasks.tile(task) * (block_samples * channel_tile) + task % channel_tile;
         NIGIRI_UNROLL_BY(1)
         for (int s = 0; s < kStreams; ++s) {
             const int at = channel * kStreams + s;
-            const F inputs = W::load(m.state, ((lane & block_mask) + tile * block_samples) * (channel_tile * kStreams) +
-                                                  (g * kStreams + s + p.inputs));
+            const F inputs =
+                W::load(m.state, (lane & block_mask) * (channel_tile * kStreams) + (first * kStreams + s + p.inputs));
             const int begin = static_cast<int>(W::first(W::load(m.state, I(at + p.begin))));
             F u[block_samples], y[block_samples];
             NIGIRI_UNROLL
@@ -214,8 +214,7 @@ NIGIRI_LANES void complete_s4d_blocks(const W& w, const BlockMemory& m, const Ph
             }
             const F total = y[0] + W::shuffle_xor(y[0], 1);
             W::store_if((lane & 1) == 0, m.state,
-                        ((lane >> 1) + tile * block_samples) * (channel_tile * kStreams) + (g * kStreams + s + p.pre),
-                        total);
+                        (lane >> 1) * (channel_tile * kStreams) + (first * kStreams + s + p.pre), total);
             if (begin != 0) W::store_if(lane == 0, m.state, I(at + p.begin), 0.0f);
         }
     }

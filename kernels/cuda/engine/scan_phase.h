@@ -106,7 +106,7 @@ NIGIRI_LANES void plain_scan_phase(const W& w, const BlockMemory& m, const Layer
         const ScanPlace<W, kStreams> at(w, p, head.channels, turn);
         const I channel = W::select(at.exists, at.channel, at.channel * 0);
         const F bias = W::fetch(m.constants, channel + p.delta_bias);
-        const F skip = W::fetch(m.constants, channel * 4 + (head.channel_parts + 1));
+        const F skip = W::fetch(m.constants, channel * ChannelConstants::size + (head.constants + 1));
         NIGIRI_UNROLL
         for (int first = 0; first < kStreams; first += together) {
             F dt[together], y[together], u[together];
@@ -174,7 +174,7 @@ NIGIRI_LANES void any_scan_phase(const W& w, const BlockMemory& m, const Layer& 
     for (int turn = 0; turn * Columns<W, kStreams>::threads < layer.channels << p.lane_bits; ++turn) {
         const ScanPlace<W, kStreams> at(w, p, layer.channels, turn);
         const I channel = W::select(at.exists, at.channel, at.channel * 0);
-        const F skip = W::fetch(m.constants, channel * 4 + (layer.channel_parts + 1));
+        const F skip = W::fetch(m.constants, channel * ChannelConstants::size + (layer.constants + 1));
         NIGIRI_UNROLL_BY(1)
         for (int s = 0; s < kStreams; ++s) {
             F dt = W::fetch(m.constants, channel + p.delta_bias), y = 0.0f;
@@ -249,7 +249,8 @@ NIGIRI_LANES void s4_phase(const W& w, const BlockMemory& m, const Layer& layer)
             W::store2(state, (lane + mode) * 2, h);
             y = y + (c.x * h.x - c.y * h.y);
         }
-        y = warp_sum<W>(y) * 2.0f + W::fetch(m.constants, I(channel * 4 + 1 + layer.channel_parts)) * u;
+        y = warp_sum<W>(y) * 2.0f +
+            W::fetch(m.constants, I(channel * ChannelConstants::size + layer.constants + 1)) * u;
         if (layer.kind == BlockStepKind::mamba)
             y = y * W::load(m.z(), I(task));
         else
