@@ -101,17 +101,17 @@ struct Scale {
 };
 
 // The mean and the variance that the writers of x left for every part of its rows. Up to four parts (the outer
-// stage's) are loaded early and stay in registers.
+// stage's) are loaded at once; where there are fewer, the others have no rows and hold some numbers.
 template <class W, int kStreams>
 struct PartStatistics {
     static constexpr int held = held_parts;
     typename W::Float2 part[Columns<W, kStreams>::own][held];
 
-    NIGIRI_LANES PartStatistics(const BlockMemory& m, const Place<W, kStreams>& at, const Norm& norm) {
+    NIGIRI_LANES PartStatistics(const BlockMemory& m, const Place<W, kStreams>& at) {
         NIGIRI_UNROLL
         for (int o = 0; o < Columns<W, kStreams>::own; ++o) {
             NIGIRI_UNROLL
-            for (int t = 0; t < held; ++t) part[o][t] = load(m, at, o, t < norm.parts ? t : 0);
+            for (int t = 0; t < held; ++t) part[o][t] = load(m, at, o, t);
         }
     }
     NIGIRI_LANES static typename W::Float2 load(const BlockMemory& m, const Place<W, kStreams>& at, int o, int t) {

@@ -47,6 +47,10 @@ class DeviceWarp {
     __device__ __forceinline__ static T load_if(bool mask, const T* p, int index, T other) {
         return mask ? p[index] : other;
     }
+    // Into the second-level cache.
+    __device__ __forceinline__ static void prefetch_if(bool mask, const float* p, int index) {
+        if (mask) asm volatile("prefetch.global.L2 [%0];" ::"l"(p + index));
+    }
     // What another block may have written: from the second-level cache.
     __device__ __forceinline__ static float load_if_fresh(bool mask, const float* p, int index) {
         float r = 0.0f;
@@ -149,6 +153,7 @@ class DeviceWarp {
     __device__ __forceinline__ static int lowest_bit(uint32_t x) { return __ffs(static_cast<int>(x)) - 1; }
     __device__ __forceinline__ static int highest_bit(uint32_t x) { return 31 - __clz(static_cast<int>(x)); }
     __device__ __forceinline__ static int sum(int x) { return __reduce_add_sync(0xffffffffu, x); }
+    __device__ __forceinline__ static uint32_t largest(uint32_t x) { return __reduce_max_sync(0xffffffffu, x); }
     template <class T>
     __device__ __forceinline__ static T first(T x) {
         return __shfl_sync(0xffffffffu, x, 0);

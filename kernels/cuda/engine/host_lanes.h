@@ -133,6 +133,8 @@ class HostWarp {
     static Lanes<T> load_if(const Mask& mask, const T* p, const I& index, T other) {
         return by_lane([p, other](bool m, auto i) { return m ? p[i] : other; }, mask, Int(index));
     }
+    template <class I>
+    static void prefetch_if(const Mask&, const float*, const I&) {}
     // What another block may have written.
     template <class I>
     static Float load_if_fresh(const Mask& mask, const float* p, const I& index) {
@@ -260,6 +262,11 @@ class HostWarp {
         int total = 0;
         for (const int i : x.v) total += i;
         return total;
+    }
+    static uint32_t largest(const Word& x) {
+        uint32_t most = 0;
+        for (const uint32_t i : x.v) most = i > most ? i : most;
+        return most;
     }
     template <class T>
     static T first(const Lanes<T>& x) {

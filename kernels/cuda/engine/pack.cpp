@@ -98,7 +98,7 @@ class Packer {
 
     Phase& add_phase(PhaseKind kind, int layer = -1) {
         Phase phase;
-        phase.kind = kind;
+        phase.kind = kind_bit(kind);
         if (layer >= 0) phase.layer = image_.layers[static_cast<size_t>(layer)];
         image_.phases.push_back(phase);
         return image_.phases.back();
@@ -289,7 +289,8 @@ class Packer {
         l.u = take(extents_.channels * streams_ * 4);
         l.z = take(extents_.channels * streams_ * 4);
         l.projected = take(extents_.projected * streams_ * 4);
-        l.stats = take((extents_.width + channel_tile - 1) / channel_tile * streams_ * 8);
+        l.stats =
+            take(std::max<int64_t>((extents_.width + channel_tile - 1) / channel_tile, held_parts) * streams_ * 8);
         l.logits = take(int64_t{image_.program.vocabulary_padded} * streams_ * 4);
         l.codes = take(int64_t{streams_} * 4);
         l.size = take(0);

@@ -139,8 +139,10 @@ enum class PhaseKind : int32_t {
     head,     // -> logits
 };
 
+constexpr uint32_t kind_bit(PhaseKind kind) { return 1u << static_cast<int>(kind); }
+
 struct PhaseHead {
-    PhaseKind kind = PhaseKind::embed;
+    uint32_t kind = 0;   // kind_bit(): a bit is asked for faster than a jump through a table
     int32_t pushes = 0;  // settle.push != 0
 };
 

@@ -34,7 +34,7 @@ NIGIRI_LANES void product_phase(const W& w, Registers<W, kStreams>& r, const Blo
                              [&](int tile, Own<W, kStreams>(&rows)[2], const Prepared& prepared) {
                                  // Made while the tensor cores work.
                                  const Norm norm = W::record(phase.norm);
-                                 const PartStatistics<W, kStreams> statistics(m, at, norm);
+                                 const PartStatistics<W, kStreams> statistics(m, at);
                                  const auto scale = statistics.scale(m, at, norm);
                                  apply_scale<W, kStreams>(prepared.constants, scale, rows);
                                  finish(tile, rows, prepared);
@@ -88,6 +88,9 @@ NIGIRI_LANES void mamba_phase(const W& w, Registers<W, kStreams>& r, const Block
         prepare_blocks<W, kStreams>(w, m, layer, s4d, phase.prepares, now.step, r.ahead);
     } else {
         if (phase.prepares) prepare_scan<W, kStreams>(w, m, phase.layer, r.ahead);
+        if constexpr (held_scans<W, kStreams> == 0)
+            if (layer.ssm == SsmPart::s6)
+                call_states<W, kStreams>(w, m, phase.layer.s6.h, kStreams * layer.channels * phase.layer.s6.numbers);
     }
     product_phase<W, kStreams, true>(
         w, r, m, phase, m.operand_x(), prepare, [&](int tile, Own<W, kStreams>(&rows)[2], const Ahead& a) {
@@ -140,7 +143,7 @@ NIGIRI_LANES void normed_phase(const W& w, Registers<W, kStreams>& r, const Bloc
         prepare_blocks<W, kStreams>(w, m, layer, s4d, phase.prepares, now.step, r.ahead);
     else if (phase.prepares)
         prepare_scan<W, kStreams>(w, m, phase.layer, r.ahead);
-    const auto scale = PartStatistics<W, kStreams>(m, at, norm).scale(m, at, norm);
+    const auto scale = PartStatistics<W, kStreams>(m, at).scale(m, at, norm);
     for (int tile = w.index(); tile < layer.channel_tiles; tile += C::warps) {
         const I channel = at.channel(tile);
         const typename W::Mask exists = channel < layer.channels;
