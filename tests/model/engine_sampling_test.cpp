@@ -1,6 +1,10 @@
 // The CUDA engine's way to draw codes, on the host, beside the sampler that defines it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <span>
+
 #include "model/sampler.h"
 #include "tests/support/emulated_engine.h"
 #include "tests/support/recurrent_programs.h"
@@ -11,6 +15,13 @@ namespace {
 using cuda::engine::draw_code;
 using cuda::engine::HostWarp;
 using test::EmulatedEngine;
+
+double log2_probability(std::span<const float> logits, int32_t code) {
+    const double peak = *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (const float x : logits) sum += std::exp(x - peak);
+    return (logits[static_cast<size_t>(code)] - peak - std::log(sum)) / std::log(2.0);
+}
 
 uint64_t seed() {
     const char* text = std::getenv("NIGIRI_TEST_SEED");
