@@ -69,6 +69,7 @@ int64_t parameter_count(const ClassifierConfig& config) {
     ModelConfig model = config.model;
     model.pools.clear();
     model.vocabulary = 2;
+    model.tied_head = false;
     const int64_t d = model.width, f = config.features;
     const int64_t norm = model.norm == NormKind::rms ? d : model.norm == NormKind::scalar ? 2 : 2 * d;
     return parameter_count(model) - (2 * d + 2 * d + 2) + (config.inputs + 1) * d + norm + (d + 1) * f +

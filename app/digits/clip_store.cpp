@@ -89,6 +89,7 @@ DigitClips digit_clips(const Network& network, const std::string& model_id, cons
         const int64_t count = std::min(options.batch, options.count - first);
         const fs::path path = folder / file_of(batch);
         if (!fs::exists(path, code)) {
+            if (progress && !progress(first, 0)) throw Cancelled();
             SamplingOptions sampling = options.sampling;
             sampling.seed += static_cast<uint64_t>(batch) << 32;
             const auto clips = generate(network, count, digit_samples, {}, sampling,

@@ -225,9 +225,10 @@ TEST_F(ScoredDigits, GoOnFromFinishedBatches) {
     auto o = options();
     o.classifier = classifier(1);  // whatever it hears
     o.models = {model("a.safetensors")};
-    // Stopped in the third of three batches: two stay.
-    const DigitScoring stopped = score_digits(
-        o, backend, [](double, const std::string& what) { return what.find(" 9 of 10 clips") == std::string::npos; });
+    // Stopped when the third of three batches begins: two stay.
+    const DigitScoring stopped = score_digits(o, backend, [&](double, const std::string& what) {
+        return what.find(" 8 of 10 clips") == std::string::npos || !fs::exists(folder / "clips/a/0001.safetensors");
+    });
     EXPECT_FALSE(stopped.complete);
     EXPECT_EQ(stopped.rows.size(), 4u);
     EXPECT_TRUE(fs::exists(folder / "clips/a/0001.safetensors"));
