@@ -97,8 +97,10 @@ TEST_P(CudaEnginePresets, GiveTheReferencesLogProbabilities) {
 INSTANTIATE_TEST_SUITE_P(Base, CudaEnginePresets, ::testing::Values("mamba-s4", "mamba-s6", "s4-mlp"),
                          [](const auto& tested) { return identifier(tested.param); });
 
-// A program whose matrices hold bfloat16 numbers, and whose norms do not scale them, loses nothing in bf16.
-TEST(CudaEngine, RoundsNothingButWeightsInBf16) {
+// A program whose matrices hold bfloat16 numbers, and whose norms do not scale them, loses in bf16 what the inputs of
+// products lose, of which 16 bits stay: 8e-6 a product, against 2e-3 of a weight that is rounded.
+TEST(CudaEngine, RoundsLittleButWeightsInBf16) {
+    constexpr double bound = 3e-4;
     for (const char* name : {"mamba-s4", "mamba-s6", "s4-mlp"}) {
         RecurrentProgram program = random_program(shape_named(name), test::seed());
         const auto round = [](LinearMap& m) {
@@ -112,7 +114,7 @@ TEST(CudaEngine, RoundsNothingButWeightsInBf16) {
                 for (BlockStep& b : *blocks) even(b.norm), round(b.in), round(b.out), round(b.ssm.x_proj);
         }
         EmulatedEngine engine(program, WeightFormat::bf16, 4, 4);
-        EXPECT_LT(test::compare(engine, program, 20, test::seed()), tolerance) << name << ", seed " << test::seed();
+        EXPECT_LT(test::compare(engine, program, 20, test::seed()), bound) << name << ", seed " << test::seed();
     }
 }
 

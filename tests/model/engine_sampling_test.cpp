@@ -16,6 +16,13 @@ using cuda::engine::draw_code;
 using cuda::engine::HostWarp;
 using test::EmulatedEngine;
 
+double log2_probability(std::span<const float> logits, int32_t code) {
+    const double peak = *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (const float x : logits) sum += std::exp(x - peak);
+    return (logits[static_cast<size_t>(code)] - peak - std::log(sum)) / std::log(2.0);
+}
+
 uint64_t seed() {
     const char* text = std::getenv("NIGIRI_TEST_SEED");
     return text ? std::strtoull(text, nullptr, 10) : 1;
@@ -47,7 +54,7 @@ TEST(EngineSampling, DrawsWhatTheSamplerDraws) {
                         const double uniform = i == 0 ? 0.0 : random.uniform();
                         Sampler sampler({temperature, top_k, top_p, 0});
                         const auto expected = sampler.draw({logits.data(), static_cast<size_t>(vocabulary)}, uniform);
-                        const auto drawn = draw_code<HostWarp>(
+                        const auto drawn = draw_code<HostWarp<2>>(
                             logits.data(), static_cast<int>(vocabulary),
                             {static_cast<float>(temperature), static_cast<float>(top_p), static_cast<int32_t>(top_k)},
                             uniform);
@@ -67,7 +74,7 @@ TEST(EngineSampling, SaysWhenTheOutputIsNotANumber) {
     for (const float bad : {NAN, INFINITY, -INFINITY}) {
         std::vector<float> logits(256, 0.5f);
         logits[77] = bad;
-        EXPECT_FALSE(draw_code<HostWarp>(logits.data(), 256, {}, 0.5).is_valid) << bad;
+        EXPECT_FALSE(draw_code<HostWarp<2>>(logits.data(), 256, {}, 0.5).is_valid) << bad;
     }
 }
 

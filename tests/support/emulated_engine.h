@@ -14,11 +14,11 @@
 
 namespace nigiri::test {
 
-template <int kStreams>
+template <int kStreams, int kParts>
 class HostBlock {
   public:
-    using Warp = cuda::engine::HostWarp;
-    static constexpr int warps = cuda::engine::Columns<kStreams>::warps;
+    using Warp = cuda::engine::HostWarp<kParts>;
+    static constexpr int warps = cuda::engine::Columns<Warp, kStreams>::warps;
 
     explicit HostBlock(bool backwards) : backwards_(backwards), registers_(warps) {}
 
@@ -28,6 +28,10 @@ class HostBlock {
             const int w = backwards_ ? warps - 1 - i : i;
             f(Warp(w), registers_[static_cast<size_t>(w)]);
         }
+    }
+    template <class F>
+    void each(F&& f) {
+        phase(f);
     }
     void ended(int) {}
     // One block runs all stages.
@@ -63,15 +67,15 @@ class EmulatedEngine final : public cuda::engine::GroupedEngine {
 
     void run(uint32_t position, const int32_t* codes, float* logits) override {
         const auto& p = image().program;
-        by_streams([&]<int kStreams>() {
-            HostBlock<kStreams> block(backwards_);
+        by_kind([&]<int kStreams, int kParts>() {
+            HostBlock<kStreams, kParts> block(backwards_);
             int loaded = -1;
             for (int64_t g = 0; g < groups(); ++g) {
                 const auto m = memory(g);
                 for (int s = 0; s < kStreams; ++s) m.codes[s] = code_of(codes, g * kStreams + s);
                 cuda::engine::network_step<kStreams>(block, m, p, 0, p.stages, position, loaded, [&](auto&) {
                     for (int s = 0; s < kStreams && g * kStreams + s < streams(); ++s)
-                        std::memcpy(logits + (g * kStreams + s) * p.vocabulary, m.logits + s * p.vocabulary_padded,
+                        std::memcpy(logits + (g * kStreams + s) * p.vocabulary, m.logits() + s * p.vocabulary_padded,
                                     static_cast<size_t>(p.vocabulary) * sizeof(float));
                 });
             }
@@ -83,8 +87,8 @@ class EmulatedEngine final : public cuda::engine::GroupedEngine {
         std::vector<int32_t> codes = request.codes;
         std::vector<float> bits(codes.size());
         bool goes_on = true;
-        by_streams([&]<int kStreams>() {
-            HostBlock<kStreams> block(backwards_);
+        by_kind([&]<int kStreams, int kParts>() {
+            HostBlock<kStreams, kParts> block(backwards_);
             int loaded = -1;
             for (int64_t t = 0; t < request.samples && goes_on; ++t) {
                 for (int64_t g = 0; g < groups(); ++g) {
@@ -96,8 +100,8 @@ class EmulatedEngine final : public cuda::engine::GroupedEngine {
                             const auto i = static_cast<size_t>(s);
                             const DrawControls c = request.controls(s);
                             const Random& dice = request.dice[i];
-                            const auto d = cuda::engine::draw_code<cuda::engine::HostWarp>(
-                                m.logits + (s - g * kStreams) * p.vocabulary_padded, p.vocabulary,
+                            const auto d = cuda::engine::draw_code<cuda::engine::HostWarp<kParts>>(
+                                m.logits() + (s - g * kStreams) * p.vocabulary_padded, p.vocabulary,
                                 {static_cast<float>(c.temperature), static_cast<float>(c.top_p),
                                  static_cast<int32_t>(c.top_k)},
                                 cuda::engine::random_uniform(dice.seed(), dice.stream(),
@@ -114,24 +118,32 @@ class EmulatedEngine final : public cuda::engine::GroupedEngine {
     }
 
   private:
-    template <class F>
+    template <int kParts, class F>
     void by_streams(F&& f) {
         switch (per_group()) {
             case 1:
-                return f.template operator()<1>();
+                return f.template operator()<1, kParts>();
             case 2:
-                return f.template operator()<2>();
+                return f.template operator()<2, kParts>();
             case 4:
-                return f.template operator()<4>();
+                return f.template operator()<4, kParts>();
             default:
-                return f.template operator()<8>();
+                return f.template operator()<8, kParts>();
         }
+    }
+    template <class F>
+    void by_kind(F&& f) {
+        if (image().program.parts == 2)
+            by_streams<2>(f);
+        else
+            by_streams<3>(f);
     }
     int32_t code_of(const int32_t* codes, int64_t stream) const { return stream < streams() ? codes[stream] : 0; }
     const float* group_state(int64_t group) const {
         return state_.data() + static_cast<size_t>(group) * image().program.state_size;
     }
-    // What a sample leaves in shared memory the next one must not need, apart from operands, which must be numbers.
+    // What a sample leaves in shared memory the next one must not need, apart from operands and statistics, which must
+    // be numbers.
     cuda::engine::BlockMemory memory(int64_t group) {
         const auto& l = image().program.shared;
         auto* bytes = reinterpret_cast<unsigned char*>(shared_.data());
@@ -140,8 +152,9 @@ class EmulatedEngine final : public cuda::engine::GroupedEngine {
         const auto poison = [&](float* from, uint32_t end) {
             std::fill(from, reinterpret_cast<float*>(bytes + end), std::numeric_limits<float>::quiet_NaN());
         };
-        poison(m.x, l.operand_x);
-        poison(m.u, l.codes);
+        poison(m.x(), l.operand_x);
+        poison(m.u(), l.stats);
+        poison(m.logits(), l.codes);
         return m;
     }
 

@@ -19,12 +19,12 @@ namespace cuda::engine {
 
 namespace {
 
-// As many streams a block as leave no multiprocessor without one, and no more.
+// As many streams a block as let all streams run at once, and no more.
 int streams_per_block(const CudaEngineOptions& options, int processors) {
     if (options.streams < 1) throw Error("an engine needs at least one stream");
     if (options.streams_per_block != 0) return options.streams_per_block;
     int each = 1;
-    while (each < 8 && options.streams > int64_t{each} * processors) each *= 2;
+    while (each < 8 && options.streams > int64_t{each} * processors * resident_blocks(each)) each *= 2;
     return each;
 }
 
@@ -54,12 +54,12 @@ class CudaEngine final : public GroupedEngine {
           arrived_(1),
           host_(1),
           controls_(static_cast<size_t>(streams())),
+          host_controls_(static_cast<size_t>(streams())),
+          relay_(1),
           apart_(stages_apart(options, groups(), image().program.stages, device.processors)),
-          blocks_(static_cast<int>(std::min<int64_t>(groups(), device.processors))),
+          blocks_(static_cast<int>(std::min<int64_t>(groups(), int64_t{device.processors} * prepare()))),
           links_(apart_ ? static_cast<size_t>(groups() * image().program.stages) : 0),
           made_(static_cast<size_t>(blocks_)) {
-        if (image().program.shared.size > device.shared_per_block)
-            throw Error("this model does not fit a block of " + device.name, "use the plain path");
         state_.clear(stream_), codes_.clear(stream_);
         check(cudaDeviceSynchronize(), "preparing the engine");
     }
@@ -120,15 +120,32 @@ class CudaEngine final : public GroupedEngine {
     void start(const Job& j) {
         if (apart_) links_.clear(stream_);
         const int blocks = blocks_ * (apart_ ? image().program.stages : 1);
+        with_kernel([&](auto kernel) { kernel.launch(j, blocks, stream_.get()); });
+    }
+    int prepare() const {
+        int blocks = 0;
+        if (image().program.shared.size <= device_.shared_per_block)
+            with_kernel([&](auto kernel) { blocks = kernel.prepare(image().program); });
+        if (blocks == 0) throw Error("this model does not fit a block of " + device_.name, "use the plain path");
+        return blocks;
+    }
+    template <class F>
+    void with_kernel(F&& f) const {
+        const auto call = [&]<int kStreams>() {
+            if (image().program.parts == 2)
+                f(Kernel<kStreams, 2>());
+            else
+                f(Kernel<kStreams, 3>());
+        };
         switch (per_group()) {
             case 1:
-                return launch<1>(j, blocks, stream_.get());
+                return call.template operator()<1>();
             case 2:
-                return launch<2>(j, blocks, stream_.get());
+                return call.template operator()<2>();
             case 4:
-                return launch<4>(j, blocks, stream_.get());
+                return call.template operator()<4>();
             default:
-                return launch<8>(j, blocks, stream_.get());
+                return call.template operator()<8>();
         }
     }
 
@@ -149,7 +166,9 @@ class CudaEngine final : public GroupedEngine {
     DeviceArray<uint32_t> agreed_;
     DeviceArray<uint32_t> arrived_;
     MappedArray<HostWord> host_;
-    MappedArray<SamplingControls> controls_;
+    DeviceArray<SamplingControls> controls_;
+    MappedArray<SamplingControls> host_controls_;
+    DeviceArray<HostWord> relay_;
     bool apart_;
     int blocks_;  // that draw
     DeviceArray<StageLink> links_;
@@ -162,14 +181,20 @@ class CudaEngine final : public GroupedEngine {
 };
 
 void CudaEngine::set_controls(const DrawRequest& request) {
+    bool changes = false;
+    const auto set = [&](auto& to, auto value) {
+        changes = changes || to != value;
+        store_shared(to, value);
+    };
     for (int64_t s = 0; s < streams(); ++s) {
         const DrawControls c = request.controls(s);
         const auto limit = static_cast<int64_t>(most_drawn_codes);
-        SamplingControls& to = controls_.host()[s];
-        store_shared(to.temperature, static_cast<float>(c.temperature));
-        store_shared(to.top_p, static_cast<float>(c.top_p));
-        store_shared(to.top_k, static_cast<int32_t>(std::clamp<int64_t>(c.top_k, 0, limit)));
+        SamplingControls& to = host_controls_.host()[s];
+        set(to.temperature, static_cast<float>(c.temperature));
+        set(to.top_p, static_cast<float>(c.top_p));
+        set(to.top_k, static_cast<int32_t>(std::clamp<int64_t>(c.top_k, 0, limit)));
     }
+    if (changes) store_shared(host_.host()->changes, host_.host()->changes + 1);
 }
 
 bool CudaEngine::deliver(const DrawSink& sink, unsigned long long& taken, bool& failed) {
@@ -211,7 +236,11 @@ void CudaEngine::run_draw(uint32_t position, const DrawRequest& request, const D
         for (size_t s = 0; s < width; ++s) dice[s].position = request.dice[s].position() + static_cast<uint64_t>(drawn);
         dice_.upload(dice.data(), width, stream_);
         agreed_.clear(stream_), arrived_.clear(stream_);
-        j.draw.controls = controls_.device(), j.draw.host = host_.device(), j.draw.ring = ring_.device();
+        // A change from here on is one that the device has not seen.
+        relay_.upload(host_.host(), 1, stream_);
+        controls_.upload(host_controls_.host(), width, stream_);
+        j.draw.controls = controls_.data(), j.draw.host_controls = host_controls_.device();
+        j.draw.host = host_.device(), j.draw.relay = relay_.data(), j.draw.ring = ring_.device();
         j.draw.made = made_.device(), j.draw.dice = dice_.data();
         j.draw.agreed = agreed_.data(), j.draw.arrived = arrived_.data();
         j.draw.slots = slots_, j.draw.first = static_cast<unsigned long long>(drawn);
@@ -254,7 +283,7 @@ std::vector<std::pair<std::string, double>> CudaEngine::measure(const DrawReques
         for (int32_t k = 0; k < image().stages[i].phases; ++k) {
             const auto phase = static_cast<size_t>(image().stages[i].first_phase + k);
             all.emplace_back("stage " + std::to_string(i) + ", " + std::to_string(k) + " " +
-                                 names[static_cast<size_t>(image().phases[phase].kind)],
+                                 names[std::countr_zero(image().phases[phase].kind)],
                              static_cast<double>(sums[phase]) / static_cast<double>(drawn));
         }
     all.emplace_back("draw", static_cast<double>(sums.back()) / static_cast<double>(drawn));

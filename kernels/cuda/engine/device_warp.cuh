@@ -10,10 +10,22 @@
 #define NIGIRI_UNROLL NIGIRI_PRAGMA(unroll)
 #define NIGIRI_UNROLL_BY(n) NIGIRI_PRAGMA(unroll n)
 
+// A value of the launch's constants, read where it is used: the compiler may not keep it.
+#define NIGIRI_REMADE(x) remade(x)
+
 namespace nigiri::cuda::engine {
 
+__device__ __forceinline__ uint32_t remade(uint32_t x) {
+    uint32_t r;
+    asm volatile("mov.u32 %0, %1;" : "=r"(r) : "r"(x));
+    return r;
+}
+
+// kParts: columns.h.
+template <int kParts>
 class DeviceWarp {
   public:
+    static constexpr int parts = kParts;
     using Float = float;
     using Int = int;
     using Word = uint32_t;
@@ -22,10 +34,10 @@ class DeviceWarp {
     using Float4 = float4;
     using Word4 = uint4;
 
-    __device__ __forceinline__ DeviceWarp() : index_(static_cast<int>(threadIdx.x) / warp_lanes) {}
+    __device__ __forceinline__ DeviceWarp() : index_(static_cast<int>(threadIdx.x / warp_lanes)) {}
 
     __device__ __forceinline__ int index() const { return index_; }
-    __device__ __forceinline__ static int lane() { return static_cast<int>(threadIdx.x) % warp_lanes; }
+    __device__ __forceinline__ static int lane() { return static_cast<int>(threadIdx.x % warp_lanes); }
 
     template <class T>
     __device__ __forceinline__ static T load(const T* p, int index) {
@@ -34,6 +46,16 @@ class DeviceWarp {
     template <class T>
     __device__ __forceinline__ static T load_if(bool mask, const T* p, int index, T other) {
         return mask ? p[index] : other;
+    }
+    // Into the second-level cache.
+    __device__ __forceinline__ static void prefetch_if(bool mask, const float* p, int index) {
+        if (mask) asm volatile("prefetch.global.L2 [%0];" ::"l"(p + index));
+    }
+    // What another block may have written: from the second-level cache.
+    __device__ __forceinline__ static float load_if_fresh(bool mask, const float* p, int index) {
+        float r = 0.0f;
+        if (mask) asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(r) : "l"(p + index) : "memory");
+        return r;
     }
     template <class T, class V>
     __device__ __forceinline__ static void store(T* p, int index, V value) {
@@ -48,6 +70,9 @@ class DeviceWarp {
     }
     __device__ __forceinline__ static void store2(float* p, int index, float2 value) {
         *reinterpret_cast<float2*>(p + index) = value;
+    }
+    __device__ __forceinline__ static void store2_if(bool m, float* p, int index, float2 value) {
+        if (m) *reinterpret_cast<float2*>(p + index) = value;
     }
     __device__ __forceinline__ static float4 load4(const float* p, int index) {
         return *reinterpret_cast<const float4*>(p + index);
@@ -76,15 +101,42 @@ class DeviceWarp {
     }
     // Weights pass by the first-level cache, which is left to what is used again. Volatile, so that the loads stay
     // where they are written: far ahead of their use.
-    __device__ __forceinline__ static const Piece* own_piece(const Piece* p) { return p + lane(); }
-    __device__ __forceinline__ static uint4 fetch_piece(const Piece* p) {
-        uint4 r;
-        asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
-                     : "l"(p));
+    template <size_t kCount>
+    __device__ __forceinline__ static void fetch_pieces(const Piece* weights, int from, uint4 (&to)[kCount]) {
+        const Piece* own = weights + (from + lane());
+#pragma unroll
+        for (size_t j = 0; j < kCount; ++j)
+            asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                         : "=r"(to[j].x), "=r"(to[j].y), "=r"(to[j].z), "=r"(to[j].w)
+                         : "l"(own + j * warp_lanes));
+    }
+    // What all lanes need of a descriptor: a few wide loads that nothing depends on.
+    template <class T>
+    __device__ __forceinline__ static T record(const T& from) {
+        static_assert(alignof(T) == sizeof(uint4));
+        uint4 words[sizeof(T) / sizeof(uint4)];
+#pragma unroll
+        for (size_t i = 0; i < sizeof(T) / sizeof(uint4); ++i) words[i] = reinterpret_cast<const uint4*>(&from)[i];
+        T r;
+        memcpy(&r, words, sizeof(T));
+        return r;
+    }
+    // What is used too seldom to take room in the first-level cache.
+    __device__ __forceinline__ static float2 load2_once(const float* p, int index) {
+        float2 r;
+        asm volatile("ld.global.L1::no_allocate.v2.f32 {%0, %1}, [%2];"
+                     : "=f"(r.x), "=f"(r.y)
+                     : "l"(p + index)
+                     : "memory");
+        return r;
+    }
+    __device__ __forceinline__ static float2 fetch2_once(const float* p, int index) {
+        float2 r;
+        asm("ld.global.nc.L1::no_allocate.v2.f32 {%0, %1}, [%2];" : "=f"(r.x), "=f"(r.y) : "l"(p + index));
         return r;
     }
 
+    __device__ __forceinline__ static void sync() { __syncwarp(); }
     template <class T>
     __device__ __forceinline__ static T shuffle_xor(T x, int mask) {
         return __shfl_xor_sync(0xffffffffu, x, mask);
@@ -101,6 +153,7 @@ class DeviceWarp {
     __device__ __forceinline__ static int lowest_bit(uint32_t x) { return __ffs(static_cast<int>(x)) - 1; }
     __device__ __forceinline__ static int highest_bit(uint32_t x) { return 31 - __clz(static_cast<int>(x)); }
     __device__ __forceinline__ static int sum(int x) { return __reduce_add_sync(0xffffffffu, x); }
+    __device__ __forceinline__ static uint32_t largest(uint32_t x) { return __reduce_max_sync(0xffffffffu, x); }
     template <class T>
     __device__ __forceinline__ static T first(T x) {
         return __shfl_sync(0xffffffffu, x, 0);
@@ -118,12 +171,17 @@ class DeviceWarp {
         return y;
     }
     __device__ __forceinline__ static float log2(float x) { return log2f(x); }
+    // These are improved by a step of Newton's method: x must be a normal number.
     __device__ __forceinline__ static float reciprocal(float x) {
         float y;
         asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-        return y;
+        return fmaf(y, fmaf(-x, y, 1.0f), y);
     }
-    __device__ __forceinline__ static float rsqrt(float x) { return rsqrtf(x); }
+    __device__ __forceinline__ static float rsqrt(float x) {
+        float y;
+        asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+        return fmaf(y * 0.5f, fmaf(-x * y, y, 1.0f), y);
+    }
     __device__ __forceinline__ static float erf(float x) { return erff(x); }
     __device__ __forceinline__ static float expm1(float x) { return expm1f(x); }
     __device__ __forceinline__ static float sinpi(float x) { return sinpif(x); }

@@ -17,24 +17,28 @@ struct DrawEntry {
     float bits;
 };
 
-// What the host says while a launch runs.
+// What the host says while a launch runs. The host's memory answers one question after the other, a microsecond each:
+// block 0 asks, and passes on to the device's memory what the others read.
 struct alignas(16) HostWord {
     unsigned long long taken;  // samples the host is done with, of all launches
-    uint32_t stop, unused;
+    uint32_t stop;
+    uint32_t changes;  // of the controls, so far
 };
 
 // The lines are the host's to fill and the device's to read, or the reverse.
 struct DrawLink {
-    const SamplingControls* controls;  // mapped, (streams)
-    const HostWord* host;              // mapped
-    DrawEntry* ring;                   // mapped, [slot][stream]: slots is a power of two; sample t is in slot t % slots
-    unsigned long long* made;          // mapped, (blocks): samples that are in the ring
-    const Dice* dice;                  // (streams)
-    int32_t* codes;                    // (groups, streams of a group): taken in first, and replaced
-    uint32_t* agreed;                  // 0 at first: where all blocks stop
-    uint32_t* arrived;                 // 0 at first: blocks that know of the end
-    unsigned long long slots, first;   // first: the launch's first sample as the ring counts
-    uint32_t samples;                  // 0: no drawing but one step from codes to logits
+    const SamplingControls* host_controls;  // mapped, (streams)
+    SamplingControls* controls;             // (streams): those of host_controls as block 0 last saw them
+    const HostWord* host;                   // mapped
+    HostWord* relay;                        // as block 0 last saw it
+    DrawEntry* ring;                  // mapped, [slot][stream]: slots is a power of two; sample t is in slot t % slots
+    unsigned long long* made;         // mapped, (blocks): samples that are in the ring
+    const Dice* dice;                 // (streams)
+    int32_t* codes;                   // (groups, streams of a group): taken in first, and replaced
+    uint32_t* agreed;                 // 0 at first: where all blocks stop
+    uint32_t* arrived;                // 0 at first: blocks that know of the end
+    unsigned long long slots, first;  // first: the launch's first sample as the ring counts
+    uint32_t samples;                 // 0: no drawing but one step from codes to logits
     uint32_t publish_every;
 };
 
@@ -59,8 +63,13 @@ struct Job {
     unsigned long long* cycles;
 };
 
-// One block is one group of streams at a time; with links block i + groups k is stage k of group i.
-template <int kStreams>
-void launch(const Job& job, int blocks, cudaStream_t stream);
+// The kernel for groups of kStreams, whose activations have kParts parts in the products (columns.h).
+template <int kStreams, int kParts>
+struct Kernel {
+    // Before the first launch. Returns how many blocks a multiprocessor can hold.
+    static int prepare(const Program& program);
+    // One block is one group of streams at a time; with links block i + groups k is stage k of group i.
+    static void launch(const Job& job, int blocks, cudaStream_t stream);
+};
 
 }  // namespace nigiri::cuda::engine

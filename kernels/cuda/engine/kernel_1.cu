@@ -2,6 +2,7 @@
 
 namespace nigiri::cuda::engine {
 
-template void launch<1>(const Job&, int, cudaStream_t);
+template struct Kernel<1, 2>;
+template struct Kernel<1, 3>;
 
 }  // namespace nigiri::cuda::engine

@@ -2,6 +2,7 @@
 
 namespace nigiri::cuda::engine {
 
-template void launch<2>(const Job&, int, cudaStream_t);
+template struct Kernel<2, 2>;
+template struct Kernel<2, 3>;
 
 }  // namespace nigiri::cuda::engine

@@ -2,6 +2,7 @@
 
 namespace nigiri::cuda::engine {
 
-template void launch<4>(const Job&, int, cudaStream_t);
+template struct Kernel<4, 2>;
+template struct Kernel<4, 3>;
 
 }  // namespace nigiri::cuda::engine

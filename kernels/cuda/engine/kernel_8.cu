@@ -2,6 +2,7 @@
 
 namespace nigiri::cuda::engine {
 
-template void launch<8>(const Job&, int, cudaStream_t);
+template struct Kernel<8, 2>;
+template struct Kernel<8, 3>;
 
 }  // namespace nigiri::cuda::engine

@@ -26,7 +26,7 @@ std::vector<SourceRow> MatrixPacker::pairs_of(const LinearMap& map) {
 Matrix MatrixPacker::pack(std::vector<SourceRow> rows, int64_t inputs, const FoldedNorm* norm) {
     Matrix m;
     m.rows = static_cast<int32_t>(rows.size());
-    m.tiles = (m.rows + tiles_ * tile_rows - 1) / (tiles_ * tile_rows) * tiles_;
+    m.tiles = (m.rows + tile_rows - 1) / tile_rows;
     rows.resize(static_cast<size_t>(m.tiles) * tile_rows);
     const auto blocks = static_cast<int32_t>((inputs + granule_inputs - 1) / granule_inputs);
     m.planes = planes_;

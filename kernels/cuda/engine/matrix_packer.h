@@ -20,11 +20,8 @@ struct FoldedNorm {
 
 class MatrixPacker {
   public:
-    MatrixPacker(WeightFormat format, int streams, std::vector<Piece>& weights, std::vector<float>& constants)
-        : planes_(format == WeightFormat::f32 ? 3 : 1),
-          tiles_(tiles_at_once(streams)),
-          weights_(weights),
-          constants_(constants) {}
+    MatrixPacker(WeightFormat format, std::vector<Piece>& weights, std::vector<float>& constants)
+        : planes_(format == WeightFormat::f32 ? 3 : 1), weights_(weights), constants_(constants) {}
 
     // `rows` in the order of the tiles; they are filled up to whole tiles.
     Matrix pack(std::vector<SourceRow> rows, int64_t inputs, const FoldedNorm* norm = nullptr);
@@ -35,7 +32,7 @@ class MatrixPacker {
     static std::vector<SourceRow> pairs_of(const LinearMap& map);
 
   private:
-    int planes_, tiles_;
+    int planes_;
     std::vector<Piece>& weights_;
     std::vector<float>& constants_;
 };

@@ -18,7 +18,9 @@ struct Extents {
 class Packer {
   public:
     Packer(const RecurrentProgram& program, WeightFormat format, int streams)
-        : source_(program), streams_(streams), matrices_(format, streams, image_.weights, image_.constants) {}
+        : source_(program), streams_(streams), matrices_(format, image_.weights, image_.constants) {
+        image_.program.parts = format == WeightFormat::f32 ? 3 : 2;
+    }
 
     Image run() {
         image_.program.streams = streams_;
@@ -34,7 +36,6 @@ class Packer {
         for (size_t i = 0; i < source_.stages.size(); ++i) add_stage(i);
         image_.program.stages = static_cast<int32_t>(image_.stages.size());
         image_.program.phases = static_cast<int32_t>(image_.phases.size());
-        image_.program.layers = static_cast<int32_t>(image_.layers.size());
         image_.program.state_size = static_cast<uint32_t>(room_.size());
         image_.program.wrap = static_cast<uint32_t>(image_.period * block_samples);
         // Loads reach up to a tile's padding past the end.
@@ -82,6 +83,7 @@ class Packer {
         n.last_part = static_cast<float>(norm.width - before * part_);
         n.each = 1.0f / static_cast<float>(norm.width);
         n.eps = static_cast<float>(norm.eps);
+        for (int32_t t = 0; t < std::min(n.parts, held_parts); ++t) n.count[t] = t + 1 < n.parts ? n.part : n.last_part;
         if (norm.kind == NormKind::scalar) n.bias = norm.bias[0];
         return n;
     }
@@ -96,8 +98,8 @@ class Packer {
 
     Phase& add_phase(PhaseKind kind, int layer = -1) {
         Phase phase;
-        phase.kind = kind;
-        phase.layer = layer;
+        phase.kind = kind_bit(kind);
+        if (layer >= 0) phase.layer = image_.layers[static_cast<size_t>(layer)];
         image_.phases.push_back(phase);
         return image_.phases.back();
     }
@@ -105,18 +107,32 @@ class Packer {
     void normed_product(PhaseKind kind, int layer, std::vector<SourceRow> rows, const NormMap& norm) {
         Phase& phase = add_phase(kind, layer);
         const FoldedNorm f = folded(norm);
-        phase.reads_x = phase.is_normed = 1;
         phase.norm = packed_norm(norm);
         phase.matrix = matrices_.pack(std::move(rows), norm.width, &f);
         extents_.operand_x = std::max(extents_.operand_x, norm.width);
+    }
+
+    // A Mamba block's constants of rows, beside those of its channels.
+    void copy_rows(const Matrix& m, const Layer& layer) {
+        float* all = image_.constants.data();
+        for (int32_t d = 0; d < layer.channel_tiles * channel_tile; ++d) {
+            const float* from = all + m.constants + (d / channel_tile * tile_rows + d % channel_tile) * 2;
+            float* to = all + layer.constants + d * ChannelConstants::size + ChannelConstants::rows;
+            to[0] = from[0], to[1] = from[1];
+            to[2] = from[2 * channel_tile], to[3] = from[2 * channel_tile + 1];
+        }
     }
 
     // From operand_y to the residual stream.
     void last_product(const LinearMap& map, bool glu, int layer, const Settle& settle) {
         Phase& phase = add_phase(glu ? PhaseKind::glu : PhaseKind::settle, layer);
         phase.settle = settle;
+        phase.pushes = settle.push;
         phase.matrix = matrices_.pack(glu ? MatrixPacker::pairs_of(map) : MatrixPacker::rows_of(map), map.inputs);
-        phase.completes_blocks = layer >= 0 && image_.layers[static_cast<size_t>(layer)].ssm == SsmPart::s4d;
+        if (layer >= 0 && phase.layer.ssm == SsmPart::s4d) {
+            phase.completes_blocks = phase.matrix.tiles;
+            image_.phases[image_.phases.size() - 2].prepares = phase.matrix.tiles;
+        }
         part_ = glu ? channel_tile : tile_rows;
         extents_.operand_y = std::max(extents_.operand_y, map.inputs);
     }
@@ -138,10 +154,12 @@ class Packer {
         image_.layers.push_back(pack_layer(step, streams_, image_.constants, room_, source));
         image_.sources.push_back(std::move(source));
         const Layer layer = image_.layers.back();
-        if (step.kind == BlockStepKind::mamba)
+        if (step.kind == BlockStepKind::mamba) {
             normed_product(PhaseKind::mamba, index, MatrixPacker::pairs_of(step.in), step.norm);
-        else
+            copy_rows(image_.phases.back().matrix, layer);
+        } else {
             add_phase(PhaseKind::normed, index).norm = packed_norm(step.norm);
+        }
         if (layer.ssm != SsmPart::s4d)
             extents_.channels = std::max(extents_.channels, int64_t{layer.channel_tiles} * channel_tile);
         if (layer.ssm == SsmPart::s6) {
@@ -151,7 +169,7 @@ class Packer {
                 extents_.projected = std::max(extents_.projected, int64_t{layer.s6.projected});
                 extents_.operand_y = std::max(extents_.operand_y, step.ssm.channels);
             }
-            image_.phases.back().prepares_scan = 1;
+            image_.phases.back().prepares = 1;
             add_phase(PhaseKind::scan, index);
         } else if (layer.ssm == SsmPart::s4) {
             add_phase(PhaseKind::s4, index);
@@ -168,7 +186,9 @@ class Packer {
             throw Error("the CUDA engine cannot run a stage of " + std::to_string(down) + " blocks down and " +
                             std::to_string(up) + " up",
                         "use the plain path");
-        std::vector<Settle> all(1 + down + up);
+        Settle any;
+        any.width = image_.stages[i].width, any.down = image_.stages[i].down, any.up = image_.stages[i].up;
+        std::vector<Settle> all(1 + down + up, any);
         for (size_t k = 1; k < all.size(); ++k) all[k].add_x = 1;
         const auto join = [&](size_t from_settle, size_t to) {
             all[from_settle].save = all[to].add =
@@ -194,7 +214,9 @@ class Packer {
         stage.first_phase = static_cast<int32_t>(image_.phases.size());
         part_ = tile_rows;
         if (i == 0) {
-            add_phase(PhaseKind::embed).settle = all[0];
+            Phase& phase = add_phase(PhaseKind::embed);
+            phase.settle = all[0];
+            phase.pushes = all[0].push;
         } else {
             add_phase(PhaseKind::gather);
             last_product(source_.stages[i - 1].pool_down, false, -1, all[0]);
@@ -208,7 +230,6 @@ class Packer {
         } else {
             const LinearMap& up = source_.stages[i - 1].pool_up;
             Phase& phase = add_phase(PhaseKind::pool_up);
-            phase.reads_x = 1;
             phase.matrix = matrices_.pack(MatrixPacker::rows_of(up), up.inputs);
             extents_.operand_x = std::max(extents_.operand_x, up.inputs);
         }
@@ -262,14 +283,14 @@ class Packer {
         const auto bytes_of = [](const auto& v) { return static_cast<int64_t>(v.size() * sizeof(v[0])); };
         l.stages = take(bytes_of(image_.stages));
         l.phases = take(bytes_of(image_.phases));
-        l.layers = take(bytes_of(image_.layers));
         l.x = take(extents_.width * streams_ * 4);
-        l.operand_x = take(operand_bytes(streams_, blocks(extents_.operand_x)));
-        l.operand_y = take(operand_bytes(streams_, blocks(extents_.operand_y)));
+        l.operand_x = take(operand_bytes(streams_, image_.program.parts, blocks(extents_.operand_x)));
+        l.operand_y = take(operand_bytes(streams_, image_.program.parts, blocks(extents_.operand_y)));
         l.u = take(extents_.channels * streams_ * 4);
         l.z = take(extents_.channels * streams_ * 4);
         l.projected = take(extents_.projected * streams_ * 4);
-        l.stats = take((extents_.width + channel_tile - 1) / channel_tile * streams_ * 8);
+        l.stats =
+            take(std::max<int64_t>((extents_.width + channel_tile - 1) / channel_tile, held_parts) * streams_ * 8);
         l.logits = take(int64_t{image_.program.vocabulary_padded} * streams_ * 4);
         l.codes = take(int64_t{streams_} * 4);
         l.size = take(0);
@@ -304,7 +325,6 @@ std::vector<unsigned char> shared_image(const Image& image) {
     };
     copy(l.stages, image.stages);
     copy(l.phases, image.phases);
-    copy(l.layers, image.layers);
     return bytes;
 }
 

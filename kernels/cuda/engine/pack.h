@@ -37,7 +37,7 @@ inline constexpr uint32_t most_shared = 226 * 1024;
 // more of a block's memory than there is.
 Image pack(const RecurrentProgram& program, WeightFormat weights, int streams);
 
-// The part of a block's shared memory that `image` begins with: its stages, phases and layers.
+// The part of a block's shared memory that `image` begins with: its stages and phases.
 std::vector<unsigned char> shared_image(const Image& image);
 
 }  // namespace nigiri::cuda::engine

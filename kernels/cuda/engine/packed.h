@@ -17,11 +17,14 @@ inline constexpr int granule_inputs = 64;  // inputs that the four pieces of a g
 inline constexpr int granule_pieces = 4;
 inline constexpr int block_samples = 16;  // samples that an S4D layer's inputs wait before they enter its state
 inline constexpr int block_mask = block_samples - 1;
+inline constexpr int most_taps = 8;           // of a short convolution
 inline constexpr int most_drawn_codes = 256;  // that a warp draws from
 
-// Tiles that a warp takes at once: matrices and layers have whole multiples of them. With one stream a tile's sums
-// would leave each lane little of its own to do.
-constexpr int tiles_at_once(int streams) { return streams == 1 ? 2 : 1; }
+// A block of few streams has a multiprocessor to itself, and all of its warps share one phase's work: the shortest way
+// from sample to sample. With more streams two blocks of half as many warps take turns on a multiprocessor, so that one
+// works while the other waits.
+constexpr int block_warps(int streams) { return streams <= 2 ? 16 : 8; }
+constexpr int resident_blocks(int streams) { return streams <= 2 ? 1 : 2; }
 
 // Eight bfloat16 of lane 4 g + q, two in a word: W[g][k], W[g + 8][k], W[g][k + 2], W[g + 8][k + 2] with
 // k = 32 block + 8 q + 4 half. The values of a stream lie so that a lane reads its eight inputs of a block at once.
@@ -31,7 +34,7 @@ struct alignas(16) Piece {
 
 // Rows in tiles of 16 and inputs in blocks of 64, zeros where there are none. With several planes a weight is the sum
 // of its bfloat16 planes: three hold a float32.
-struct Matrix {
+struct alignas(16) Matrix {
     int32_t tiles = 0;         // 0: there is no such matrix
     int32_t granules = 0;      // of a tile: blocks of inputs times planes
     int32_t planes = 1;        // of one block of inputs, one after the other
@@ -44,30 +47,44 @@ struct Matrix {
     int32_t ahead_stride = 0;  // pieces from one tile to the next
 };
 
-struct Norm {
+inline constexpr int held_parts = 4;  // of a row's statistics, that stay in registers
+
+struct alignas(16) Norm {
     NormKind kind = NormKind::layer;
     int32_t parts = 0;              // of the rows, that there are statistics of
     float part = 0, last_part = 0;  // rows of a part and of the last one
     float each = 0;                 // 1 / width
     float eps = 0, bias = 0;        // bias: of a scalar norm
+    int32_t unused = 0;
+    float count[held_parts] = {};  // rows of the first parts
 };
 
 // What happens to new values of the residual stream before they are written.
-struct Settle {
+struct alignas(16) Settle {
     int32_t add_x = 0;  // the stream itself
     int32_t add = -1;   // then the values saved here (offset in the group's state)
     int32_t push = 0;   // then: keep them for the stage below, add what it gave
     int32_t save = -1;  // then: save them here
+    int32_t width = 0;  // and the stage's `down` and `up`
+    int32_t down = 0, up = 0;
+    int32_t unused = 0;
 };
 
-struct S4dPart {
+// What a lane needs of its channel lies together, so that one address serves it all.
+// Constants of a channel: conv bias, skip (S4D: with the first tap), norm weight and bias; the convolution's taps by
+// delay; of a Mamba block {sum of weights, bias} of the rows that give x and z.
+struct ChannelConstants {
+    static constexpr int parts = 0, taps = 4, rows = taps + most_taps, size = rows + 4;
+};
+
+struct alignas(16) S4dPart {
     int32_t modes = 0;                              // of a channel, a multiple of 32
-    int32_t taps = 0;                               // constants: [tile][16][8], the kernel's first values
+    int32_t kernel = 0;                             // constants: [tile][16][8], the kernel's first values
     int32_t abar = 0, cbar = 0;                     // constants: (channel, modes, 2)
-    int32_t h = 0, inputs = 0, pre = 0, begin = 0;  // state: see state_spaces.h
+    int32_t h = 0, inputs = 0, pre = 0, begin = 0;  // state: see s4d_phase.h
 };
 
-struct S6Part {
+struct alignas(16) S6Part {
     int32_t is_complex = 0, selective_b = 0, selective_c = 0;
     Discretization discretization = Discretization::euler;
     int32_t lane_bits = 0;              // a channel has 1, 2, 4 or 8 lanes
@@ -82,7 +99,7 @@ struct S6Part {
     int32_t h = 0;                      // state: planes (stream, channel, numbers)
 };
 
-struct S4Part {
+struct alignas(16) S4Part {
     int32_t modes = 0;    // a multiple of 32
     int32_t factors = 0;  // constants: (channel, 5, modes, 2): a, f, g, b, c
     int32_t h = 0;        // state: (channel, stream, modes, 2)
@@ -90,14 +107,17 @@ struct S4Part {
 
 enum class SsmPart : int32_t { none, s4d, s6, s4 };
 
-struct Layer {
+struct alignas(16) LayerHead {
     BlockStepKind kind = BlockStepKind::mamba;
     SsmPart ssm = SsmPart::none;
     int32_t channels = 0, channel_tiles = 0;
-    int32_t conv_slots = 0;     // mamba: 4 or 8
-    int32_t conv = 0;           // constants: (channel, slots), by delay
-    int32_t conv_state = 0;     // state: [slot][channel][stream]
-    int32_t channel_parts = 0;  // constants, four a channel: conv bias, skip (with the first tap), norm weight, bias
+    int32_t taps = 0;       // of the convolution
+    int32_t constants = 0;  // ChannelConstants of the first channel
+    int32_t conv = 0;       // state: (channel, stream, delay - 1), the convolution's last most_taps inputs
+    int32_t unused = 0;
+};
+
+struct Layer : LayerHead {
     S4dPart s4d;
     S6Part s6;
     S4Part s4;
@@ -119,19 +139,25 @@ enum class PhaseKind : int32_t {
     head,     // -> logits
 };
 
-struct Phase {
-    PhaseKind kind = PhaseKind::embed;
-    int32_t layer = -1;
-    int32_t reads_x = 0;           // the product's operand: operand_x, else operand_y
-    int32_t is_normed = 0;         // the product is of norm(x)
-    int32_t completes_blocks = 0;  // of the layer's S4D, meanwhile
-    int32_t prepares_scan = 0;     // meanwhile
+constexpr uint32_t kind_bit(PhaseKind kind) { return 1u << static_cast<int>(kind); }
+
+struct PhaseHead {
+    uint32_t kind = 0;   // kind_bit(): a bit is asked for faster than a jump through a table
+    int32_t pushes = 0;  // settle.push != 0
+};
+
+struct Phase : PhaseHead {
+    // Meanwhile the layer's S4D completes its blocks, beside the product's so many tiles.
+    int32_t completes_blocks = 0;
+    // Meanwhile what the next phase reads of the layer's state is loaded. S4D: the next phase's completes_blocks.
+    int32_t prepares = 0;
+    Layer layer;  // where the phase belongs to one
     Norm norm;
     Matrix matrix;
     Settle settle;
 };
 
-struct Stage {
+struct alignas(16) Stage {
     int32_t width = 0;
     int32_t first_phase = 0, phases = 0;
     int32_t factor = 0;        // of the pool below; 0 in the last stage
@@ -143,27 +169,28 @@ struct Stage {
 
 // Offsets in bytes into a block's shared memory.
 struct SharedLayout {
-    uint32_t stages = 0, phases = 0, layers = 0;
+    uint32_t stages = 0, phases = 0;
     uint32_t x = 0;                         // [row][stream]: the residual stream
     uint32_t operand_x = 0, operand_y = 0;  // inputs of products (columns.h)
     uint32_t u = 0, z = 0;                  // [channel][stream]
     uint32_t projected = 0;                 // [stream][row]
-    uint32_t stats = 0;                     // [part of x][stream]{mean, squares about it}
+    uint32_t stats = 0;                     // [part of x][stream]{mean, variance}
     uint32_t logits = 0;                    // [stream][code]
     uint32_t codes = 0;                     // [stream]
     uint32_t size = 0;
 };
 
 // Bytes of an operand of blocks of 64 inputs (columns.h): eight columns of two bytes a product.
-inline int64_t operand_bytes(int streams, int64_t blocks) {
-    const int64_t products = streams == 8 ? 3 : streams == 4 ? 2 : 1;
+inline int64_t operand_bytes(int streams, int parts, int64_t blocks) {
+    const int64_t products = streams == 8 ? parts : (parts + 1) / 2;
     return blocks * granule_inputs * products * 8 * 2;
 }
 
 struct Program {
     int32_t vocabulary = 0, vocabulary_padded = 0;
     int32_t streams = 1;  // of a group: 1, 2, 4 or 8
-    int32_t stages = 0, phases = 0, layers = 0;
+    int32_t parts = 2;    // of an activation in the products (columns.h): 2 with bfloat16 weights, 3 with float32
+    int32_t stages = 0, phases = 0;
     int32_t embedding = 0;    // constants: (code, width)
     uint32_t state_size = 0;  // floats a group
     uint32_t wrap = 0;        // positions are counted modulo this: 16 periods

@@ -9,56 +9,48 @@
 
 namespace nigiri::cuda::engine {
 
-template <class W, int kStreams>
+template <class W>
 struct Windows {
-    static constexpr int tiles = Columns<kStreams>::tiles;
-    typename W::Word4 narrow[tiles][granule_pieces], wide[tiles][2 * granule_pieces];
+    typename W::Word4 narrow[granule_pieces], wide[2 * granule_pieces];
 };
 
-// `from` is own_piece() of the first tile's first piece; tiles are `stride` pieces apart.
-template <class W, int kTiles, int kPieces>
-NIGIRI_LANES void fill_window(typename W::Word4 (&window)[kTiles][kPieces], const Piece* from, int stride) {
-    NIGIRI_UNROLL
-    for (int i = 0; i < kTiles; ++i) {
-        NIGIRI_UNROLL
-        for (int j = 0; j < kPieces; ++j) window[i][j] = W::fetch_piece(from + i * stride + j * warp_lanes);
-    }
+// From piece `from` of the weights on.
+template <class W, int kPieces>
+NIGIRI_LANES void fill_window(typename W::Word4 (&window)[kPieces], const Piece* weights, int from) {
+    W::fetch_pieces(weights, from, window);
 }
 
 // Before a stage's first product, if another stage has used the windows.
-template <class W, int kStreams>
-NIGIRI_LANES void open_windows(const W& w, Windows<W, kStreams>& windows, const Piece* weights, const Stage& stage) {
-    const int first = w.index() * windows.tiles;
-    const Piece* own = W::own_piece(weights);
+template <class W>
+NIGIRI_LANES void open_windows(const W& w, Windows<W>& windows, const Piece* weights, const Stage& stage) {
+    const int first = w.index();
     if (first < stage.narrow_tiles)
-        fill_window<W>(windows.narrow, own + (stage.narrow_ahead + first * stage.narrow_stride), stage.narrow_stride);
-    if (first < stage.wide_tiles)
-        fill_window<W>(windows.wide, own + (stage.wide_ahead + first * stage.wide_stride), stage.wide_stride);
+        fill_window<W>(windows.narrow, weights, stage.narrow_ahead + first * stage.narrow_stride);
+    if (first < stage.wide_tiles) fill_window<W>(windows.wide, weights, stage.wide_ahead + first * stage.wide_stride);
 }
 
-// A place in the weights: own_piece() of a tile's first piece, null for none, and the way to the next tile.
-struct TileStart {
-    const Piece* at;
-    int stride;
+// Sums of a tile. A chain of products on one accumulator takes longer than four side by side; and where parts have
+// products of their own, the small ones are added up apart from the large ones: each addition loses bits of the larger.
+template <class W>
+struct TileSums {
+    typename W::Float v[2][2][4] = {};
 };
 
-// sums += all granules of the tiles from `now` on; the first pieces of those from `after` on are loaded.
+// sums += all granules of the tile whose first pieces the window holds. `now` is the place of these, `after` that of
+// those which the window shall hold next; -1: none.
 template <class W, int kStreams, int kPieces>
-NIGIRI_LANES void multiply_tiles(typename W::Word4 (&window)[Columns<kStreams>::tiles][kPieces], const Matrix& m,
-                                 TileStart now, const TileStart& after, const Piece* operand,
-                                 typename W::Float (&sums)[Columns<kStreams>::tiles][2][4]) {
-    using C = Columns<kStreams>;
+NIGIRI_LANES void multiply_tile(typename W::Word4 (&window)[kPieces], const Piece* weights, int granules, int now,
+                                int after, const Piece* operand, TileSums<W>& sums) {
+    using C = Columns<W, kStreams>;
     constexpr int step = kPieces / granule_pieces;
-    const typename W::Int column = W::lane() / 4;
-    const typename W::Int slot = column * 4 + ((W::lane() % 4) ^ ((column >> 1) & 3));
-    for (int g = 0; g < m.granules; g += step) {
-        if (g + step < m.granules)
-            now.at += kPieces * warp_lanes;
-        else
-            now = after;
+    constexpr int planes = W::parts == 3 ? 3 : 1;
+    const typename W::Int slot = operand_slot<W, kStreams>();
+    NIGIRI_UNROLL_BY(1)
+    for (int g = 0; g < granules; g += step) {
+        now = g + step < granules ? now + kPieces * warp_lanes : after;
         NIGIRI_UNROLL
         for (int i = 0; i < step; ++i) {
-            const int block = m.planes == 1 ? g + i : (g + i) / 3;
+            const int block = (g + i) / planes;
             NIGIRI_UNROLL
             for (int half = 0; half < 2; ++half) {
                 typename W::Word4 values[C::products];
@@ -67,90 +59,79 @@ NIGIRI_LANES void multiply_tiles(typename W::Word4 (&window)[Columns<kStreams>::
                     values[p] = W::load_words(operand, slot + ((2 * block + half) * C::products + p) * warp_lanes);
                 NIGIRI_UNROLL
                 for (int j = 0; j < 2; ++j) {
-                    const int piece = i * granule_pieces + 2 * half + j;
                     NIGIRI_UNROLL
-                    for (int t = 0; t < C::tiles; ++t) {
-                        auto& weights = window[t][piece];
-                        NIGIRI_UNROLL
-                        for (int p = 0; p < C::products; ++p)
-                            W::mma(sums[t][j], weights, j == 0 ? values[p].x : values[p].z,
-                                   j == 0 ? values[p].y : values[p].w);
-                        if (now.at != nullptr) weights = W::fetch_piece(now.at + t * now.stride + piece * warp_lanes);
-                    }
+                    for (int p = 0; p < C::products; ++p)
+                        W::mma(sums.v[C::products > 1 ? (p > 0) : half][j], window[i * granule_pieces + 2 * half + j],
+                               j == 0 ? values[p].x : values[p].z, j == 0 ? values[p].y : values[p].w);
                 }
             }
         }
+        if (now >= 0) fill_window<W>(window, weights, now);
     }
 }
 
-// For the warp's tiles, some at once: prepared = prepare(tile); then finish(tile, rows, prepared) with the sums of the
-// rows g and g + 8 of the lane's tile, for the streams of its own.
+// For the warp's tiles: prepared = prepare(tile); then finish(tile, rows, prepared) with the sums of the rows g and g +
+// 8, for the streams of the lane's own.
 template <class W, int kStreams, class P, class F>
-NIGIRI_LANES void product(const W& w, Windows<W, kStreams>& windows, const Piece* weights,
-                          const Place<W, kStreams>& place, const Matrix& m, const uint16_t* operand, P&& prepare,
-                          F&& finish) {
-    using C = Columns<kStreams>;
-    const int stride = m.granules * granule_pieces * warp_lanes, first = w.index() * C::tiles;
-    const Piece* own = W::own_piece(weights);
-    const TileStart ahead = {first < m.ahead_tiles ? own + (m.ahead + first * m.ahead_stride) : nullptr,
-                             m.ahead_stride};
-    if (first >= m.tiles && ahead.at != nullptr) {
-        if (m.wide)
-            fill_window<W>(windows.wide, ahead.at, ahead.stride);
-        else
-            fill_window<W>(windows.narrow, ahead.at, ahead.stride);
+NIGIRI_LANES void product(const W& w, Windows<W>& windows, const Piece* weights, const Matrix& m,
+                          const uint16_t* operand, P&& prepare, F&& finish) {
+    using C = Columns<W, kStreams>;
+    const int stride = m.granules * granule_pieces * warp_lanes, first = w.index();
+    const int ahead = first < m.ahead_tiles ? m.ahead + first * m.ahead_stride : -1;
+    const auto* values = reinterpret_cast<const Piece*>(operand);
+    if (first >= m.tiles) {
+        if (ahead >= 0 && m.wide) fill_window<W>(windows.wide, weights, ahead);
+        if (ahead >= 0 && !m.wide) fill_window<W>(windows.narrow, weights, ahead);
+        return;
     }
-    TileStart now = {own + (m.weights + first * stride), stride};
-    for (int tile = first; tile < m.tiles; tile += C::warps * C::tiles) {
+    NIGIRI_UNROLL_BY(1)
+    for (int tile = first; tile < m.tiles; tile += C::warps) {
+        const int now = m.weights + tile * stride;
+        const int after = tile + C::warps < m.tiles ? now + C::warps * stride : ahead;
         const auto prepared = prepare(tile);
-        const TileStart next = {now.at + C::warps * C::tiles * stride, stride};
-        const TileStart after = tile + C::warps * C::tiles < m.tiles ? next : ahead;
-        typename W::Float sums[C::tiles][2][4] = {};
-        const Piece* values = reinterpret_cast<const Piece*>(operand);
+        TileSums<W> sums;
         if (m.wide)
-            multiply_tiles<W, kStreams>(windows.wide, m, now, after, values, sums);
+            multiply_tile<W, kStreams>(windows.wide, weights, m.granules, now, after, values, sums);
         else
-            multiply_tiles<W, kStreams>(windows.narrow, m, now, after, values, sums);
-        Own<W, kStreams> rows[2];
+            multiply_tile<W, kStreams>(windows.narrow, weights, m.granules, now, after, values, sums);
         NIGIRI_UNROLL
-        for (int t = 0; t < C::tiles; ++t) {
-            NIGIRI_UNROLL
-            for (int i = 0; i < 4; ++i) sums[t][0][i] = sums[t][0][i] + sums[t][1][i];
-            Own<W, kStreams> of_tile[2];
-            sum_parts<W, kStreams>(place, sums[t][0], of_tile[0], of_tile[1]);
-            NIGIRI_UNROLL
-            for (int half = 0; half < 2; ++half) {
-                NIGIRI_UNROLL
-                for (int o = 0; o < C::own; ++o)
-                    rows[half].v[o] =
-                        t == 0 ? of_tile[half].v[o] : W::select(place.tile == t, of_tile[half].v[o], rows[half].v[o]);
-            }
-        }
+        for (int i = 0; i < 4; ++i)
+            sums.v[0][0][i] = (sums.v[0][0][i] + sums.v[0][1][i]) + (sums.v[1][0][i] + sums.v[1][1][i]);
+        Own<W, kStreams> rows[2];
+        sum_parts<W, kStreams>(sums.v[0][0], rows[0], rows[1]);
         finish(tile, rows, prepared);
-        now = next;
     }
 }
+
+// {sum of the row's weights, bias} of the lane's two rows.
+template <class W>
+struct RowConstants {
+    typename W::Float2 row[2];
+
+    template <int kStreams>
+    NIGIRI_LANES static RowConstants fetch(const Matrix& m, const float* constants, const Place<W, kStreams>& at,
+                                           int tile) {
+        return {{W::fetch2(constants, at.row(tile, 0) * 2 + m.constants),
+                 W::fetch2(constants, at.row(tile, 1) * 2 + m.constants)}};
+    }
+};
 
 // rows = weights x + bias, or, where x was normed: weights (x - mean) rstd + bias, from weights x.
 template <class W, int kStreams>
-NIGIRI_LANES void add_bias(const Matrix& m, const float* constants, const Place<W, kStreams>& at, int tile,
-                           Own<W, kStreams>* rows) {
+NIGIRI_LANES void add_bias(const RowConstants<W>& c, Own<W, kStreams>* rows) {
     NIGIRI_UNROLL
     for (int half = 0; half < 2; ++half) {
-        const auto c = W::fetch2(constants, at.row(tile, half) * 2 + m.constants);
         NIGIRI_UNROLL
-        for (int o = 0; o < Columns<kStreams>::own; ++o) rows[half].v[o] = rows[half].v[o] + c.y;
+        for (int o = 0; o < Columns<W, kStreams>::own; ++o) rows[half].v[o] = rows[half].v[o] + c.row[half].y;
     }
 }
 template <class W, int kStreams>
-NIGIRI_LANES void apply_scale(const Matrix& m, const float* constants, const Place<W, kStreams>& at, int tile,
-                              const Scale<W, kStreams>& scale, Own<W, kStreams>* rows) {
+NIGIRI_LANES void apply_scale(const RowConstants<W>& c, const Scale<W, kStreams>& scale, Own<W, kStreams>* rows) {
     NIGIRI_UNROLL
     for (int half = 0; half < 2; ++half) {
-        const auto c = W::fetch2(constants, at.row(tile, half) * 2 + m.constants);
         NIGIRI_UNROLL
-        for (int o = 0; o < Columns<kStreams>::own; ++o)
-            rows[half].v[o] = W::fma(scale.rstd.v[o], rows[half].v[o] - scale.mean.v[o] * c.x, c.y);
+        for (int o = 0; o < Columns<W, kStreams>::own; ++o)
+            rows[half].v[o] = W::fma(scale.rstd.v[o], rows[half].v[o] - scale.mean.v[o] * c.row[half].x, c.row[half].y);
     }
 }
 
