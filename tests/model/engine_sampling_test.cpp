@@ -21,13 +21,6 @@ uint64_t seed() {
     return text ? std::strtoull(text, nullptr, 10) : 1;
 }
 
-double log2_probability(std::span<const float> logits, int32_t code) {
-    const double peak = *std::max_element(logits.begin(), logits.end());
-    double sum = 0;
-    for (const float x : logits) sum += std::exp(x - peak);
-    return (logits[static_cast<size_t>(code)] - peak - std::log(sum)) / std::log(2.0);
-}
-
 // Weights are float32 there and float64 here: a draw within 1e-5 of the edge between two codes may fall otherwise,
 // which happens for some 256 * 1e-5 of all draws. Everything else must be equal.
 TEST(EngineSampling, DrawsWhatTheSamplerDraws) {
