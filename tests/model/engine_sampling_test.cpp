@@ -16,6 +16,13 @@ using cuda::engine::draw_code;
 using cuda::engine::HostWarp;
 using test::EmulatedEngine;
 
+double log2_probability(std::span<const float> logits, int32_t code) {
+    const double peak = *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (const float x : logits) sum += std::exp(x - peak);
+    return (logits[static_cast<size_t>(code)] - peak - std::log(sum)) / std::log(2.0);
+}
+
 uint64_t seed() {
     const char* text = std::getenv("NIGIRI_TEST_SEED");
     return text ? std::strtoull(text, nullptr, 10) : 1;
