@@ -43,7 +43,10 @@ class BenchCommand final : public Command {
             ->required()
             ->check(CLI::IsMember({"ops", "train", "generate"}));
         c.add_option("--bench-layers", layers_, "layers to measure one after the other")->delimiter(',');
-        c.add_option("--streams", streams_, "generate: clips at a time")->delimiter(',');
+        c.add_option("--streams", streams_,
+                     "generate: clips at a time, one row each; unless given 1,16, on CUDA 1,132,512,1056,4096")
+            ->delimiter(',')
+            ->check(CLI::Range(1, 1 << 16));
         c.add_option("--repeat", repeat_, "timed repetitions (train: steps; ops: runs)")->check(CLI::Range(1, 100000));
         c.add_option("--batch", batch_, "train, ops: sequences a step, 0 for the preset's")
             ->check(CLI::Range(0, 65536));
@@ -53,7 +56,8 @@ class BenchCommand final : public Command {
             ->check(CLI::IsMember({"auto", "f32", "bf16"}));
         c.add_option("--bench-seconds", seconds_, "generate: time to measure a row for")
             ->check(CLI::Range(0.01, 600.0));
-        c.add_flag("--plain", plain_, "generate: the reference instead of the fastest engine");
+        c.add_flag("--plain", plain_,
+                   "generate: the reference, operation by operation, instead of the device's engine");
         add_weights_option(c, weights_);
         c.add_flag("--recompute", recompute_, "train: keep only what enters a layer");
         c.add_flag("--recompute-cheap", recompute_cheap_, "train: do not keep what costs little to compute again");
@@ -63,6 +67,8 @@ class BenchCommand final : public Command {
 
     int run() override {
         const auto backend = open_backend();
+        if (streams_.empty())
+            streams_ = backend->name() == "cuda" ? std::vector<int>{1, 132, 512, 1056, 4096} : std::vector<int>{1, 16};
         json rows = json::array();
         if (what_ == "ops")
             rows = ops(backend);
@@ -72,7 +78,10 @@ class BenchCommand final : public Command {
                 if (what_ == "train")
                     rows.push_back(train(backend, config));
                 else
-                    for (const int streams : streams_) rows.push_back(generate(backend, config, streams));
+                    for (const int streams : streams_) {
+                        rows.push_back(generate(backend, config, streams));
+                        if (stop_requested().load()) break;
+                    }
                 if (stop_requested().load()) break;
             }
         print_json({{"bench", what_}, {"device", backend->description()}, {"rows", rows}});
@@ -134,6 +143,7 @@ class BenchCommand final : public Command {
             .weights = weight_format_by_name(weights_), .threads = std::min(common.threads, 64), .plain = plain_};
         const GenerateSpeed speed =
             bench_generate(backend, config, streams, choice, common.seed, seconds_, stop_requested());
+        if (const std::string note = slow_note(speed.engine); !note.empty()) say(note);
         const std::string layer = layer_name(config.model), preset = preset_name(config.model);
         const double rate = speed.steps_per_second, realtime = rate / config.signal.sample_rate;
         // Published numbers are those of networks like `base`.
@@ -141,8 +151,8 @@ class BenchCommand final : public Command {
         json row = {{"layer", layer},
                     {"preset", preset},
                     {"streams", streams},
-                    {"engine", speed.engine},
-                    {"weights", weights_},
+                    {"engine", speed.engine.engine},
+                    {"weights", name_of(speed.engine.weights)},
                     {"weight_bytes", speed.weight_bytes},
                     {"steps_per_second", rate},
                     {"samples_per_second", rate * streams},
@@ -158,9 +168,9 @@ class BenchCommand final : public Command {
               published.cuda_graph);
         ratio("ratio_to_two_cores", "PyTorch on two cores (" + thousands(published.two_cores.value_or(0)) + ")",
               published.two_cores);
-        say("| " + layer + " | " + preset + " | " + std::to_string(streams) + " streams | " + speed.engine + " | " +
-            thousands(rate) + "steps/s a stream | " + thousands(rate * streams) + "samples/s | " + fixed(realtime, 3) +
-            " x real time" + ratios + " |");
+        say("| " + layer + " | " + preset + " | " + std::to_string(streams) + " streams | " + speed.engine.engine +
+            " | " + thousands(rate) + "steps/s a stream | " + thousands(rate * streams) + "samples/s | " +
+            fixed(realtime, 3) + " x real time" + ratios + " |");
         return row;
     }
 
@@ -196,13 +206,13 @@ class BenchCommand final : public Command {
 
     std::string what_;
     std::vector<std::string> layers_ = {"mamba-s4", "mamba-s6", "s4-mlp"};
-    std::vector<int> streams_ = {1, 16};
+    std::vector<int> streams_;
     int repeat_ = 3;
     int64_t batch_ = 0, length_ = 0;
     std::string precision_ = "auto";
     bool recompute_ = false, recompute_cheap_ = false, graph_ = true, plain_ = false;
     double seconds_ = 2;
-    std::string weights_ = "f32";
+    std::string weights_ = "auto";
     ConfigOptions options_;
 };
 

@@ -39,25 +39,27 @@ GenerateSpeed bench_generate(const std::shared_ptr<Backend>& backend, const Conf
                              const EngineChoice& engine, uint64_t seed, double seconds, const std::atomic<bool>& stop) {
     using Clock = std::chrono::steady_clock;
     const Network network(backend, config.model, DType::f32, seed, config.training.length);
+    GenerateSpeed speed;
+    EngineChoice choice = engine;
+    choice.report = [&](const EngineReport& report) { speed.engine = report; };
     const auto stream =
         open_stream(network, std::vector<std::vector<uint8_t>>(static_cast<size_t>(streams)),
-                    std::make_shared<SamplingControls>(SamplingOptions{.seed = seed}), {.engine = engine, .guard = {}});
-    GenerateSpeed speed{.engine = stream->engine().description(), .weight_bytes = stream->engine().weight_bytes()};
-    // A few whole periods warm caches up, then as many as the time allows.
+                    std::make_shared<SamplingControls>(SamplingOptions{.seed = seed}), {.engine = choice, .guard = {}});
+    speed.weight_bytes = stream->engine().weight_bytes();
+    // Whole periods at least: the samples between two coarse steps do not cost the same.
     const int64_t period = std::max<int64_t>(1, config.model.pool_product());
     const auto run = [&](double least) {
         const auto started = Clock::now();
         int64_t steps = 0;
         double elapsed = 0;
         do {
-            for (int64_t i = 0; i < 2 * period; ++i) stream->next();
-            steps += 2 * period;
+            steps += stream->next(INT64_MAX).block.samples;
             elapsed = std::chrono::duration<double>(Clock::now() - started).count();
-        } while (elapsed < least && !stop);
+        } while ((elapsed < least || steps < 2 * period) && !stop);
         speed.steps = steps;
         speed.steps_per_second = static_cast<double>(steps) / elapsed;
     };
-    run(0.1 * seconds);
+    run(0.1 * seconds);  // warms caches up
     if (!stop) run(seconds);
     return speed;
 }

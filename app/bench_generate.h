@@ -24,7 +24,7 @@ struct PublishedSpeed {
 PublishedSpeed published_speed(const std::string& layer, int64_t streams);
 
 struct GenerateSpeed {
-    std::string engine;
+    EngineReport engine;
     size_t weight_bytes = 0;
     int64_t steps = 0;            // measured
     double steps_per_second = 0;  // of each stream, drawing included

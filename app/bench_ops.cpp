@@ -365,6 +365,10 @@ class Stage {
 
 std::vector<OpTime> bench_operations(const std::shared_ptr<Backend>& backend, const Config& config, int repeat,
                                      const std::atomic<bool>& stop) {
+    const LayerConfig& layer = config.model.outer;
+    if ((layer.block != BlockKind::mamba && layer.block != BlockKind::s4_mlp) || remembers_all(layer.ssm.kind))
+        throw Error("the operations of " + layer_name(layer) + " are not timed one by one",
+                    "use nigiri bench train, or another --layer");
     std::vector<OpTime> out;
     for (size_t i = 0; i <= config.model.pools.size() && !stop.load(); ++i) {
         Stage stage(backend, config, i, repeat, out);

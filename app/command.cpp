@@ -18,6 +18,13 @@ CLI::App& Command::add(CLI::App& parent, const std::string& name, const std::str
     return sub;
 }
 
+CLI::App& Command::add_group(CLI::App& parent, const std::string& name, const std::string& description) {
+    CLI::App& sub = *parent.add_subcommand(name, description);
+    sub.require_subcommand(1);
+    parser_ = &sub;
+    return sub;
+}
+
 std::shared_ptr<Backend> Command::open_backend() const {
     auto backend = make_backend(common.device, common.threads);
     if (!common.quiet) std::cerr << "device: " << backend->description() << "\n";
@@ -45,11 +52,14 @@ std::vector<std::unique_ptr<Command>> make_commands() {
     all.push_back(make_generate_command());
     all.push_back(make_eval_command());
     all.push_back(make_compare_command());
+    all.push_back(make_ablate_command());
+    all.push_back(make_digits_command());
     all.push_back(make_play_command());
     all.push_back(make_info_command());
     all.push_back(make_export_command());
     all.push_back(make_selfcheck_command());
     all.push_back(make_bench_command());
+    all.push_back(make_task_command());
     return all;
 }
 

@@ -33,6 +33,8 @@ class Command {
   protected:
     // Adds the subcommand with the common options.
     CLI::App& add(CLI::App& parent, const std::string& name, const std::string& description);
+    // Adds a subcommand that only holds others, of which one must be named.
+    CLI::App& add_group(CLI::App& parent, const std::string& name, const std::string& description);
     // Opens the device asked for and says on stderr which one it is.
     std::shared_ptr<Backend> open_backend() const;
     // People's output on stdout, or on stderr where stdout belongs to JSON; nothing where --quiet.
@@ -55,11 +57,14 @@ std::unique_ptr<Command> make_train_command();
 std::unique_ptr<Command> make_generate_command();
 std::unique_ptr<Command> make_eval_command();
 std::unique_ptr<Command> make_compare_command();
+std::unique_ptr<Command> make_ablate_command();
+std::unique_ptr<Command> make_digits_command();
 std::unique_ptr<Command> make_play_command();
 std::unique_ptr<Command> make_info_command();
 std::unique_ptr<Command> make_export_command();
 std::unique_ptr<Command> make_selfcheck_command();
 std::unique_ptr<Command> make_bench_command();
+std::unique_ptr<Command> make_task_command();
 std::unique_ptr<Command> make_studio_command();  // in a library of its own, which not every build has
 
 }  // namespace nigiri::app

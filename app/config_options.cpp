@@ -100,7 +100,7 @@ void ConfigOptions::declare(CLI::App& command, bool training) {
     add("--form", {"model.form"}, "sashimi (blocks on the way up) or unet (on both ways)", model);
     add("--norm", {"model.norm"}, "layer, rms or scalar", model);
     add("--state", both("ssm.state"), "state size N", model);
-    add("--init", both("ssm.init"), "initialisation of A: lin, inv, legs or real", model);
+    add("--init", both("ssm.init"), "initialisation of A: lin, inv, legs, real or random", model);
     add("--discretization", both("ssm.discretization"), "zoh, bilinear, or euler (S6)", model);
     add("--dt-rank", both("ssm.dt_rank"), "rank of S6's delta, 0 for width / 16", model);
     add("--copies", both("ssm.copies"), "S4: independent copies of A and B, 0 for one a channel", model);

@@ -69,6 +69,10 @@ class GenerateCommand final : public Command {
         if (samples < 1) throw Error("--seconds " + fixed(seconds_, 3) + " is less than one sample", "ask for more");
         settings_ = clip_settings(path_, config_, checkpoint.state().step, sampling_, prompt_.filename().string());
         setup_.engine = {.weights = weight_format_by_name(weights_), .threads = std::min(common.threads, 64)};
+        setup_.engine.report = [this](const EngineReport& report) {
+            engine_ = report.engine;
+            if (const std::string note = slow_note(report); !note.empty()) say(note);
+        };
         if (guard_) setup_.guard = guard_options(config_, checkpoint.state());
         if (endless_ || (play_ && count_ == 1))
             live(*network, prompt, samples);
@@ -118,7 +122,7 @@ class GenerateCommand final : public Command {
         ProgressLine line(common.quiet);
         const auto started = Clock::now();
         const auto elapsed = [&] { return std::chrono::duration<double>(Clock::now() - started).count(); };
-        int64_t done = 0, drawn = 0;
+        int64_t done = 0;
         const auto show = [&](const std::vector<Clip>& c) {
             done = samples;
             int64_t events = 0;
@@ -126,13 +130,17 @@ class GenerateCommand final : public Command {
                 done = std::min(done, clip.generated());
                 events += static_cast<int64_t>(clip.events.size());
             }
-            if (done > 0 && ++drawn % 64 == 0) {
+            if (done > 0) {
                 const double speed = static_cast<double>(done) / elapsed();
                 line.show(fixed(static_cast<double>(done) / rate(), 2) + " of " + fixed(seconds_, 2) + " s  " +
                           thousands(speed) + "samples/s a clip  " + fixed(speed / rate(), 3) + " x real time  " +
                           duration(static_cast<double>(samples - done) / speed) + " left" + gone_back(events));
             }
             return !stop_requested().load();
+        };
+        setup_.rescue = [&](const std::vector<Clip>& made) {
+            line.finish();
+            write(made, static_cast<double>(done * count_) / elapsed());
         };
         const auto clips = generate(network, count_, samples, prompt, sampling_, show, setup_);
         line.finish();
@@ -180,6 +188,7 @@ class GenerateCommand final : public Command {
                     {"log2_likelihood_per_sample", likelihoods},
                     {"samples_per_second", samples_per_second},
                     {"realtime_factor", factor},
+                    {"engine", engine_},
                     {"seed", sampling_.seed}};
         if (guard_) out["guard"] = events;
         return out;
@@ -296,6 +305,7 @@ class GenerateCommand final : public Command {
                    {"log2_likelihood_per_sample", {likelihood}},
                    {"samples_per_second", per_second},
                    {"realtime_factor", per_second / rate()},
+                   {"engine", engine_},
                    {"seed", sampling_.seed}};
             json events = json::array();
             for (const GuardEvent& e : r.events) {
@@ -313,7 +323,7 @@ class GenerateCommand final : public Command {
     fs::path model_, prompt_, output_, path_;
     double seconds_ = 4, prompt_seconds_ = 0;
     int count_ = 1, buffer_ms_ = 0;
-    std::string format_ = "wav", play_on_ = "auto", weights_ = "f32";
+    std::string engine_, format_ = "wav", play_on_ = "auto", weights_ = "auto";
     bool play_ = false, endless_ = false, guard_ = false, honest_ = false;
     SamplingOptions sampling_;
     Config config_;

@@ -12,10 +12,11 @@ namespace nigiri::app {
 
 using nlohmann::json;
 
-WeightFormat weight_format_by_name(const std::string& name) {
+std::optional<WeightFormat> weight_format_by_name(const std::string& name) {
+    if (name == "auto") return std::nullopt;
     for (const WeightFormat f : {WeightFormat::f32, WeightFormat::bf16, WeightFormat::int8})
         if (name == name_of(f)) return f;
-    throw Error("there are no weights '" + name + "'", "choose f32, bf16 or int8");
+    throw Error("there are no weights '" + name + "'", "choose auto, f32, bf16 or int8");
 }
 
 const char* name_of(WeightFormat format) {
@@ -30,9 +31,17 @@ const char* name_of(WeightFormat format) {
     return "f32";
 }
 
+std::string slow_note(const EngineReport& report) {
+    if (report.plain_because.empty()) return {};
+    return "slow, operation by operation: " + report.plain_because;
+}
+
 void add_weights_option(CLI::App& command, std::string& weights) {
-    command.add_option("--weights", weights, "what matrices are kept in: f32 is exact, bf16 and int8 are faster")
-        ->check(CLI::IsMember({"f32", "bf16", "int8"}));
+    command
+        .add_option("--weights", weights,
+                    "what matrices are kept in: f32 is exact, bf16 and (on the processor) int8 are faster; auto is "
+                    "bf16 on CUDA, else f32")
+        ->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}));
 }
 
 GuardOptions guard_options(const Config& config, const TrainingState& state) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
 #include "model/checkpoint.h"
@@ -13,9 +14,12 @@ class App;
 
 namespace nigiri::app {
 
-// "f32", "bf16", "int8". Throws Error on anything else.
-WeightFormat weight_format_by_name(const std::string& name);
+// "f32", "bf16", "int8"; "auto" is none: as fits the device. Throws Error on anything else.
+std::optional<WeightFormat> weight_format_by_name(const std::string& name);
 const char* name_of(WeightFormat format);
+
+// What there is to say where the device's engine does not run a model; empty where it does.
+std::string slow_note(const EngineReport& report);
 
 // --weights
 void add_weights_option(CLI::App& command, std::string& weights);

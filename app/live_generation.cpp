@@ -11,7 +11,7 @@ namespace nigiri::app {
 
 namespace {
 
-constexpr int samples_a_piece = 64;  // between two looks at the player: 4 ms
+constexpr int64_t samples_a_piece = 1024;  // between two looks at the player, where they take no more than a block
 constexpr size_t events_kept = 1000;
 constexpr double fade_seconds = 0.02;  // of a seam
 constexpr auto pause = std::chrono::milliseconds(4);
@@ -45,7 +45,12 @@ class Live {
         const int64_t wanted = std::min(request_.samples > 0 ? request_.samples : INT64_MAX, most);
         while (!stop_ && result_.samples < wanted) {
             const double before = now();
-            for (int i = 0; i < samples_a_piece && !stop_ && result_.samples < wanted; ++i) draw();
+            try {
+                draw(std::min(samples_a_piece, wanted - result_.samples));
+            } catch (...) {
+                keep_file();
+                throw;
+            }
             result_.seconds += now() - before;
             deliver();
             if (progress) progress(status());
@@ -65,22 +70,32 @@ class Live {
 
     LiveStatus status() const { return {result_.samples, result_.seconds, player_.get(), result_.event_count}; }
 
-    void draw() {
-        const StreamStep step = stream_.next()[0];
-        held_.put(prompt_ + step.position, value_[static_cast<size_t>(step.code)]);
-        result_.samples = step.position + 1;
-        result_.bits = step.total_bits;
-        result_.clip.log2_likelihood = -step.total_bits;
-        if (request_.keep_codes) {
-            result_.clip.codes.resize(static_cast<size_t>(prompt_ + step.position));
-            result_.clip.codes.push_back(static_cast<uint8_t>(step.code));
+    void draw(int64_t most) {
+        const StreamSteps steps = stream_.next(most);
+        const int64_t begin = steps.positions[0], count = steps.block.samples;
+        if (request_.keep_codes) result_.clip.codes.resize(static_cast<size_t>(prompt_ + begin));
+        for (int64_t t = 0; t < count; ++t) {
+            const int32_t code = steps.block.at(t, 0).code;
+            held_.put(prompt_ + begin + t, value_[static_cast<size_t>(code)]);
+            if (request_.keep_codes) result_.clip.codes.push_back(static_cast<uint8_t>(code));
         }
+        result_.samples = begin + count;
+        result_.bits = steps.total_bits[0];
+        result_.clip.log2_likelihood = -result_.bits;
         for (GuardEvent& e : stream_.take_events()) {
             ++result_.event_count;
             if (result_.events.size() == events_kept) result_.events.erase(result_.events.begin());
             result_.events.push_back(e);
             if (request_.keep_codes) result_.clip.events.push_back(e);
         }
+    }
+
+    // Where nothing more can be made: what was made stays.
+    void keep_file() {
+        if (player_) player_->stop();
+        held_.finish();
+        deliver();
+        if (request_.file) request_.file->close();
     }
 
     // Hands on what is no longer kept back; waits for the ear where that is behind.

@@ -51,7 +51,7 @@ struct LiveResult {
 // meanwhile (`played` false) everything the guard can go back to is kept back, so that a file has no seams.
 double held_seconds(const GuardOptions& guard, bool played);
 
-// Makes sound from a stream of one until it is done or `stop` is set (looked at between samples), and returns once it
+// Makes sound from a stream of one until it is done or `stop` is set (looked at after every block), and returns once it
 // has been heard. The file holds what was made, whatever happens; nothing grows with the length of it.
 LiveResult generate_live(GuardedStream& stream, std::span<const uint8_t> prompt, const SignalConfig& signal,
                          const GuardOptions* guard, LiveRequest request, const std::atomic<bool>& stop,

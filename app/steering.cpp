@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <future>
 #include <numbers>
 
 #include "kernels/error.h"
@@ -57,25 +58,41 @@ void SteeredStream::obey(Steering::Wish wish) {
     ++joins_;
 }
 
-void SteeredStream::draw(Voice& v) {
-    const StreamStep step = v.stream->next()[0];
+int64_t SteeredStream::draw(Voice& v, int64_t most) {
+    const StreamSteps steps = v.stream->next(most);
+    const int64_t begin = steps.positions[0], count = steps.block.samples;
     // Samples that the guard takes back do not count; those before a return to a moment were heard.
-    v.drawn += step.position + 1 - v.next;
-    v.next = step.position + 1;
-    v.bits += step.total_bits - v.last_total;
-    v.last_total = step.total_bits;
-    v.held.put(step.position, value_[static_cast<size_t>(step.code) % value_.size()]);
-    for (GuardEvent& e : v.stream->take_events()) events_.push_back(std::move(e));
+    v.drawn += begin + count - v.next;
+    v.next = begin + count;
+    v.bits += steps.total_bits[0] - v.last_total;
+    v.last_total = steps.total_bits[0];
+    for (int64_t t = 0; t < count; ++t)
+        v.held.put(begin + t, value_[static_cast<size_t>(steps.block.at(t, 0).code) % value_.size()]);
+    return count;
 }
 
-void SteeredStream::make(int64_t samples, std::vector<float>& out) {
+void SteeredStream::make(int64_t samples, std::vector<float>& out, const KeepOn& keep_on) {
     while (const auto wish = steering_->take()) obey(*wish);
-    for (int64_t i = 0; i < samples; ++i) {
-        // Where the guard sent one back the other waits for it.
-        int64_t behind = INT64_MAX;
+    for (int64_t left = samples; left > 0 && (!keep_on || keep_on());) {
+        // Where the guard sent one back, or one's block was shorter, the other waits for it.
+        int64_t behind = INT64_MAX, ahead = INT64_MAX;
         for (const Voice& v : voices_) behind = std::min(behind, v.held.made());
+        for (const Voice& v : voices_)
+            if (v.held.made() > behind) ahead = std::min(ahead, v.held.made());
+        const int64_t most = std::min(left, ahead - behind);
+        int64_t least = most;
+        // Engines that draw themselves do so beside each other; the processor's share its cores anyway.
+        std::future<int64_t> beside;
+        if (ahead == INT64_MAX && voices_.size() == 2 && voices_[1].stream->engine().can_draw()) {
+            beside = std::async(std::launch::async, [&] { return draw(voices_[1], most); });
+            least = std::min(draw(voices_[0], most), beside.get());
+        } else {
+            for (Voice& v : voices_)
+                if (v.held.made() == behind) least = std::min(least, draw(v, most));
+        }
         for (Voice& v : voices_)
-            if (v.held.made() == behind) draw(v);
+            for (GuardEvent& e : v.stream->take_events()) events_.push_back(std::move(e));
+        left -= least;
     }
     deliver(out);
 }

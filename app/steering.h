@@ -12,11 +12,11 @@
 #include "audio/held_sound.h"
 #include "audio/quantize.h"
 #include "model/config.h"
-#include "model/guarded_stream.h"
+#include "model/generator.h"
 
 namespace nigiri::app {
 
-// What the hand wants. Any thread; the stream takes it up between two samples.
+// What the hand wants. Any thread; the stream takes it up when it is asked for the next samples.
 class Steering {
   public:
     enum class Wish : uint8_t { freeze, back, branch };
@@ -55,7 +55,8 @@ class SteeredStream {
                   const SignalConfig& signal, std::shared_ptr<Steering> steering, int64_t hold);
 
     // Draws `samples` of each and appends to `out` what may be heard: nearly as many, none while they are kept back.
-    void make(int64_t samples, std::vector<float>& out);
+    // Fewer where `keep_on`, asked between blocks, gives up.
+    void make(int64_t samples, std::vector<float>& out, const KeepOn& keep_on = {});
     // Nothing more is drawn: the rest.
     void finish(std::vector<float>& out);
 
@@ -76,7 +77,7 @@ class SteeredStream {
         std::optional<FrozenStream> frozen;
     };
     void obey(Steering::Wish wish);
-    void draw(Voice& voice);
+    int64_t draw(Voice& voice, int64_t most);
     void deliver(std::vector<float>& out);
 
     std::shared_ptr<Steering> steering_;

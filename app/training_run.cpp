@@ -32,8 +32,8 @@ TrainingRun::TrainingRun(TrainingRequest request) : request_(std::move(request))
 
 void TrainingRun::load(const Progress& progress) {
     const Config& c = request_.config;
-    data_ = Dataset::load(request_.data, data_options(c.signal, c.training.seed, request_.files, request_.threads),
-                          progress);
+    data_ = std::make_shared<Dataset>(Dataset::load(
+        request_.data, data_options(c.signal, c.training.seed, request_.files, request_.threads), progress));
 }
 
 std::optional<Baseline> TrainingRun::baseline() {

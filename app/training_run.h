@@ -1,6 +1,7 @@
 // A training run as the command line and the studio start it: audio, memory, run folder, trainer, previews.
 #pragma once
 
+#include <memory>
 #include <optional>
 
 #include "app/data_source.h"
@@ -45,6 +46,8 @@ class TrainingRun {
 
     // Reads the audio. Throws Error where there is none to train on, and Cancelled.
     void load(const Progress& progress);
+    // Instead of load(): audio that was read for several runs, coded as the configuration's signal says.
+    void use(std::shared_ptr<const Dataset> data) { data_ = std::move(data); }
     const Dataset& data() const { return *data_; }
     // Nothing where there is no validation audio. Computed once; asked for before open(), config.toml keeps it.
     std::optional<Baseline> baseline();
@@ -63,7 +66,7 @@ class TrainingRun {
     void write_config() const;
 
     TrainingRequest request_;
-    std::optional<Dataset> data_;
+    std::shared_ptr<const Dataset> data_;
     std::optional<Baseline> baseline_;
     std::unique_ptr<DatasetSource> source_;
     std::unique_ptr<Trainer> trainer_;

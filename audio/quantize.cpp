@@ -56,7 +56,13 @@ void fill_monotone(std::vector<uint8_t>& table, int base, int low, int high, uin
 
 std::array<float, code_count> make_decode_table(Quantization quantization) {
     std::array<float, code_count> table{};
-    for (int q = 0; q < code_count; ++q) table[static_cast<size_t>(q)] = static_cast<float>(decode(q, quantization));
+    for (int q = 0; q < code_count; ++q) {
+        const double edge = decode(q, quantization) * 32768;
+        int sample = static_cast<int>(std::lround(edge));
+        while (encode(sample / 32768.0, quantization) < q) ++sample;
+        while (encode(sample / 32768.0, quantization) > q) --sample;
+        table[static_cast<size_t>(q)] = static_cast<float>(sample) / 32768.0f;
+    }
     return table;
 }
 

@@ -36,10 +36,12 @@ uint8_t encode(double x, Quantization quantization);
 // is the step's lower edge, so that code 128 is exactly 0.
 double decode(int code, Quantization quantization);
 
-// `codes` has the size of `samples`.
+// `codes` has the size of `samples`. decode() gives the values of decode_table().
 void encode(std::span<const float> samples, Quantization quantization, std::span<uint8_t> codes);
 void decode(std::span<const uint8_t> codes, Quantization quantization, std::span<float> samples);
-// The value of each of the 256 codes.
+// What each of the 256 codes is played and written as: the 16-bit sample nearest to decode(code) that encode() takes
+// back to the code. The edge itself may fall to the code below, so that a clip read back would be another one; it is
+// moved by a hundredth of a step at most, and by a unit of 16 bits.
 const std::array<float, code_count>& decode_table(Quantization quantization);
 
 // Scaling::full_scale of 16-bit samples (v / 32768), by table: the same codes as encode(v / 32768.0).

@@ -1,6 +1,7 @@
 // Element-wise non-linearities and gates. Views are matrices of rows of any row stride.
 //   gelu(x) = x Phi(x), the exact (erf) form        glu([a, b]) = a sigmoid(b)
 //   gate(x, z) = x silu(z)                          negative_exp(x) = -exp(x), of parameters: never bfloat16
+//   product(x1, x2) = x1 x2
 #pragma once
 
 #include "kernels/tensor.h"
@@ -31,6 +32,15 @@ struct GateForward {
 struct GateBackward {
     View x, z, dy;
     View dx, dz;  // =; dx may be dy
+};
+
+struct ProductForward {
+    View x1, x2;  // (..., D)
+    View y;       // =, may be either
+};
+struct ProductBackward {
+    View x1, x2, dy;
+    View dx1, dx2;  // =; dx1 may be dy
 };
 
 struct NegativeExpForward {

@@ -19,13 +19,17 @@
 
 #include "kernels/activation.h"
 #include "kernels/adamw.h"
+#include "kernels/attention.h"
 #include "kernels/causal_conv1d.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
+#include "kernels/history_conv.h"
+#include "kernels/implicit_filter.h"
 #include "kernels/linear.h"
 #include "kernels/long_conv.h"
 #include "kernels/norm.h"
+#include "kernels/rotary.h"
 #include "kernels/s4_kernel.h"
 #include "kernels/s4d_conv.h"
 #include "kernels/s4d_kernel.h"
@@ -88,6 +92,8 @@ class Backend : public std::enable_shared_from_this<Backend> {
     virtual void glu_backward(const GluBackward&) = 0;
     virtual void gate_forward(const GateForward&) = 0;
     virtual void gate_backward(const GateBackward&) = 0;
+    virtual void product_forward(const ProductForward&) = 0;
+    virtual void product_backward(const ProductBackward&) = 0;
     virtual void negative_exp_forward(const NegativeExpForward&) = 0;
     virtual void negative_exp_backward(const NegativeExpBackward&) = 0;
     virtual void embedding_forward(const EmbeddingForward&) = 0;
@@ -104,8 +110,9 @@ class Backend : public std::enable_shared_from_this<Backend> {
     virtual void s4d_kernel_backward(const S4dKernelBackward&) = 0;
     virtual void s4d_discretize(const S4dDiscretize&) = 0;
     virtual void s4d_recurrence(const S4dRecurrence&) = 0;
-    // Whether s4d_conv is faster here than s4d_kernel and long_conv, of which it may be composed.
-    virtual bool s4d_conv_is_fused() const = 0;
+    // Whether s4d_conv is faster here than s4d_kernel and long_conv, of which it may be composed, and loses nothing
+    // against them that activations of this type could keep.
+    virtual bool s4d_conv_is_fused(DType activations) const = 0;
     virtual void s4d_conv_forward(const S4dConvForward&) = 0;
     virtual void s4d_conv_backward(const S4dConvBackward&) = 0;
     virtual void s4_kernel_forward(const S4KernelForward&) = 0;
@@ -114,6 +121,14 @@ class Backend : public std::enable_shared_from_this<Backend> {
     virtual void s4_recurrence(const S4Recurrence&) = 0;
     virtual void long_conv_forward(const LongConvForward&) = 0;
     virtual void long_conv_backward(const LongConvBackward&) = 0;
+    virtual void attention_forward(const AttentionForward&) = 0;
+    virtual void attention_backward(const AttentionBackward&) = 0;
+    virtual void rotary(const Rotary&) = 0;
+    virtual void filter_features(const FilterFeatures&) = 0;
+    virtual void filter_sine_forward(const FilterSineForward&) = 0;
+    virtual void filter_sine_backward(const FilterSineBackward&) = 0;
+    virtual void filter_window(const FilterWindow&) = 0;
+    virtual void history_conv(const HistoryConv&) = 0;
     virtual void cross_entropy(const CrossEntropy&) = 0;
     virtual void adamw(const AdamW&) = 0;
     virtual void adamw_step(const AdamWStep&);

@@ -48,7 +48,7 @@ class MambaLayer final : public Layer {
 
     Var forward(Tape& tape, const Var& input, const Var* residual) const override {
         const auto xz = tape.split(functions::linear(tape, input, *in_proj_, nullptr), {inner_, inner_});
-        const Var x = functions::causal_conv1d_silu(tape, xz[0], *conv_weight_, conv_bias_);
+        const Var x = functions::causal_conv1d(tape, xz[0], *conv_weight_, conv_bias_, /*silu=*/true);
         return last_linear(tape, ssm_->forward(tape, x, &xz[1]), *out_proj_, nullptr, residual);
     }
 
@@ -58,7 +58,7 @@ class MambaLayer final : public Layer {
         return state;
     }
 
-    const StateSpace* state_space() const override { return ssm_.get(); }
+    const StateSpace* state_space() const override { return ssm_->is_state_space() ? ssm_.get() : nullptr; }
 
     Tensor advance(const Tensor& input, LayerState& state) const override {
         const Tensor xz = apply_linear(backend_, input, *in_proj_, nullptr);
@@ -92,11 +92,68 @@ class MambaLayer final : public Layer {
     std::unique_ptr<StateSpace> ssm_;
 };
 
+class H3Layer final : public Layer {
+  public:
+    H3Layer(ParameterStore& store, const std::string& prefix, int64_t width, const LayerConfig& config, int64_t length,
+            Random& random)
+        : backend_(store.backend()), inner_(config.expand * width), taps_(config.conv_width) {
+        in_proj_ = &store.add_linear(prefix + ".in_proj.weight", {3 * inner_, width},
+                                     fan_in_uniform(random, 3 * inner_ * width, width));
+        conv_weight_ = &store.add(prefix + ".conv1d.weight", {inner_, taps_},
+                                  fan_in_uniform(random, inner_ * taps_, taps_), ParameterGroup::decay);
+        conv_bias_ = &store.add(prefix + ".conv1d.bias", {inner_}, fan_in_uniform(random, inner_, taps_),
+                                ParameterGroup::no_decay);
+        ssm_ = make_state_space(store, prefix + ".ssm", inner_, with_dt_rank(config.ssm, width), length, random);
+        out_proj_ = &store.add_linear(prefix + ".out_proj.weight", {width, inner_},
+                                      fan_in_uniform(random, width * inner_, inner_));
+    }
+
+    Var forward(Tape& tape, const Var& input, const Var* residual) const override {
+        const auto qkv = tape.split(functions::linear(tape, input, *in_proj_, nullptr), {inner_, inner_, inner_});
+        const Var k = functions::causal_conv1d(tape, qkv[1], *conv_weight_, conv_bias_, /*silu=*/false);
+        const Var y = ssm_->forward(tape, functions::product(tape, k, qkv[2]), nullptr);
+        return last_linear(tape, functions::product(tape, qkv[0], y), *out_proj_, nullptr, residual);
+    }
+
+    LayerState make_state(int64_t batch) const override {
+        LayerState state = ssm_->make_state(batch);
+        if (taps_ > 1) state.carried.push_back(backend_.zeros({batch, taps_ - 1, inner_}, in_proj_->value.dtype()));
+        return state;
+    }
+
+    const StateSpace* state_space() const override { return ssm_->is_state_space() ? ssm_.get() : nullptr; }
+
+    Tensor advance(const Tensor& input, LayerState& state) const override {
+        const Tensor qkv = apply_linear(backend_, input, *in_proj_, nullptr);
+        const Tensor k = backend_.allocate(with_columns(input, inner_), input.dtype());
+        backend_.causal_conv1d_forward({.x = qkv.columns(inner_, inner_),
+                                        .weight = conv_weight_->value,
+                                        .bias = conv_bias_->value,
+                                        .y = k,
+                                        .state = taps_ > 1 ? state.carried.back().view() : View{},
+                                        .silu = false});
+        backend_.product_forward({.x1 = k, .x2 = qkv.columns(2 * inner_, inner_), .y = k});
+        const Tensor y = ssm_->advance(k, {}, state);
+        backend_.product_forward({.x1 = y, .x2 = qkv.columns(0, inner_), .y = y});
+        return apply_linear(backend_, y, *out_proj_, nullptr);
+    }
+
+    BlockStep describe() const override { throw Error("engines know no H3 block"); }
+
+  private:
+    Backend& backend_;
+    int64_t inner_, taps_;
+    Parameter *in_proj_, *conv_weight_, *conv_bias_, *out_proj_;
+    std::unique_ptr<StateSpace> ssm_;
+};
+
 class S4Layer final : public Layer {
   public:
     S4Layer(ParameterStore& store, const std::string& prefix, int64_t width, const LayerConfig& config, int64_t length,
             Random& random)
-        : backend_(store.backend()), glu_(config.glu) {
+        : backend_(store.backend()),
+          glu_(config.block == BlockKind::s4_mlp && config.glu),
+          gelu_(config.ssm.kind != SsmKind::attention) {
         const int64_t out = glu_ ? 2 * width : width;
         ssm_ = make_state_space(store, prefix + ".ssm", width, with_dt_rank(config.ssm, width), length, random);
         weight_ = &store.add_linear(prefix + ".output_linear.weight", {out, width},
@@ -105,7 +162,8 @@ class S4Layer final : public Layer {
     }
 
     Var forward(Tape& tape, const Var& x, const Var* residual) const override {
-        const Var y = functions::gelu(tape, ssm_->forward(tape, x, nullptr));
+        Var y = ssm_->forward(tape, x, nullptr);
+        if (gelu_) y = functions::gelu(tape, y);
         if (!glu_) return last_linear(tape, y, *weight_, bias_, residual);
         Var out = functions::glu(tape, functions::linear(tape, y, *weight_, bias_));
         return residual ? functions::add(tape, *residual, std::move(out)) : out;
@@ -113,11 +171,11 @@ class S4Layer final : public Layer {
 
     LayerState make_state(int64_t batch) const override { return ssm_->make_state(batch); }
 
-    const StateSpace* state_space() const override { return ssm_.get(); }
+    const StateSpace* state_space() const override { return ssm_->is_state_space() ? ssm_.get() : nullptr; }
 
     Tensor advance(const Tensor& x, LayerState& state) const override {
         const Tensor y = ssm_->advance(x, {}, state);
-        backend_.gelu_forward({.x = y, .y = y});
+        if (gelu_) backend_.gelu_forward({.x = y, .y = y});
         const Tensor out = apply_linear(backend_, y, *weight_, bias_);
         if (!glu_) return out;
         const Tensor gated = backend_.allocate(x.shape(), x.dtype());
@@ -136,7 +194,7 @@ class S4Layer final : public Layer {
 
   private:
     Backend& backend_;
-    bool glu_;
+    bool glu_, gelu_;
     Parameter *weight_, *bias_;
     std::unique_ptr<StateSpace> ssm_;
 };
@@ -184,6 +242,11 @@ class MlpLayer final : public Layer {
 std::unique_ptr<Layer> make_mamba_layer(ParameterStore& store, const std::string& prefix, int64_t width,
                                         const LayerConfig& config, int64_t length, Random& random) {
     return std::make_unique<MambaLayer>(store, prefix, width, config, length, random);
+}
+
+std::unique_ptr<Layer> make_h3_layer(ParameterStore& store, const std::string& prefix, int64_t width,
+                                     const LayerConfig& config, int64_t length, Random& random) {
+    return std::make_unique<H3Layer>(store, prefix, width, config, length, random);
 }
 
 std::unique_ptr<Layer> make_s4_layer(ParameterStore& store, const std::string& prefix, int64_t width,
@@ -259,8 +322,13 @@ std::vector<ResidualBlock> make_residual_blocks(ParameterStore& store, const std
         return blocks;
     }
     Norm first = norm("norm");
-    blocks.emplace_back(std::move(first), make_s4_layer(store, prefix + ".s4", width, layer, length, random));
-    if (layer.ff_expand > 0) {
+    if (layer.block == BlockKind::h3) {
+        blocks.emplace_back(std::move(first), make_h3_layer(store, prefix + ".h3", width, layer, length, random));
+        return blocks;
+    }
+    const std::string name = layer.ssm.kind == SsmKind::attention ? ".attention" : ".s4";
+    blocks.emplace_back(std::move(first), make_s4_layer(store, prefix + name, width, layer, length, random));
+    if (layer.block == BlockKind::s4_mlp && layer.ff_expand > 0) {
         Norm second = norm("mlp_norm");
         blocks.emplace_back(std::move(second), make_mlp_layer(store, prefix + ".mlp", width, layer.ff_expand, random));
     }

@@ -1,4 +1,4 @@
-// The blocks of a stage: x + layer(norm(x)), with a layer that is a Mamba block, an S4 block or an MLP.
+// The blocks of a stage: x + layer(norm(x)), with a layer that is a Mamba, H3 or S4 block or an MLP.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,7 @@ class Layer {
     virtual Var forward(Tape& tape, const Var& x, const Var* residual = nullptr) const = 0;
     virtual LayerState make_state(int64_t batch) const = 0;
     virtual Tensor advance(const Tensor& x, LayerState& state) const = 0;
-    // Null where there is none.
+    // Null where there is none, or none that can be looked into.
     virtual const StateSpace* state_space() const { return nullptr; }
     // The layer as engines are given it, without the norm before it.
     virtual BlockStep describe() const = 0;
@@ -24,7 +24,12 @@ class Layer {
 // in_proj, short convolution + SiLU, state space, gate, out_proj (Mamba paper, figure 3).
 std::unique_ptr<Layer> make_mamba_layer(ParameterStore& store, const std::string& prefix, int64_t width,
                                         const LayerConfig& config, int64_t length, Random& random);
-// State space with skip, GELU, output linear with GLU (S4Block of the S4 repository).
+// in_proj -> q, k, v; q * layer(conv(k) * v); out_proj (H3, Fu et al. 2023, with heads of one channel; the short
+// convolution stands for its shift SSM, as in Hyena).
+std::unique_ptr<Layer> make_h3_layer(ParameterStore& store, const std::string& prefix, int64_t width,
+                                     const LayerConfig& config, int64_t length, Random& random);
+// State space with skip, GELU, output linear, with GLU where the configuration says so (S4Block of the S4 repository).
+// Attention is followed by its output map alone.
 std::unique_ptr<Layer> make_s4_layer(ParameterStore& store, const std::string& prefix, int64_t width,
                                      const LayerConfig& config, int64_t length, Random& random);
 // Linear, GELU, linear.
@@ -64,7 +69,7 @@ class ResidualBlock {
     std::unique_ptr<Layer> layer_;
 };
 
-// The residual blocks that one configured layer stands for: one Mamba block, or an S4 block and an MLP.
+// The residual blocks that one configured layer stands for: a Mamba, H3 or plain block, or an S4 block and an MLP.
 // `prefix` names the layer within its stage ("centre.0").
 std::vector<ResidualBlock> make_residual_blocks(ParameterStore& store, const std::string& prefix, int64_t width,
                                                 const LayerConfig& layer, const ModelConfig& model, int64_t length,

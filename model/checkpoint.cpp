@@ -58,6 +58,11 @@ int64_t ssm_parameters(const SsmConfig& c, int64_t width, int64_t model_width) {
         const int64_t constants = width * n * numbers * ((c.selective_b ? 0 : 1) + (c.selective_c ? 0 : 1));
         return columns * width + width * rank + width + width * n * numbers + constants + width;
     }
+    if (c.kind == SsmKind::attention) return 3 * width * width;
+    if (c.kind == SsmKind::hyena) {
+        const int64_t h = c.filter_width, features = 1 + 2 * c.filter_bands;
+        return features * h + h + 2 * (h * h + h) + h + h * width + width;
+    }
     const int64_t copies = c.copies > 0 ? c.copies : width;
     const int64_t low_rank = c.kind == SsmKind::s4 ? copies * n * 2 : 0;
     return width + copies * n * numbers + copies * n * numbers + width * n * numbers + low_rank + width;
@@ -70,9 +75,15 @@ int64_t layer_parameters(const LayerConfig& c, const ModelConfig& model, int64_t
         return norm + 2 * inner * width + inner * (c.conv_width + 1) + ssm_parameters(c.ssm, inner, width) +
                width * inner;
     }
-    const int64_t out = c.glu ? 2 * width : width, hidden = c.ff_expand * width;
+    if (c.block == BlockKind::h3) {
+        const int64_t inner = c.expand * width;
+        return norm + 3 * inner * width + inner * (c.conv_width + 1) + ssm_parameters(c.ssm, inner, width) +
+               width * inner;
+    }
+    const bool pair = c.block == BlockKind::s4_mlp;
+    const int64_t out = pair && c.glu ? 2 * width : width, hidden = c.ff_expand * width;
     int64_t count = norm + ssm_parameters(c.ssm, width, width) + out * width + out;
-    if (c.ff_expand > 0) count += norm + hidden * width + hidden + width * hidden + width;
+    if (pair && c.ff_expand > 0) count += norm + hidden * width + hidden + width * hidden + width;
     return count;
 }
 
@@ -89,7 +100,7 @@ int64_t parameter_count(const ModelConfig& config) {
     }
     count += config.layers * layer_parameters(config.centre, config, width);
     count += config.norm == NormKind::rms ? config.width : config.norm == NormKind::scalar ? 2 : 2 * config.width;
-    return count + config.vocabulary * config.width + config.vocabulary;
+    return count + (config.tied_head ? 0 : config.vocabulary * config.width) + config.vocabulary;
 }
 
 void save_checkpoint(const std::filesystem::path& path, const Config& config, const Network& network,

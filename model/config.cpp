@@ -21,12 +21,20 @@ struct EnumName {
     const char* name;
 };
 
-constexpr EnumName<SsmKind> ssm_kinds[] = {{SsmKind::s4d, "s4d"}, {SsmKind::s4, "s4"}, {SsmKind::s6, "s6"}};
-constexpr EnumName<SsmInit> ssm_inits[] = {
-    {SsmInit::lin, "lin"}, {SsmInit::inv, "inv"}, {SsmInit::legs, "legs"}, {SsmInit::real, "real"}};
+constexpr EnumName<SsmKind> ssm_kinds[] = {{SsmKind::s4d, "s4d"},
+                                           {SsmKind::s4, "s4"},
+                                           {SsmKind::s6, "s6"},
+                                           {SsmKind::hyena, "hyena"},
+                                           {SsmKind::attention, "attention"}};
+constexpr EnumName<SsmInit> ssm_inits[] = {{SsmInit::lin, "lin"},
+                                           {SsmInit::inv, "inv"},
+                                           {SsmInit::legs, "legs"},
+                                           {SsmInit::real, "real"},
+                                           {SsmInit::random, "random"}};
 constexpr EnumName<Discretization> discretizations[] = {
     {Discretization::euler, "euler"}, {Discretization::zoh, "zoh"}, {Discretization::bilinear, "bilinear"}};
-constexpr EnumName<BlockKind> block_kinds[] = {{BlockKind::mamba, "mamba"}, {BlockKind::s4_mlp, "s4-mlp"}};
+constexpr EnumName<BlockKind> block_kinds[] = {
+    {BlockKind::mamba, "mamba"}, {BlockKind::s4_mlp, "s4-mlp"}, {BlockKind::plain, "plain"}, {BlockKind::h3, "h3"}};
 constexpr EnumName<UNetForm> unet_forms[] = {{UNetForm::sashimi, "sashimi"}, {UNetForm::unet, "unet"}};
 constexpr EnumName<NormKind> norm_kinds[] = {
     {NormKind::layer, "layer"}, {NormKind::rms, "rms"}, {NormKind::scalar, "scalar"}};
@@ -67,7 +75,8 @@ void visit(SsmConfig& c, V&& v) {
     v("kind", c.kind), v("complex", c.is_complex), v("state", c.state), v("init", c.init);
     v("discretization", c.discretization), v("dt_min", c.dt_min), v("dt_max", c.dt_max), v("copies", c.copies);
     v("selective_delta", c.selective_delta), v("selective_b", c.selective_b), v("selective_c", c.selective_c);
-    v("dt_rank", c.dt_rank);
+    v("dt_rank", c.dt_rank), v("heads", c.heads);
+    v("filter_width", c.filter_width), v("filter_bands", c.filter_bands);
 }
 template <class V>
 void visit(LayerConfig& c, V&& v) {
@@ -78,6 +87,7 @@ template <class V>
 void visit(ModelConfig& c, V&& v) {
     v("vocabulary", c.vocabulary), v("width", c.width), v("layers", c.layers), v("pools", c.pools);
     v("pool_expand", c.pool_expand), v("form", c.form), v("norm", c.norm), v("norm_eps", c.norm_eps);
+    v("tied_head", c.tied_head);
     v("outer", c.outer), v("centre", c.centre);
 }
 template <class V>
@@ -208,12 +218,15 @@ void validate_layer(const LayerConfig& c, const std::string& name) {
     check(s.kind != SsmKind::s4 || s.init == SsmInit::legs, name + ".ssm.init", "legs for s4");
     check(s.kind != SsmKind::s4d || s.discretization != Discretization::euler, name + ".ssm.discretization",
           "zoh or bilinear for s4d");
-    check((s.init == SsmInit::real) == !s.is_complex, name + ".ssm.init",
-          "real for a real layer, lin, inv or legs for a complex one");
+    check(s.init == SsmInit::random || (s.init == SsmInit::real) == !s.is_complex, name + ".ssm.init",
+          "real or random for a real layer, lin, inv, legs or random for a complex one");
     check_range(s.dt_min, 1e-6, 1.0, name + ".ssm.dt_min");
     check_range(s.dt_max, s.dt_min, 10.0, name + ".ssm.dt_max");
     check_range<int64_t>(s.copies, 0, 65536, name + ".ssm.copies");
     check_range<int64_t>(s.dt_rank, 0, 4096, name + ".ssm.dt_rank");
+    check_range<int64_t>(s.heads, 1, 1024, name + ".ssm.heads");
+    check_range<int64_t>(s.filter_width, 1, 4096, name + ".ssm.filter_width");
+    check_range<int64_t>(s.filter_bands, 1, 1024, name + ".ssm.filter_bands");
     check_range<int64_t>(c.expand, 1, 16, name + ".expand");
     check_range<int64_t>(c.conv_width, 1, 8, name + ".conv_width");
     check_range<int64_t>(c.ff_expand, 0, 16, name + ".ff_expand");
@@ -254,6 +267,8 @@ std::string to_string(NormKind v) { return enum_name(v); }
 std::string to_string(Schedule v) { return enum_name(v); }
 std::string to_string(Precision v) { return enum_name(v); }
 Precision precision_by_name(const std::string& name) { return enum_value<Precision>(name, "--precision"); }
+
+bool remembers_all(SsmKind kind) { return kind == SsmKind::hyena || kind == SsmKind::attention; }
 
 int64_t ModelConfig::pool_product() const {
     int64_t product = 1;

@@ -12,13 +12,20 @@
 namespace nigiri {
 
 enum class SsmKind : uint8_t {
-    s4d,  // diagonal, time-invariant, trained through FFT convolution
-    s4,   // diagonal plus low rank (HiPPO-LegS), time-invariant
-    s6,   // selective: parameters depend on the input, trained through a scan
+    s4d,        // diagonal, time-invariant, trained through FFT convolution
+    s4,         // diagonal plus low rank (HiPPO-LegS), time-invariant
+    s6,         // selective: parameters depend on the input, trained through a scan
+    hyena,      // a long convolution with an implicit kernel: the values of a small network at every distance
+    attention,  // causal softmax attention of several heads, with rotary positions
 };
 
-// Starting values of A (model initialisations of the S4D paper). `legs` with kind s4 is the original HiPPO-LegS.
-enum class SsmInit : uint8_t { lin, inv, legs, real };
+// Whether a layer of this kind remembers all of its inputs, so that its state grows with the length. The others' states
+// are constant in size.
+bool remembers_all(SsmKind kind);
+
+// Starting values of A (model initialisations of the S4D paper). `legs` with kind s4 is the original HiPPO-LegS;
+// `random` is another draw for every channel, for real and complex layers (model/initialization.h).
+enum class SsmInit : uint8_t { lin, inv, legs, real, random };
 
 struct SsmConfig {
     SsmKind kind = SsmKind::s4d;
@@ -33,18 +40,27 @@ struct SsmConfig {
     // S6 only.
     bool selective_delta = true, selective_b = true, selective_c = true;
     int64_t dt_rank = 0;  // 0 means ceil(width / 16)
+    // Attention only; divides the layer's channels.
+    int64_t heads = 8;
+    // Hyena only: the width of the kernel's network, and the frequencies of the positions that it is given.
+    int64_t filter_width = 64, filter_bands = 16;
 
     int64_t stored_states() const { return is_complex ? state / 2 : state; }
     bool operator==(const SsmConfig&) const = default;
 };
 
-enum class BlockKind : uint8_t { mamba, s4_mlp };
+enum class BlockKind : uint8_t {
+    mamba,   // gated, with a short convolution
+    s4_mlp,  // SaShiMi's pair: the layer with its output map, then an MLP
+    plain,   // the layer with its output map, no gate
+    h3,      // the layer between two products: q * layer(shift(k) * v)
+};
 
 struct LayerConfig {
     BlockKind block = BlockKind::mamba;
     SsmConfig ssm;
-    int64_t expand = 2;      // Mamba: inner width / width
-    int64_t conv_width = 4;  // Mamba: taps of the short convolution
+    int64_t expand = 2;      // Mamba, H3: inner width / width
+    int64_t conv_width = 4;  // Mamba, H3: taps of the short convolution
     int64_t ff_expand = 2;   // S4+MLP: inner width of the MLP / width; 0 leaves the MLP out
     bool glu = true;         // S4+MLP: output linear to twice the width and GLU, else plain linear
 
@@ -58,14 +74,15 @@ enum class UNetForm : uint8_t {
 
 struct ModelConfig {
     int64_t vocabulary = 256;
-    int64_t width = 64;  // D of the outermost stage
-    int64_t layers = 8;  // layers a stage (an S4+MLP layer is the pair)
-    std::vector<int64_t> pools = {4, 4};
-    int64_t pool_expand = 2;  // width grows by this factor at each pool
+    int64_t width = 64;                   // D of the outermost stage
+    int64_t layers = 8;                   // layers a stage (an S4+MLP layer is the pair)
+    std::vector<int64_t> pools = {4, 4};  // none: isotropic, all layers are the centre's
+    int64_t pool_expand = 2;              // width grows by this factor at each pool
     UNetForm form = UNetForm::sashimi;
     NormKind norm = NormKind::layer;
     double norm_eps = 1e-5;
-    LayerConfig outer;  // every stage but the innermost
+    bool tied_head = false;  // the head's weight is the embedding
+    LayerConfig outer;       // every stage but the innermost
     LayerConfig centre;
 
     int64_t pool_product() const;  // coarsest step in samples
@@ -91,7 +108,7 @@ struct TrainingConfig {
     Precision precision = Precision::automatic;
     bool recompute = false;        // keep only what enters a layer; compute the rest again in the backward pass
     bool recompute_cheap = false;  // the same for what costs little: norms, gates, short convolutions
-    bool graph = false;            // record a step's operations once and replay them, where the backend can
+    bool graph = true;             // record a step's operations once and replay them, where the backend can
     Schedule schedule = Schedule::cosine;
     double warmup = 0.1;       // share of the steps (cosine) or of `steps` where known
     double final_rate = 0.02;  // cosine: where it ends, as a share of the peak
@@ -125,7 +142,7 @@ struct Config {
     bool operator==(const Config&) const = default;
 };
 
-// Layers by name: mamba-s4, mamba-s6, s4-mlp and their variants. Throws Error on an unknown name.
+// Layers by name: mamba-s4, mamba-s6, s4-mlp, attention-mlp and their variants. Throws Error on an unknown name.
 LayerConfig layer_by_name(const std::string& name);
 const std::vector<std::string>& layer_names();
 // The name of a layer that equals a named one, else a description such as "mamba-s4 (modified)".

@@ -171,15 +171,15 @@ Var shift(Tape& tape, const Var& x) {
     });
 }
 
-Var causal_conv1d_silu(Tape& tape, const Var& x, Parameter& weight, Parameter* bias) {
+Var causal_conv1d(Tape& tape, const Var& x, Parameter& weight, Parameter* bias, bool silu) {
     Backend& backend = tape.backend();
-    const auto compute = [&backend, &weight, bias](const Tensor& value) {
+    const auto compute = [&backend, &weight, bias, silu](const Tensor& value) {
         const Tensor y = backend.allocate(value.shape(), value.dtype());
         backend.causal_conv1d_forward(
-            {.x = value, .weight = weight.value, .bias = view_of(bias), .y = y, .state = {}, .silu = true});
+            {.x = value, .weight = weight.value, .bias = view_of(bias), .y = y, .state = {}, .silu = silu});
         return y;
     };
-    const auto backward = [&tape, &backend, x = x.held(), &weight, bias](const Tensor& dy) {
+    const auto backward = [&tape, &backend, x = x.held(), &weight, bias, silu](const Tensor& dy) {
         const Tensor dx = tape.reserve(x);
         backend.causal_conv1d_backward({.x = x.held_value(),
                                         .weight = weight.value,
@@ -188,7 +188,7 @@ Var causal_conv1d_silu(Tape& tape, const Var& x, Parameter& weight, Parameter* b
                                         .dx = dx,
                                         .dweight = weight.gradient,
                                         .dbias = gradient_of(bias),
-                                        .silu = true});
+                                        .silu = silu});
         tape.commit(x, dx);
     };
     return tape.recomputable(tape.record(compute(x.value), backward),
@@ -240,6 +240,24 @@ Var gate(Tape& tape, const Var& x, const Var& z) {
     };
     return tape.recomputable(tape.record(compute(x.value, z.value), backward),
                              [x = x.held(), z = z.held(), compute] { return compute(x.held_value(), z.held_value()); });
+}
+
+Var product(Tape& tape, const Var& x1, const Var& x2) {
+    Backend& backend = tape.backend();
+    const auto compute = [&backend](const Tensor& a, const Tensor& b) {
+        const Tensor y = backend.allocate(a.shape(), a.dtype());
+        backend.product_forward({.x1 = a, .x2 = b, .y = y});
+        return y;
+    };
+    const auto backward = [&tape, &backend, x1 = x1.held(), x2 = x2.held()](const Tensor& dy) {
+        const Tensor dx1 = tape.reserve(x1), dx2 = tape.reserve(x2);
+        backend.product_backward({.x1 = x1.held_value(), .x2 = x2.held_value(), .dy = dy, .dx1 = dx1, .dx2 = dx2});
+        tape.commit(x1, dx1);
+        tape.commit(x2, dx2);
+    };
+    return tape.recomputable(
+        tape.record(compute(x1.value, x2.value), backward),
+        [x1 = x1.held(), x2 = x2.held(), compute] { return compute(x1.held_value(), x2.held_value()); });
 }
 
 Var recomputed(Tape& tape, const Var& x, std::function<Var(Tape&, const Var&)> f) {

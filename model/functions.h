@@ -1,6 +1,6 @@
 // The backend's operations as differentiable functions of Vars. Shapes and formulas stand in the kernels' headers.
-// Cheap to compute again, where the tape wants that, are the results of norm, causal_conv1d_silu, gelu, gate and
-// linear_of_few.
+// Cheap to compute again, where the tape wants that, are the results of norm, causal_conv1d, gelu, gate,
+// product and linear_of_few.
 #pragma once
 
 #include "model/parameter.h"
@@ -29,14 +29,24 @@ Var add(Tape& tape, const Var& x, Var&& y);
 Var reshape(Tape& tape, const Var& x, const Shape& shape);
 // One step later, zeros first.
 Var shift(Tape& tape, const Var& x);
-Var causal_conv1d_silu(Tape& tape, const Var& x, Parameter& weight, Parameter* bias);
+Var causal_conv1d(Tape& tape, const Var& x, Parameter& weight, Parameter* bias, bool silu);
 Var gelu(Tape& tape, const Var& x);
 Var glu(Tape& tape, const Var& x);
 Var gate(Tape& tape, const Var& x, const Var& z);
+Var product(Tape& tape, const Var& x1, const Var& x2);
 // f(x), of which nothing but x is kept: the backward pass runs f again (Chen et al. 2016).
 Var recomputed(Tape& tape, const Var& x, std::function<Var(Tape&, const Var&)> f);
 // y * kernel along the length, plus skip * u.
 Var long_conv(Tape& tape, const Var& u, const Var& kernel, Parameter& skip);
+
+// Rotary positions on the rows of x, the first at position 0.
+Var rotary(Tape& tape, const Var& x, int64_t heads);
+// Causal attention of (B, L, D) each.
+Var attention(Tape& tape, int64_t heads, const Var& q, const Var& k, const Var& v);
+// sin(frequency x), of the filter of a long convolution, (L, C).
+Var filter_sine(Tape& tape, const Var& x, Parameter& frequency);
+// The window of such a filter: (L, D) -> the kernel (D, L), distances in units of `unit`.
+Var filter_window(Tape& tape, const Var& x, double unit);
 
 // A parameter as a Var, so that what is computed from it passes its gradient on.
 Var parameter(Tape& tape, Parameter& p);

@@ -30,7 +30,7 @@ std::string to_text(const GuardEvent& e, int64_t sample_rate) {
 }
 
 GuardedStream::GuardedStream(std::unique_ptr<Stream> stream, std::optional<GuardOptions> guard)
-    : stream_(std::move(stream)), voices_(static_cast<size_t>(stream_->streams())), steps_(voices_.size()) {
+    : stream_(std::move(stream)), voices_(static_cast<size_t>(stream_->streams())), total_bits_(voices_.size()) {
     if (!guard) return;
     guard_ = std::make_shared<const GuardOptions>(std::move(*guard));
     for (Voice& v : voices_) v.guard.emplace(guard_);
@@ -53,26 +53,42 @@ bool GuardedStream::due(const Voice& v) const {
 void GuardedStream::save(int64_t stream) {
     Voice& v = voices_[static_cast<size_t>(stream)];
     if (v.saves.size() == static_cast<size_t>(guard_->snapshots)) v.saves.pop_front();
-    v.saves.push_back({v.position, v.total_bits, stream_->freeze(stream), *v.guard});
+    v.saves.push_back({v.position, total_bits_[static_cast<size_t>(stream)], stream_->freeze(stream), *v.guard});
 }
 
-std::span<const StreamStep> GuardedStream::next() {
+int64_t GuardedStream::until_look(const Voice& v) const {
+    const int64_t hop = RunawayGuard::hop(*guard_), look = hop - v.guard->samples() % hop;
+    return v.warmth_ends < 0 ? look : std::min(look, v.warmth_ends - v.position);
+}
+
+StreamSteps GuardedStream::next(int64_t most) {
     if (guard_)
-        for (int64_t i = 0; i < streams(); ++i)
-            if (due(voices_[static_cast<size_t>(i)])) save(i);
-    const auto draws = stream_->draw();
-    for (size_t i = 0; i < voices_.size(); ++i) {
-        Voice& v = voices_[i];
-        v.total_bits += draws[i].bits;
-        steps_[i] = {v.position++, draws[i].code, draws[i].bits, v.total_bits};
-        if (!guard_) continue;
-        if (v.warmth_ends >= 0 && v.position >= v.warmth_ends) {
-            v.warmth_ends = -1;
-            stream_->scale_temperature(static_cast<int64_t>(i), 1);
+        for (int64_t i = 0; i < streams(); ++i) {
+            const Voice& v = voices_[static_cast<size_t>(i)];
+            if (due(v)) save(i);
+            most = std::min(most, until_look(v));
         }
-        if (const auto alarm = v.guard->take(draws[i].code, draws[i].bits)) go_back(static_cast<int64_t>(i), *alarm);
+    const StreamBlock block = stream_->draw(most);
+    told_positions_.clear();
+    for (Voice& v : voices_) told_positions_.push_back(std::exchange(v.position, v.position + block.samples));
+    for (auto row = block.draws; !row.empty(); row = row.subspan(voices_.size()))
+        for (size_t i = 0; i < voices_.size(); ++i) total_bits_[i] += row[i].bits;
+    told_bits_ = total_bits_;
+    if (guard_)
+        for (int64_t i = 0; i < streams(); ++i) judge(i, block);
+    return {.block = block, .positions = told_positions_, .total_bits = told_bits_};
+}
+
+void GuardedStream::judge(int64_t stream, const StreamBlock& block) {
+    Voice& v = voices_[static_cast<size_t>(stream)];
+    if (v.warmth_ends >= 0 && v.position >= v.warmth_ends) {
+        v.warmth_ends = -1;
+        stream_->scale_temperature(stream, 1);
     }
-    return steps_;
+    std::optional<Alarm> alarm;  // after the last sample, where the block ends at a look
+    for (int64_t t = 0; t < block.samples; ++t)
+        alarm = v.guard->take(block.at(t, stream).code, block.at(t, stream).bits);
+    if (alarm) go_back(stream, *alarm);
 }
 
 void GuardedStream::go_back(int64_t stream, const Alarm& alarm) {
@@ -102,7 +118,7 @@ void GuardedStream::go_back(int64_t stream, const Alarm& alarm) {
     stream_->restore(stream, branch(save.snapshot, ++v.dice));
     v.guard = save.guard;
     v.position = save.position;
-    v.total_bits = save.total_bits;
+    total_bits_[static_cast<size_t>(stream)] = save.total_bits;
     const double cooler = std::pow(guard_->cooling, v.attempts - 1);
     event.warmth = alarm.trouble == Trouble::silence ? 1 / cooler : cooler;
     v.warmth_ends = v.position + guard_->sample_rate;

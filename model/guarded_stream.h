@@ -28,13 +28,12 @@ struct GuardEvent {
 // "noise at 12.3 s (5.1 bits a sample, flatness 0.21): back to 11.0 s"
 std::string to_text(const GuardEvent& event, int64_t sample_rate);
 
-// A sample. Where `position` is not one more than before, the stream has gone back: what was drawn from there on does
-// not count any more.
-struct StreamStep {
-    int64_t position = 0;  // samples before it
-    int32_t code = 0;
-    double bits = 0;        // its surprise
-    double total_bits = 0;  // of all samples that count, this one included
+// Samples that follow each other, of every stream. Where a stream's position is not the one after its last sample, it
+// has gone back: what was drawn from there on does not count any more.
+struct StreamSteps {
+    StreamBlock block;
+    std::span<const int64_t> positions;  // (streams): samples before the block's first
+    std::span<const double> total_bits;  // (streams): of all samples that count, the block's included
 };
 
 // A stream as freeze() leaves it, with what the guard knows.
@@ -57,8 +56,8 @@ class GuardedStream {
     // What precedes the streams, which take it from elsewhere.
     void hear(int64_t stream, std::span<const uint8_t> prompt);
 
-    // The next sample of every stream; valid until the next call. Throws as Stream::draw.
-    std::span<const StreamStep> next();
+    // The next samples of every stream, 1 to `most`, as Stream::draw has them. A block ends where the guard looks.
+    StreamSteps next(int64_t most);
     // Since the last call.
     std::vector<GuardEvent> take_events() { return std::exchange(events_, {}); }
 
@@ -76,7 +75,6 @@ class GuardedStream {
     };
     struct Voice {
         int64_t position = 0;
-        double total_bits = 0;
         uint32_t dice = 0;  // branches so far
         std::optional<RunawayGuard> guard;
         std::deque<Save> saves;
@@ -85,6 +83,9 @@ class GuardedStream {
         int64_t warmth_ends = -1;  // -1: the temperature is as set
     };
     bool due(const Voice& v) const;
+    // Samples until something may happen to it.
+    int64_t until_look(const Voice& v) const;
+    void judge(int64_t stream, const StreamBlock& block);
     void save(int64_t stream);
     void go_back(int64_t stream, const Alarm& alarm);
 
@@ -92,7 +93,9 @@ class GuardedStream {
     std::shared_ptr<const GuardOptions> guard_;
     int64_t save_every_ = 0;
     std::vector<Voice> voices_;
-    std::vector<StreamStep> steps_;
+    std::vector<double> total_bits_;  // one a stream
+    std::vector<int64_t> told_positions_;
+    std::vector<double> told_bits_;
     std::vector<GuardEvent> events_;
 };
 

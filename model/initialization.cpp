@@ -107,6 +107,30 @@ StateMatrices initial_state(StateInit init, int64_t states) {
     return s;
 }
 
+StateMatrices random_state(Random& random, int64_t states, int64_t copies, bool is_complex) {
+    if (states < 1 || copies < 1) throw Error("a state space layer needs at least one state");
+    constexpr double least_real = 1e-4;
+    const auto n = static_cast<double>(states);
+    StateMatrices s;
+    for (int64_t i = 0; i < copies * states; ++i) {
+        s.a_real.push_back(std::log(std::max(least_real, random.uniform() * (is_complex ? 1 : n))));
+        if (is_complex) s.a_imag.push_back(pi * n * random.uniform());
+    }
+    s.b.assign(s.a_real.size(), 1.0);
+    return s;
+}
+
+StateMatrices copies_of(const StateMatrices& one, int64_t copies) {
+    StateMatrices all;
+    for (int64_t i = 0; i < copies; ++i) {
+        all.a_real.insert(all.a_real.end(), one.a_real.begin(), one.a_real.end());
+        all.a_imag.insert(all.a_imag.end(), one.a_imag.begin(), one.a_imag.end());
+        all.b.insert(all.b.end(), one.b.begin(), one.b.end());
+        all.p.insert(all.p.end(), one.p.begin(), one.p.end());
+    }
+    return all;
+}
+
 std::vector<Complex> tied_output(const StateMatrices& matrices, const std::vector<double>& log_dt, int64_t length,
                                  const std::vector<Complex>& c) {
     return per_channel(matrices, log_dt, c, [&](const S4Discrete& layer, const ComplexVector& row) {

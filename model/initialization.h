@@ -32,6 +32,14 @@ struct StateMatrices {
 // `states` N is at least 1; state size M = 2N where complex.
 StateMatrices initial_state(StateInit init, int64_t states);
 
+// The ranges of s4d_lin and s4d_real filled at random, `copies` times `states` numbers, row-major, every one drawn by
+// itself: complex A = -U(0, 1) - i pi N U(0, 1), real A = -N U(0, 1), B = 1. These are the published S4 code's
+// initialisations with real_random and imag_random (lin) or real_random (real). No real part is nearer to 0 than 1e-4:
+// the logarithm of it is what is stored.
+StateMatrices random_state(Random& random, int64_t states, int64_t copies, bool is_complex);
+// The values of one copy, `copies` times.
+StateMatrices copies_of(const StateMatrices& one, int64_t copies);
+
 // C~ = C (I - Abar^length) per channel, and back: what the S4 kernel stores (kernels/s4_kernel.h). `matrices` holds one
 // copy, shared by all channels; log_dt is (D), c is (D, N), row-major.
 std::vector<std::complex<double>> tied_output(const StateMatrices& matrices, const std::vector<double>& log_dt,

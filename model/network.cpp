@@ -1,5 +1,7 @@
 #include "model/network.h"
 
+#include <cmath>
+
 #include "model/initialization.h"
 
 namespace nigiri {
@@ -34,8 +36,10 @@ Network::Network(std::shared_ptr<Backend> backend, const ModelConfig& config, DT
       training_length_(whole_steps(std::max<int64_t>(training_length, 1), config.pool_product())),
       store_(std::move(backend), dtype) {
     Random random(seed, 0x6e657477);  // a stream of its own: the run's seed also draws data and samples
+    // Where the head uses them too, embeddings begin as long as rows of a head, else logits would begin far apart.
+    const double deviation = config.tied_head ? 1 / std::sqrt(static_cast<double>(config.width)) : 1.0;
     embedding_ = &store_.add("embedding.weight", {config.vocabulary, config.width},
-                             normal(random, config.vocabulary * config.width, 1.0), ParameterGroup::decay);
+                             normal(random, config.vocabulary * config.width, deviation), ParameterGroup::decay);
     const auto make_blocks = [&](const std::string& name, int64_t width, const LayerConfig& layer, int64_t length,
                                  std::vector<ResidualBlock>& blocks, std::vector<size_t>& states) {
         for (int64_t j = 0; j < config.layers; ++j)
@@ -66,8 +70,10 @@ Network::Network(std::shared_ptr<Backend> backend, const ModelConfig& config, DT
         make_blocks(numbered("up", i), widths[i], config.outer, lengths[i], stages_[i].up, stages_[i].up_states);
 
     norm_ = std::make_unique<Norm>(store_, "norm", config.width, config.norm, config.norm_eps);
-    head_weight_ = &store_.add_linear("head.weight", {config.vocabulary, config.width},
-                                      fan_in_uniform(random, config.vocabulary * config.width, config.width));
+    head_weight_ = config.tied_head
+                     ? embedding_
+                     : &store_.add_linear("head.weight", {config.vocabulary, config.width},
+                                          fan_in_uniform(random, config.vocabulary * config.width, config.width));
     head_bias_ =
         &store_.add_linear("head.bias", {config.vocabulary}, fan_in_uniform(random, config.vocabulary, config.width));
 }

@@ -3,6 +3,8 @@
 //
 //   tokens -> embedding -> [down 0] -> pool -> ... -> centre -> ... -> up-pool -> + skip -> [up 0] -> norm -> head
 //
+// Without pools the centre is all there is: an isotropic network (with the centre's skip around it).
+//
 // forward() runs whole sequences and records for training. advance() continues from a state, sample by sample or
 // in longer pieces; both give the same logits.
 #pragma once
@@ -14,7 +16,8 @@
 
 namespace nigiri {
 
-// Everything a running network remembers; constant in size. It belongs to the parameters it was made from.
+// Everything a running network remembers; constant in size, unless a layer remembers all of its inputs (remembers_all).
+// It belongs to the parameters it was made from.
 struct NetworkState {
     int64_t batch = 0;
     int64_t position = 0;            // samples taken in so far

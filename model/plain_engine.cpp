@@ -7,8 +7,11 @@ namespace nigiri {
 PlainEngine::PlainEngine(const Network& network, int64_t streams) : network_(network) {
     if (network.dtype() != DType::f32) throw Error("generation runs in float32");
     if (streams < 1) throw Error("an engine needs at least one stream");
-    state_ = network.make_state(streams);
-    tokens_ = network.backend().allocate({streams, 1}, DType::i32);
+    const ModelConfig& config = network.config();
+    const bool grows = remembers_all(config.centre.ssm.kind) || remembers_all(config.outer.ssm.kind);
+    together_ = grows ? 1 : streams;
+    for (int64_t first = 0; first < streams; first += together_) states_.push_back(network.make_state(together_));
+    tokens_ = network.backend().allocate({together_, 1}, DType::i32);
     positions_.assign(static_cast<size_t>(streams), 0);
 }
 
@@ -26,20 +29,30 @@ void PlainEngine::advance(const int32_t* codes, float* logits) {
         if (p % period != positions_[0] % period)
             throw Error("streams of one engine must keep step: " + std::to_string(p) + " and " +
                         std::to_string(positions_[0]) + " samples differ by no multiple of " + std::to_string(period));
-    state_.position = positions_[0];
-    network_.backend().upload(codes, tokens_);
-    network_.backend().download(network_.advance(tokens_, state_), logits);
+    for (size_t i = 0; i < states_.size(); ++i) {
+        const int64_t first = static_cast<int64_t>(i) * together_;
+        states_[i].position = positions_[static_cast<size_t>(first)];
+        network_.backend().upload(codes + first, tokens_);
+        network_.backend().download(network_.advance(tokens_, states_[i]), logits + first * vocabulary());
+    }
     for (int64_t& p : positions_) ++p;
 }
 
+void PlainEngine::check_stream(int64_t stream) const {
+    if (stream < 0 || stream >= streams())
+        throw Error("an engine of " + std::to_string(streams()) + " streams has no stream " + std::to_string(stream));
+}
+
 StreamState PlainEngine::state(int64_t stream) const {
-    StreamState s = stream_state(network_, state_, stream);
+    check_stream(stream);
+    StreamState s = stream_state(network_, states_[state_of(stream)], row_of(stream));
     s.position = positions_[static_cast<size_t>(stream)];
     return s;
 }
 
 void PlainEngine::set_state(int64_t stream, const StreamState& state) {
-    set_network_state(network_, state_, stream, state);
+    check_stream(stream);
+    set_network_state(network_, states_[state_of(stream)], row_of(stream), state);
     positions_[static_cast<size_t>(stream)] = state.position;
 }
 

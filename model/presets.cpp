@@ -45,10 +45,29 @@ SsmConfig s6_complex() {
     return c;
 }
 
+// What these two have of a state space stands at the values of a real one; nothing reads it.
+SsmConfig without_states(SsmKind kind) {
+    SsmConfig c = s4d_real();
+    c.kind = kind;
+    return c;
+}
+
+SsmConfig hyena() { return without_states(SsmKind::hyena); }
+SsmConfig attention() { return without_states(SsmKind::attention); }
+
 LayerConfig layer(BlockKind block, const SsmConfig& ssm) {
     LayerConfig c;
     c.block = block;
     c.ssm = ssm;
+    if (block == BlockKind::h3) c.expand = 1;
+    return c;
+}
+
+// Of the size of S4+MLP: 4 D^2 for the four maps of attention, 2 D^2 for the MLP.
+LayerConfig attention_mlp() {
+    LayerConfig c = layer(BlockKind::s4_mlp, attention());
+    c.ff_expand = 1;
+    c.glu = false;
     return c;
 }
 
@@ -65,6 +84,17 @@ const std::vector<std::pair<std::string, LayerConfig>>& layers() {
         {"s4-mlp-dplr", layer(BlockKind::s4_mlp, s4_legs())},
         {"s6-mlp", layer(BlockKind::s4_mlp, s6_real())},
         {"s6-mlp-complex", layer(BlockKind::s4_mlp, s6_complex())},
+        {"attention-mlp", attention_mlp()},
+        {"mamba-hyena", layer(BlockKind::mamba, hyena())},
+        {"mamba-attention", layer(BlockKind::mamba, attention())},
+        {"h3-s4", layer(BlockKind::h3, s4d_complex())},
+        {"h3-s6", layer(BlockKind::h3, s6_real())},
+        {"h3-hyena", layer(BlockKind::h3, hyena())},
+        {"h3-attention", layer(BlockKind::h3, attention())},
+        {"plain-s4", layer(BlockKind::plain, s4d_complex())},
+        {"plain-s6", layer(BlockKind::plain, s6_real())},
+        {"plain-hyena", layer(BlockKind::plain, hyena())},
+        {"attention", layer(BlockKind::plain, attention())},
     };
     return all;
 }

@@ -17,10 +17,9 @@ Tensor gated(Backend& backend, const Tensor& y, const Tensor& z) {
 
 Var gated(Tape& tape, const Var& y, const Var* z) { return z ? functions::gate(tape, y, *z) : y; }
 
-std::vector<double> pairs(const std::vector<std::complex<double>>& values, int64_t repeat = 1) {
+std::vector<double> pairs(const std::vector<std::complex<double>>& values) {
     std::vector<double> out;
-    for (int64_t r = 0; r < repeat; ++r)
-        for (const auto& v : values) out.insert(out.end(), {v.real(), v.imag()});
+    for (const auto& v : values) out.insert(out.end(), {v.real(), v.imag()});
     return out;
 }
 
@@ -59,11 +58,10 @@ class TimeInvariant : public StateSpace {
                        ParameterGroup::state_space);
     }
 
-    void add_a(ParameterStore& store, const std::string& prefix, const StateMatrices& one) {
-        const std::vector<double> log_real = repeated(one.a_real, copies_), imag = repeated(one.a_imag, copies_);
-        a_real_ = &store.add(prefix + ".A_real", {copies_, states_}, log_real, ParameterGroup::state_space);
+    void add_a(ParameterStore& store, const std::string& prefix, const StateMatrices& all) {
+        a_real_ = &store.add(prefix + ".A_real", {copies_, states_}, all.a_real, ParameterGroup::state_space);
         if (config_.is_complex)
-            a_imag_ = &store.add(prefix + ".A_imag", {copies_, states_}, imag, ParameterGroup::state_space);
+            a_imag_ = &store.add(prefix + ".A_imag", {copies_, states_}, all.a_imag, ParameterGroup::state_space);
     }
 
     void add_skip(ParameterStore& store, const std::string& prefix, Random& random) {
@@ -82,12 +80,11 @@ class S4dStateSpace final : public TimeInvariant {
     S4dStateSpace(ParameterStore& store, const std::string& prefix, int64_t width, const SsmConfig& config,
                   Random& random)
         : TimeInvariant(store, width, config) {
-        const StateMatrices values = initial_state(state_init(config), states_);
+        const StateMatrices values = initial_copies(config, copies_, random);
         add_dt(store, prefix, random);
         add_a(store, prefix, values);
         if (config.is_complex) {
-            b_ =
-                &store.add(prefix + ".B", {copies_, states_, 2}, pairs(values.b, copies_), ParameterGroup::state_space);
+            b_ = &store.add(prefix + ".B", {copies_, states_, 2}, pairs(values.b), ParameterGroup::state_space);
             c_ = &store.add(prefix + ".C", {width_, states_, 2}, pairs(complex_normal(random, width_ * states_)),
                             ParameterGroup::decay);
         } else {
@@ -146,14 +143,14 @@ class S4StateSpace final : public TimeInvariant {
     S4StateSpace(ParameterStore& store, const std::string& prefix, int64_t width, const SsmConfig& config,
                  int64_t length, Random& random)
         : TimeInvariant(store, width, config), length_(length) {
-        const StateMatrices values = initial_state(StateInit::legs, states_);
+        const StateMatrices one = initial_state(StateInit::legs, states_), values = copies_of(one, copies_);
         const std::vector<double> inv_dt = log_uniform_steps(random, width_, config_.dt_min, config_.dt_max);
         inv_dt_ = &store.add(prefix + ".inv_dt", {width_}, inv_dt, ParameterGroup::state_space);
         add_a(store, prefix, values);
-        p_ = &store.add(prefix + ".P", {copies_, states_, 2}, pairs(values.p, copies_), ParameterGroup::state_space);
-        b_ = &store.add(prefix + ".B", {copies_, states_, 2}, pairs(values.b, copies_), ParameterGroup::state_space);
+        p_ = &store.add(prefix + ".P", {copies_, states_, 2}, pairs(values.p), ParameterGroup::state_space);
+        b_ = &store.add(prefix + ".B", {copies_, states_, 2}, pairs(values.b), ParameterGroup::state_space);
         c_ = &store.add(prefix + ".C", {width_, states_, 2},
-                        pairs(tied_output(values, inv_dt, length, complex_normal(random, width_ * states_))),
+                        pairs(tied_output(one, inv_dt, length, complex_normal(random, width_ * states_))),
                         ParameterGroup::decay);
         add_skip(store, prefix, random);
     }

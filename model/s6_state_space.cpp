@@ -29,7 +29,7 @@ class S6StateSpace final : public StateSpace {
         }
         dt_bias_ = &store.add(prefix + ".dt_proj.bias", {width},
                               softplus_steps(random, width, config.dt_min, config.dt_max), ParameterGroup::no_decay);
-        add_poles(store, prefix);
+        add_poles(store, prefix, random);
         if (!config.selective_b) b_ = add_constant(store, prefix + ".B", unit_b());
         if (!config.selective_c) c_ = add_constant(store, prefix + ".C", normal_c(random));
         skip_ = &store.add(prefix + ".D", {width}, std::vector<double>(static_cast<size_t>(width), 1.0),
@@ -166,12 +166,11 @@ class S6StateSpace final : public StateSpace {
         return normal(random, constant_shape().size(), config_.is_complex ? std::sqrt(0.5) : 1.0);
     }
 
-    void add_poles(ParameterStore& store, const std::string& prefix) {
-        const StateMatrices one = initial_state(state_init(config_), states_);
-        const std::vector<double> log_real = repeated(one.a_real, width_), imag = repeated(one.a_imag, width_);
-        a_log_ = &store.add(prefix + ".A_log", {width_, states_}, log_real, ParameterGroup::no_decay);
+    void add_poles(ParameterStore& store, const std::string& prefix, Random& random) {
+        const StateMatrices a = initial_copies(config_, width_, random);
+        a_log_ = &store.add(prefix + ".A_log", {width_, states_}, a.a_real, ParameterGroup::no_decay);
         if (config_.is_complex)
-            a_imag_ = &store.add(prefix + ".A_imag", {width_, states_}, imag, ParameterGroup::no_decay);
+            a_imag_ = &store.add(prefix + ".A_imag", {width_, states_}, a.a_imag, ParameterGroup::no_decay);
     }
 
     Backend& backend_;

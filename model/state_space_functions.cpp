@@ -73,7 +73,8 @@ Var s4d_kernel(Tape& tape, const S4dInputs& in, int64_t length) {
 
 Var s4d_conv(Tape& tape, const S4dInputs& in, Parameter& skip, const Var& u) {
     Backend& backend = tape.backend();
-    if (!backend.s4d_conv_is_fused()) return long_conv(tape, u, s4d_kernel(tape, in, u.shape()[1]), skip);
+    if (!backend.s4d_conv_is_fused(u.value.dtype()))
+        return long_conv(tape, u, s4d_kernel(tape, in, u.shape()[1]), skip);
     const Tensor y = backend.allocate(u.shape(), u.value.dtype());
     backend.s4d_conv_forward({s4d_parameters(in), skip.value, u.value, y, {}});
     return tape.record(y, [&tape, &backend, in, &skip, u = u.held()](const Tensor& dy) {

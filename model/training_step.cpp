@@ -146,9 +146,10 @@ size_t estimate_training_bytes(const std::shared_ptr<Backend>& backend, const Co
         accumulate_gradients(network, device, backend->allocate({device.targets.size()}, network.dtype()));
         return static_cast<double>(backend->peak_bytes());
     };
-    // Long enough that rounding to the pool's block sizes does not matter much.
+    // Long enough that rounding to the pool's block sizes does not matter much, and that scratch memory of a bounded
+    // size has it.
     const int64_t longer = std::max(unit, std::min<int64_t>(1536, network.longest_forward()) / unit * unit);
-    const int64_t shorter = std::max(unit, longer / 3 / unit * unit);
+    const int64_t shorter = std::max(unit, longer / 2 / unit * unit);
     const double low = peak(shorter), high = peak(longer);
     const double slope =
         longer > shorter ? (high - low) / static_cast<double>(longer - shorter) : high / static_cast<double>(longer);

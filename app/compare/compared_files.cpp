@@ -15,6 +15,12 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 std::string unique_name(const fs::path& given, const std::vector<ComparedModel>& earlier) {
+    std::vector<std::string> names;
+    for (const ComparedModel& m : earlier) names.push_back(m.name);
+    return unique_name(given, names);
+}
+
+std::string unique_name(const fs::path& given, const std::vector<std::string>& earlier) {
     std::error_code code;
     fs::path path = fs::absolute(given, code).lexically_normal();
     if (!path.has_filename()) path = path.parent_path();  // a folder given with a slash behind it
@@ -25,7 +31,7 @@ std::string unique_name(const fs::path& given, const std::vector<ComparedModel>&
         name = path.parent_path().parent_path().filename().string() + " (" + name + ")";
     if (name.empty()) name = "model";
     const auto taken = [&](const std::string& n) {
-        return std::any_of(earlier.begin(), earlier.end(), [&](const ComparedModel& m) { return m.name == n; });
+        return std::find(earlier.begin(), earlier.end(), n) != earlier.end();
     };
     std::string unique = name;
     for (int i = 2; taken(unique); ++i) unique = name + " #" + std::to_string(i);

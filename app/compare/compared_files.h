@@ -11,6 +11,7 @@
 namespace nigiri::app {
 
 // A run's or a file's name for people, with a number behind it if an earlier model has the same.
+std::string unique_name(const std::filesystem::path& given, const std::vector<std::string>& earlier);
 std::string unique_name(const std::filesystem::path& given, const std::vector<ComparedModel>& earlier);
 
 // A name as a part of a file's name: letters, digits, '-', '_' and '.', at most 60 of them.

@@ -9,6 +9,7 @@
 #include "app/compare/held_out_pieces.h"
 #include "app/data_source.h"
 #include "app/clips.h"
+#include "app/generation_setup.h"
 #include "app/model_file.h"
 #include "app/text.h"
 
@@ -201,24 +202,30 @@ class Comparison {
         const auto network = checkpoint.make_network(backend_);
         const int64_t samples = clip_samples();
         using Clock = std::chrono::steady_clock;
-        Clock::time_point started{};
-        int64_t done = 0;
+        Clock::time_point started = Clock::now();
+        int64_t done = 0, before = 0;
         bool stopped = false;
-        const std::vector<Clip> clips =
-            generate(*network, given, samples, options_.sampling, [&](const std::vector<Clip>& c) {
-                done = c[0].generated();
-                if (done == 1) started = Clock::now();  // the prompt is behind us
-                const double seconds = std::chrono::duration<double>(Clock::now() - started).count();
-                if (done > 1 && seconds > 0) m.steps_per_second = static_cast<double>(done - 1) / seconds;
-                if (done > 0 && done % 64 == 0)
-                    stopped =
-                        !tell(static_cast<double>(done) / static_cast<double>(samples),
-                              m.name + ": generating " + std::to_string(options_.clips) + " clips, " +
-                                  fixed(static_cast<double>(done) / rate(), 2) + " of " + fixed(options_.seconds, 2) +
-                                  " s, " + duration(static_cast<double>(samples - done) / m.steps_per_second) + " left",
-                              false);
-                return !stopped;
-            });
+        const auto look = [&](const std::vector<Clip>& c) {
+            const auto now = Clock::now();
+            done = c[0].generated();
+            const double seconds = std::chrono::duration<double>(now - started).count();
+            if (done > before && seconds > 0) m.steps_per_second = static_cast<double>(done - before) / seconds;
+            if (before == 0) started = now, before = done;  // prompt and first block are behind us
+            if (done > 0 && m.steps_per_second > 0)
+                stopped =
+                    !tell(static_cast<double>(done) / static_cast<double>(samples),
+                          m.name + ": generating " + std::to_string(options_.clips) + " clips, " +
+                              fixed(static_cast<double>(done) / rate(), 2) + " of " + fixed(options_.seconds, 2) +
+                              " s, " + duration(static_cast<double>(samples - done) / m.steps_per_second) + " left",
+                          false);
+            return !stopped;
+        };
+        GenerationSetup setup;
+        setup.engine.report = [&](const EngineReport& report) {
+            if (const std::string note = slow_note(report); !note.empty())
+                result_.notes.push_back(m.name + " was generated with " + note + ".");
+        };
+        const std::vector<Clip> clips = generate(*network, given, samples, options_.sampling, look, setup);
         m.memory_bytes = backend_->peak_bytes();
         keep(m, checkpoint, clips);
         m.clips_complete = !stopped;

@@ -179,13 +179,21 @@ class Reader {
         return clips;
     }
 
+    // As the report says, from its own folder; a report cannot point out of that. Where the report was given another
+    // name its clips may lie in a folder that it does not know: there only the file's name counts.
+    fs::path clip_file(const std::string& said) const {
+        const fs::path path = fs::path(said).lexically_normal(), name = path.filename();
+        if (name.empty() || name == "." || name == "..") throw Error("a clip has no file");
+        const fs::path here = saved_.files.json.parent_path() / path;
+        std::error_code code;
+        if (path.is_relative() && *path.begin() != ".." && fs::exists(here, code)) return here;
+        return saved_.files.clips / name;
+    }
+
     ComparedClip read_clip(const json& from) {
         if (!from.is_object()) throw Error("this is no clip");
-        // Only the file's name counts: a report cannot point out of its own folder.
-        const fs::path name = fs::path(text(from, "file")).filename();
-        if (name.empty() || name == "..") throw Error("a clip has no file");
         ComparedClip c;
-        c.file = saved_.files.clips / name;
+        c.file = clip_file(text(from, "file"));
         if (read_audio_info(c.file).frames > most_samples) throw Error("a clip is too long");
         Audio audio = read_audio(c.file);
         c.rate = audio.rate;

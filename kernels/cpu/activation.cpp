@@ -63,6 +63,19 @@ void gate_slope_block(Rows x, Rows z, Rows dy, Rows dx, Rows dz, int64_t rows, i
     });
 }
 
+void product_block(Rows x1, Rows x2, Rows y, int64_t rows, int64_t columns) {
+    simd::map(rows, columns,
+              [=](auto d, auto at) HWY_ATTR { at.store(hn::Mul(at.load(d, x1), at.load(d, x2)), d, y); });
+}
+
+void product_slope_block(Rows x1, Rows x2, Rows dy, Rows dx1, Rows dx2, int64_t rows, int64_t columns) {
+    simd::map(rows, columns, [=](auto d, auto at) HWY_ATTR {
+        const auto a = at.load(d, x1), b = at.load(d, x2), g = at.load(d, dy);
+        at.store(hn::Mul(g, b), d, dx1);
+        at.store(hn::Mul(g, a), d, dx2);
+    });
+}
+
 void negative_exp_block(Rows x, Rows y, int64_t rows, int64_t columns) {
     simd::map(rows, columns, [=](auto d, auto at) HWY_ATTR { at.store(hn::Neg(simd::exp(d, at.load(d, x))), d, y); });
 }
@@ -88,6 +101,8 @@ HWY_EXPORT(glu_block);
 HWY_EXPORT(glu_slope_block);
 HWY_EXPORT(gate_block);
 HWY_EXPORT(gate_slope_block);
+HWY_EXPORT(product_block);
+HWY_EXPORT(product_slope_block);
 HWY_EXPORT(negative_exp_block);
 HWY_EXPORT(multiply_add_block);
 
@@ -202,6 +217,31 @@ void CpuBackend::gate_backward(const GateBackward& op) {
             op.dz.row<double>(r)[c] = g * x * s * (1 + z * (1 - s));
         },
         op.x, op.z, op.dy, op.dx, op.dz);
+}
+
+void CpuBackend::product_forward(const ProductForward& op) {
+    elementwise(
+        "product_forward", threads(),
+        [&](const Block& b) {
+            HWY_DYNAMIC_DISPATCH(product_block)(b.of(op.x1), b.of(op.x2), b.of(op.y), b.rows, b.columns);
+        },
+        [&](int64_t r, int64_t c) { op.y.row<double>(r)[c] = op.x1.row<double>(r)[c] * op.x2.row<double>(r)[c]; },
+        op.x1, op.x2, op.y);
+}
+
+void CpuBackend::product_backward(const ProductBackward& op) {
+    elementwise(
+        "product_backward", threads(),
+        [&](const Block& b) {
+            HWY_DYNAMIC_DISPATCH(product_slope_block)
+            (b.of(op.x1), b.of(op.x2), b.of(op.dy), b.of(op.dx1), b.of(op.dx2), b.rows, b.columns);
+        },
+        [&](int64_t r, int64_t c) {
+            const double a = op.x1.row<double>(r)[c], b = op.x2.row<double>(r)[c], g = op.dy.row<double>(r)[c];
+            op.dx1.row<double>(r)[c] = g * b;
+            op.dx2.row<double>(r)[c] = g * a;
+        },
+        op.x1, op.x2, op.dy, op.dx1, op.dx2);
 }
 
 void CpuBackend::negative_exp_forward(const NegativeExpForward& op) {

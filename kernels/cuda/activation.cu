@@ -136,6 +136,41 @@ struct GateSlope {
     }
 };
 
+template <class T>
+struct Product {
+    Rows<const T> x1, x2;
+    Rows<T> y;
+    template <int n>
+    __device__ void apply(int64_t row, int64_t column) const {
+        float u[n], v[n];
+        load_vector<n>(x1.at(row, column), u);
+        load_vector<n>(x2.at(row, column), v);
+#pragma unroll
+        for (int i = 0; i < n; ++i) u[i] *= v[i];
+        store_vector<n>(y.at(row, column), u);
+    }
+};
+
+template <class T>
+struct ProductSlope {
+    Rows<const T> x1, x2, dy;
+    Rows<T> dx1, dx2;
+    template <int n>
+    __device__ void apply(int64_t row, int64_t column) const {
+        float u[n], v[n], g[n];
+        load_vector<n>(x1.at(row, column), u);
+        load_vector<n>(x2.at(row, column), v);
+        load_vector<n>(dy.at(row, column), g);
+#pragma unroll
+        for (int i = 0; i < n; ++i) {
+            v[i] *= g[i];
+            u[i] *= g[i];
+        }
+        store_vector<n>(dx1.at(row, column), v);
+        store_vector<n>(dx2.at(row, column), u);
+    }
+};
+
 struct NegativeExp {
     Rows<const float> x;
     Rows<float> y;
@@ -228,6 +263,26 @@ void CudaBackend::gate_backward(const GateBackward& op) {
                           GateSlope<T>{Rows<const T>(op.x), Rows<const T>(op.z), Rows<const T>(op.dy), Rows<T>(op.dx),
                                        Rows<T>(op.dz)},
                           op.x, op.z, op.dy, op.dx, op.dz);
+    });
+}
+
+void CudaBackend::product_forward(const ProductForward& op) {
+    require_like("product_forward", op.x1, op.x2, op.y);
+    dispatch(op.x1.dtype, [&](auto zero) {
+        using T = decltype(zero);
+        map<map_lanes<T>>(stream_, "product_forward",
+                          Product<T>{Rows<const T>(op.x1), Rows<const T>(op.x2), Rows<T>(op.y)}, op.x1, op.x2, op.y);
+    });
+}
+
+void CudaBackend::product_backward(const ProductBackward& op) {
+    require_like("product_backward", op.x1, op.x2, op.dy, op.dx1, op.dx2);
+    dispatch(op.x1.dtype, [&](auto zero) {
+        using T = decltype(zero);
+        map<map_lanes<T>>(stream_, "product_backward",
+                          ProductSlope<T>{Rows<const T>(op.x1), Rows<const T>(op.x2), Rows<const T>(op.dy),
+                                          Rows<T>(op.dx1), Rows<T>(op.dx2)},
+                          op.x1, op.x2, op.dy, op.dx1, op.dx2);
     });
 }
 

@@ -54,6 +54,8 @@ class CudaBackend final : public Backend {
     void glu_backward(const GluBackward&) override;
     void gate_forward(const GateForward&) override;
     void gate_backward(const GateBackward&) override;
+    void product_forward(const ProductForward&) override;
+    void product_backward(const ProductBackward&) override;
     void negative_exp_forward(const NegativeExpForward&) override;
     void negative_exp_backward(const NegativeExpBackward&) override;
     void embedding_forward(const EmbeddingForward&) override;
@@ -70,7 +72,8 @@ class CudaBackend final : public Backend {
     void s4d_kernel_backward(const S4dKernelBackward&) override;
     void s4d_discretize(const S4dDiscretize&) override;
     void s4d_recurrence(const S4dRecurrence&) override;
-    bool s4d_conv_is_fused() const override { return true; }
+    // Its products carry 17 bits: more than bf16 activations have, less than float32 ones.
+    bool s4d_conv_is_fused(DType activations) const override { return activations == DType::bf16; }
     void s4d_conv_forward(const S4dConvForward&) override;
     void s4d_conv_backward(const S4dConvBackward&) override;
     void s4_kernel_forward(const S4KernelForward&) override;
@@ -79,6 +82,14 @@ class CudaBackend final : public Backend {
     void s4_recurrence(const S4Recurrence&) override;
     void long_conv_forward(const LongConvForward&) override;
     void long_conv_backward(const LongConvBackward&) override;
+    void attention_forward(const AttentionForward&) override;
+    void attention_backward(const AttentionBackward&) override;
+    void rotary(const Rotary&) override;
+    void filter_features(const FilterFeatures&) override;
+    void filter_sine_forward(const FilterSineForward&) override;
+    void filter_sine_backward(const FilterSineBackward&) override;
+    void filter_window(const FilterWindow&) override;
+    void history_conv(const HistoryConv&) override;
     void cross_entropy(const CrossEntropy&) override;
     void adamw(const AdamW&) override;
     void adamw_step(const AdamWStep&) override;

@@ -26,6 +26,14 @@ uint32_t alignment_of(const void* data) {
     return alignment;
 }
 
+// The same of every matrix of a batch.
+uint32_t alignment_of(const Matrix& x, int64_t batch) {
+    uint32_t alignment = alignment_of(x.data);
+    const int64_t apart = x.batch_stride * static_cast<int64_t>(size_of(x.dtype));
+    while (batch > 1 && apart % alignment != 0) alignment /= 2;
+    return alignment;
+}
+
 template <class T>
 void set(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute, const T& value) {
     check_blas(cublasLtMatmulDescSetAttribute(desc, attribute, &value, sizeof(value)), "describing a product");
@@ -93,10 +101,10 @@ MatrixProducts::Plan MatrixProducts::make_plan(const MatrixProduct& p) const {
     // as they come.
     set(&preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
         static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
-    set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(p.b.data));
-    set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(p.a.data));
-    set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(p.c.data ? p.c.data : p.d.data));
-    set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(p.d.data));
+    set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(p.b, p.batch));
+    set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(p.a, p.batch));
+    set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(p.c.data ? p.c : p.d, p.batch));
+    set(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(p.d, p.batch));
     cublasLtMatmulHeuristicResult_t best{};
     int found = 0;
     const cublasStatus_t status =
@@ -108,8 +116,8 @@ MatrixProducts::Plan MatrixProducts::make_plan(const MatrixProduct& p) const {
 }
 
 bool MatrixProducts::run(const MatrixProduct& p, cudaStream_t stream) {
-    const auto flags = [](const Matrix& x) {
-        return static_cast<int64_t>(alignment_of(x.data)) << 2 | static_cast<int64_t>(x.transposed) << 1 |
+    const auto flags = [&p](const Matrix& x) {
+        return static_cast<int64_t>(alignment_of(x, p.batch)) << 2 | static_cast<int64_t>(x.transposed) << 1 |
                (x.dtype == DType::bf16 ? 1 : 0);
     };
     const Key key = {p.m,
@@ -139,6 +147,10 @@ bool MatrixProducts::run(const MatrixProduct& p, cudaStream_t stream) {
                               &plan->algorithm, workspace_, workspace_bytes, stream),
                "multiplying matrices");
     return true;
+}
+
+void MatrixProducts::multiply(const MatrixProduct& product, cudaStream_t stream) {
+    if (!run(product, stream)) plain_product(product, stream);
 }
 
 }  // namespace nigiri::cuda

@@ -42,6 +42,8 @@ class MatrixProducts {
     // float32 is multiplied in full, bfloat16 is accumulated in float32. The same product gives the same bits
     // every time. False, with nothing done, where the library has no algorithm for such operands.
     bool run(const MatrixProduct& product, cudaStream_t stream);
+    // The same of any operands: where the library has no algorithm, by plain_product.
+    void multiply(const MatrixProduct& product, cudaStream_t stream);
 
   private:
     struct Plan;
@@ -53,5 +55,8 @@ class MatrixProducts {
     void* workspace_ = nullptr;
     std::map<Key, std::unique_ptr<Plan>> plans_;
 };
+
+// A product of any shape, type and stride; slow. Sums run over k in order.
+void plain_product(const MatrixProduct& product, cudaStream_t stream);
 
 }  // namespace nigiri::cuda

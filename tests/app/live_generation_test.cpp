@@ -10,6 +10,7 @@
 #include "audio/file.h"
 #include "audio/quantize.h"
 #include "tests/support/check.h"
+#include "tests/support/drawing_engine.h"
 #include "tests/support/fake_engine.h"
 #include "tests/support/temporary_folder.h"
 
@@ -32,6 +33,16 @@ std::unique_ptr<GuardedStream> stream_of(std::optional<GuardOptions> guard, Fake
                                          uint64_t seed = test::seed()) {
     return std::make_unique<GuardedStream>(
         std::make_unique<Stream>(std::make_unique<FakeEngine>(std::move(engine)),
+                                 std::make_shared<SamplingControls>(SamplingOptions{.seed = seed}), 128),
+        std::move(guard));
+}
+
+// The same by an engine that draws codes itself.
+std::unique_ptr<GuardedStream> drawing_stream(std::optional<GuardOptions> guard, FakeEngine::Options engine = {},
+                                              uint64_t seed = test::seed(), test::DrawingEngine::Options drawing = {}) {
+    auto inner = std::make_unique<FakeEngine>(std::move(engine));
+    return std::make_unique<GuardedStream>(
+        std::make_unique<Stream>(std::make_unique<test::DrawingEngine>(std::move(inner), std::move(drawing)),
                                  std::make_shared<SamplingControls>(SamplingOptions{.seed = seed}), 128),
         std::move(guard));
 }
@@ -132,6 +143,78 @@ TEST(LiveGeneration, StopsAtOnceAndKeepsWhatWasMade) {
     EXPECT_LT(*r.began_to_play, 2);
     // The ear is ten seconds and a queue behind at most: a maker a hundred times as fast has to wait for it.
     EXPECT_LT(r.samples, 20 * 16000);
+}
+
+TEST(LiveGeneration, EnginesThatDrawGiveTheSame) {
+    const test::TemporaryFolder folder;
+    const FakeEngine::Options coin{.fate = [](int64_t, int64_t position, int32_t code) {
+        return position == 3 * 16000 && code % 2 == 1 ? Mode::noise : Mode::healthy;
+    }};
+    const GuardOptions options = guard();
+    int64_t events = 0;
+    for (uint64_t seed = test::seed(); seed < test::seed() + 2 || events == 0; ++seed)
+        for (const bool guarded : {false, true}) {
+            LiveResult results[2];
+            std::vector<float> files[2];
+            for (const size_t draws : {0u, 1u}) {
+                const auto given = guarded ? std::optional(guard()) : std::nullopt;
+                const auto stream = draws ? drawing_stream(given, coin, seed) : stream_of(given, coin, seed);
+                LiveRequest request;
+                request.samples = 6 * 16000;
+                request.output = open_null_output(16000, false);
+                request.file = growing(folder / "x.wav");
+                request.keep_codes = true;
+                std::atomic<bool> stop{false};
+                results[draws] =
+                    generate_live(*stream, {}, signal_config, guarded ? &options : nullptr, std::move(request), stop);
+                files[draws] = read_audio(folder / "x.wav").samples;
+            }
+            EXPECT_EQ(results[0].clip.codes, results[1].clip.codes) << "seed " << seed;
+            EXPECT_EQ(results[0].bits, results[1].bits);
+            EXPECT_EQ(results[0].event_count, results[1].event_count);
+            EXPECT_EQ(results[0].joins, results[1].joins);
+            EXPECT_EQ(files[0], files[1]) << "seed " << seed;
+            if (guarded) events += results[1].event_count;
+        }
+}
+
+TEST(LiveGeneration, StopsAnEngineThatDraws) {
+    const test::TemporaryFolder folder;
+    test::DrawingEngine::Options slow;
+    slow.a_sample = std::chrono::microseconds(20);
+    const auto stream = drawing_stream(std::nullopt, {}, 1, slow);
+    LiveRequest request;
+    request.file = growing(folder / "x.wav");
+    std::atomic<bool> stop{false};
+    std::chrono::steady_clock::time_point asked;
+    std::jthread hand([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(500));
+        asked = std::chrono::steady_clock::now();
+        stop = true;
+    });
+    const LiveResult r = generate_live(*stream, {}, signal_config, nullptr, std::move(request), stop);
+    EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - asked).count(), 0.5) << "as above";
+    EXPECT_GT(r.samples, 100);
+    EXPECT_EQ(static_cast<int64_t>(read_audio(folder / "x.wav").samples.size()), r.samples);
+}
+
+TEST(LiveGeneration, AFailureKeepsTheFile) {
+    const test::TemporaryFolder folder;
+    test::DrawingEngine::Options failing;
+    failing.before = [](int64_t drawn) {
+        if (drawn >= 30000) throw Error("the device is lost");
+    };
+    for (const bool guarded : {false, true}) {
+        const GuardOptions options = guard();
+        const auto stream = drawing_stream(guarded ? std::optional(guard()) : std::nullopt, {}, 1, failing);
+        LiveRequest request;
+        request.output = open_null_output(16000, false);
+        request.file = growing(folder / "x.wav");
+        std::atomic<bool> stop{false};
+        EXPECT_THROW(generate_live(*stream, {}, signal_config, guarded ? &options : nullptr, std::move(request), stop),
+                     Error);
+        EXPECT_EQ(read_audio(folder / "x.wav").samples.size(), 30000u);
+    }
 }
 
 // A sanitizer keeps what was given back.

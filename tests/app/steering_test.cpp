@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <tuple>
 
 #include "tests/support/check.h"
+#include "tests/support/drawing_engine.h"
 #include "tests/support/fake_engine.h"
+#include "tests/support/steps.h"
 
 namespace nigiri::app {
 namespace {
@@ -25,6 +28,17 @@ std::unique_ptr<GuardedStream> stream_of(const Steering& steering, FakeEngine::O
         std::move(guard));
 }
 
+// The same by an engine that draws codes itself.
+std::unique_ptr<GuardedStream> drawing_stream(const Steering& steering, FakeEngine::Options engine = {},
+                                              std::optional<GuardOptions> guard = std::nullopt) {
+    auto inner = std::make_unique<FakeEngine>(std::move(engine));
+    return std::make_unique<GuardedStream>(
+        std::make_unique<Stream>(
+            std::make_unique<test::DrawingEngine>(std::move(inner), test::DrawingEngine::Options{}),
+            steering.controls(), 128),
+        std::move(guard));
+}
+
 std::shared_ptr<Steering> hand() { return std::make_shared<Steering>(SamplingOptions{.seed = test::seed()}); }
 
 // What the stream gives without a hand.
@@ -33,7 +47,7 @@ std::vector<float> plain(int64_t samples, FakeEngine::Options engine = {}) {
     const auto stream = stream_of(*steering, std::move(engine));
     std::vector<float> out;
     for (int64_t i = 0; i < samples; ++i)
-        out.push_back(static_cast<float>(decode(stream->next()[0].code, Quantization::linear)));
+        out.push_back(decode_table(Quantization::linear)[static_cast<size_t>(test::next(*stream)[0].code)]);
     return out;
 }
 
@@ -137,10 +151,57 @@ TEST(SteeredStream, WaitsForTheOneThatWentBack) {
         const auto alone = stream_of(Steering({.seed = seed}));
         std::vector<float> expected;
         for (size_t i = 0; i < out.size(); ++i)
-            expected.push_back(static_cast<float>(decode(alone->next()[0].code, Quantization::linear)));
+            expected.push_back(decode_table(Quantization::linear)[static_cast<size_t>(test::next(*alone)[0].code)]);
         for (size_t i = 2000; i < out.size(); ++i) ASSERT_NEAR(out[i], expected[i], 1e-6) << i << ", seed " << seed;
         EXPECT_GT(out.size(), 4u * 16000);
     }
+}
+
+// Two models, one of which goes wrong now and then, and a hand that freezes, returns, branches and mixes.
+TEST(SteeredStream, EnginesThatDrawFollowTheSameHand) {
+    GuardOptions guard;
+    guard.value = decode_table(Quantization::linear);
+    guard.expected_bits = 2;
+    const FakeEngine::Options coin{.fate = [](int64_t, int64_t position, int32_t code) {
+        return position % 30000 == 25000 && code % 2 == 1 ? Mode::noise : Mode::healthy;
+    }};
+    size_t events = 0;
+    for (uint64_t seed = test::seed(); seed < test::seed() + 2 || events == 0; ++seed) {
+        const auto play = [&](bool draws) {
+            const auto steering = std::make_shared<Steering>(SamplingOptions{.seed = seed});
+            const auto make = draws ? drawing_stream : stream_of;
+            SteeredStream stream(make(*steering, coin, guard), make(*steering, {}, std::nullopt), signal_config,
+                                 steering, 60000);
+            std::vector<float> out;
+            const auto until = [&](int64_t samples) {
+                while (stream.samples() < samples) stream.make(std::min<int64_t>(777, samples - stream.samples()), out);
+            };
+            until(10000);
+            steering->wish(Steering::Wish::freeze);
+            until(20001);
+            steering->set_mix(0.5);
+            steering->wish(Steering::Wish::back);
+            until(50000);
+            steering->controls()->set({.temperature = 0.8});
+            steering->wish(Steering::Wish::branch);
+            until(90000);
+            stream.finish(out);
+            events += stream.take_events().size();
+            return std::tuple(out, stream.samples(), stream.bits(), stream.joins());
+        };
+        EXPECT_EQ(play(true), play(false)) << "seed " << seed;
+    }
+}
+
+TEST(SteeredStream, GivesUpBetweenBlocks) {
+    const auto steering = hand();
+    SteeredStream stream(drawing_stream(*steering), nullptr, signal_config, steering, 0);
+    std::vector<float> out;
+    int asked = 0;
+    stream.make(1'000'000, out, [&] { return ++asked < 3; });
+    EXPECT_EQ(asked, 3);
+    EXPECT_GT(stream.samples(), 1);
+    EXPECT_LT(stream.samples(), 1'000'000);
 }
 
 TEST(Steering, RefusesWhatMakesNoSense) {

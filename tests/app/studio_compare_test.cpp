@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "app/ablate/report.h"
 #include "app/studio/sessions/comparison_session.h"
 #include "audio/analysis.h"
 #include "audio/write.h"
@@ -240,6 +241,70 @@ TEST_F(Comparing, OpensDamagedReportsAsFarAsTheyGo) {
     wait([&] { return !session.status().running; });
     EXPECT_NE(session.status().error, "") << "the record of the clip that is away must not be lost";
     EXPECT_EQ(read_json(made->files.json), report);
+}
+
+TEST_F(Comparing, OpensGridsAndNeverReplacesTheirReport) {
+    const app::Grid grid = app::parse_grid(
+        "title = \"T\"\nseeds = [0, 1]\n[budget]\nsteps = 2\n[base]\npreset = \"tiny\"\n[row.a]\n[row.b]\n"
+        "layer = \"s4-mlp\"\n[evaluate]\nclips = 0\n",
+        "grid.toml");
+    for (const uint64_t seed : grid.seeds) {
+        app::RunResult r;
+        r.config = grid.rows[0].config;
+        r.config.training.seed = seed;
+        r.trained = true;
+        r.parameters = 1500;
+        r.bits_settings = app::bits_settings(grid.evaluation);
+        r.clip_settings = app::clip_settings(grid.evaluation);
+        const double bits = 2.5 + 0.2 * static_cast<double>(seed);
+        r.bits = app::SplitEvaluation{{bits * 100, 100}, {{"x", {bits * 100, 100}}}};
+        const fs::path run = app::run_folder(folder / "grid", grid.rows[0], seed);
+        fs::create_directories(run);
+        app::write_result(run, r);
+        test::write_bytes(run / "metrics.jsonl", json{{"tokens", 64}, {"valid_bits_per_sample", bits}}.dump() + "\n");
+    }
+    app::write_ablation_report(grid, folder / "grid");
+    const auto open = [&] {
+        EXPECT_TRUE(session.open(folder / "grid"));
+        wait([&] { return !session.status().running; });
+        EXPECT_EQ(session.status().error, "");
+    };
+    open();
+    const auto opened = session.comparison();
+    ASSERT_TRUE(opened && opened->grid);
+    EXPECT_EQ(opened->grid->title, "T");
+    EXPECT_EQ(opened->grid->runs_done, 2);
+    EXPECT_EQ(opened->grid->runs, 4);
+    ASSERT_EQ(opened->grid->rows.size(), 2u);
+    EXPECT_EQ(opened->grid->rows[0].bits, "2.6000 ± 0.1414");
+    EXPECT_EQ(opened->grid->rows[0].range, "2.5000 to 2.7000, n = 2");
+    ASSERT_EQ(opened->grid->rows[0].valid.size(), 1u);
+    EXPECT_EQ(opened->grid->rows[0].valid[0].tokens, 64);
+    EXPECT_EQ(opened->grid->rows[1].status, "not run");
+    EXPECT_EQ(opened->grid->rows[1].bits, "");
+    EXPECT_EQ(opened->players, (std::vector<std::string>{"a", "b"}));
+
+    const json report = read_json(opened->files.json);
+    ASSERT_TRUE(session.write_report());
+    wait([&] { return !session.status().running; });
+    EXPECT_NE(session.status().error.find("grid"), std::string::npos);
+    EXPECT_EQ(read_json(opened->files.json), report);
+
+    // Damaged where a grid's report is more than a comparison's.
+    json strange = report;
+    strange["ablation"]["rows"][0]["bits_per_sample"] = {{"n", -3}, {"mean", "x"}};
+    strange["ablation"]["rows"][0]["valid_curve"] = {5, {{"tokens", 1e300}, {"mean", 1}}, json::array()};
+    strange["ablation"]["rows"][1] = 7;
+    strange["ablation"]["runs"] = 1e300;
+    test::write_bytes(opened->files.json, strange.dump());
+    open();
+    ASSERT_EQ(session.comparison()->grid->rows.size(), 1u);
+    EXPECT_EQ(session.comparison()->grid->rows[0].bits, "");
+    EXPECT_TRUE(session.comparison()->grid->rows[0].valid.empty());
+    strange["ablation"] = 3;
+    test::write_bytes(opened->files.json, strange.dump());
+    open();
+    EXPECT_FALSE(session.comparison()->grid);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "app/studio/sessions/generation_session.h"
 #include "audio/file.h"
 #include "tests/support/check.h"
+#include "tests/support/drawing_engine.h"
 #include "tests/support/temporary_folder.h"
 
 namespace nigiri::studio {
@@ -38,6 +39,15 @@ class Generation : public testing::Test {
         r.threads = 1;
         r.folder = folder / "clips";
         return r;
+    }
+    // One that draws codes itself.
+    static EngineChoice drawing(test::DrawingEngine::Options options = {}) {
+        EngineChoice choice;
+        choice.make = [=](const RecurrentProgram& program, int64_t streams, WeightFormat weights) {
+            return std::make_unique<test::DrawingEngine>(
+                make_cpu_engine(program, {.streams = streams, .weights = weights, .threads = 1}), options);
+        };
+        return choice;
     }
     template <class F>
     bool until(F&& f) {
@@ -167,6 +177,98 @@ TEST_F(Generation, CancelKeepsWhatWasMade) {
     const auto made = session.take_made();
     ASSERT_EQ(made.size(), 1u);
     EXPECT_GT(read_audio(made[0].file).samples.size(), 2000u);
+}
+
+TEST_F(Generation, EnginesThatDrawMakeTheSameClips) {
+    const fs::path m = model("m.safetensors", 1, /*bits=*/5);
+    for (const bool guard : {false, true}) {
+        std::vector<std::vector<float>> clips[2];
+        std::vector<float> shown[2];
+        for (const size_t draws : {0u, 1u}) {
+            GenerationSession session([] {});
+            GenerationRequest r = request(m, guard ? 2 : 0.4);
+            r.count = 2;
+            r.guard = guard;
+            if (draws) r.engine = drawing();
+            ASSERT_TRUE(session.start(r));
+            ASSERT_TRUE(until([&] { return !session.status().running; }));
+            expect_well(session);
+            for (const MadeClip& c : session.take_made()) clips[draws].push_back(read_audio(c.file).samples);
+            shown[draws] = session.sound()->copy();
+            EXPECT_EQ(session.progress().slow, "");
+        }
+        ASSERT_EQ(clips[0].size(), 2u);
+        EXPECT_EQ(clips[0], clips[1]);
+        EXPECT_TRUE(guard || shown[0] == shown[1]) << "what the guard takes back is shown by blocks";
+    }
+}
+
+TEST_F(Generation, TheHandSteersAnEngineThatDraws) {
+    GenerationSession session([] {});
+    GenerationRequest r = request(model("m.safetensors"), 60);
+    r.steer = true;
+    r.second_model = model("b.safetensors", 2);
+    r.engine = drawing();
+    ASSERT_TRUE(session.start(r));
+    const auto steering = session.steering();
+    ASSERT_TRUE(until([&] { return session.progress().waiting; }));
+    const auto sound = session.sound();
+    const auto hear = [&](int64_t more) {
+        const int64_t wanted = sound->size() + more;
+        return until([&] {
+            session.set_heard(sound->size());
+            return sound->size() >= wanted;
+        });
+    };
+    steering->wish(Steering::Wish::freeze);
+    ASSERT_TRUE(hear(4000));
+    EXPECT_GE(steering->frozen_at(), 0);
+    steering->wish(Steering::Wish::branch);
+    steering->set_mix(0.5);
+    ASSERT_TRUE(hear(4000));
+    const auto asked = std::chrono::steady_clock::now();
+    session.cancel();
+    ASSERT_TRUE(until([&] { return sound->final(); }));
+    EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - asked).count(), 0.5) << "as above";
+    ASSERT_TRUE(until([&] { return !session.status().running; }));
+    expect_well(session);
+    const auto made = session.take_made();
+    ASSERT_EQ(made.size(), 1u);
+    EXPECT_EQ(made[0].facts["returns"], 1);
+}
+
+// A lost device ends the work with a sentence, and what was made is there.
+TEST_F(Generation, AFailureKeepsWhatWasMade) {
+    for (const bool steer : {false, true}) {
+        test::DrawingEngine::Options failing;
+        failing.before = [](int64_t drawn) {
+            if (drawn >= 5000) throw Error("the device is lost");
+        };
+        GenerationSession session([] {});
+        GenerationRequest r = request(model("m.safetensors"), 60);
+        r.steer = steer;
+        r.engine = drawing(failing);
+        ASSERT_TRUE(session.start(r));
+        ASSERT_TRUE(until([&] { return !session.status().running; }));
+        EXPECT_EQ(session.status().error, "the device is lost");
+        const auto made = session.take_made();
+        ASSERT_EQ(made.size(), 1u);
+        EXPECT_EQ(read_audio(made[0].file).samples.size(), 5000u);
+        EXPECT_TRUE(session.sound()->final());
+    }
+}
+
+TEST_F(Generation, SaysWhyItIsSlow) {
+    GenerationSession session([] {});
+    GenerationRequest r = request(model("m.safetensors"), 0.02);
+    r.engine.make = [](const RecurrentProgram&, int64_t, WeightFormat) -> std::unique_ptr<RecurrentEngine> {
+        throw Error("this model does not fit");
+    };
+    ASSERT_TRUE(session.start(r));
+    ASSERT_TRUE(until([&] { return !session.status().running; }));
+    expect_well(session);
+    EXPECT_NE(session.progress().slow.find("this model does not fit"), std::string::npos);
+    EXPECT_EQ(session.take_made().size(), 1u);
 }
 
 }  // namespace

@@ -160,6 +160,21 @@ TEST_F(CudaElementwise, Gate) {
         EXPECT_LE(test::max_difference(test::to_host(*cpu, *cuda, t), cpu->zeros({4, 40}, DType::f64)), 1e-20);
 }
 
+TEST_F(CudaElementwise, Product) {
+    everywhere([&](const Shape& shape, DType dtype, int64_t gap) {
+        const Pair x1 = values(shape, dtype, gap), x2 = values(shape, dtype), dy = values(shape, dtype, gap);
+        Pair y = room(shape, dtype, gap), dx1 = room(shape, dtype), dx2 = room(shape, dtype, gap);
+        cuda->product_forward({.x1 = x1.device, .x2 = x2.device, .y = y.device});
+        cpu->product_forward({.x1 = x1.host, .x2 = x2.host, .y = y.host});
+        expect_close(y, "forward");
+        cuda->product_backward(
+            {.x1 = x1.device, .x2 = x2.device, .dy = dy.device, .dx1 = dx1.device, .dx2 = dx2.device});
+        cpu->product_backward({.x1 = x1.host, .x2 = x2.host, .dy = dy.host, .dx1 = dx1.host, .dx2 = dx2.host});
+        expect_close(dx1, "dx1");
+        expect_close(dx2, "dx2");
+    });
+}
+
 TEST_F(CudaElementwise, NegativeExp) {
     for (const Shape& shape : shapes)
         for (const int64_t gap : gaps) {

@@ -234,7 +234,8 @@ TEST_P(CudaTraining, EstimatesItsMemory) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Layers, CudaTraining, testing::Values("mamba-s4", "mamba-s6", "s4-mlp", "s4-mlp-dplr"),
+INSTANTIATE_TEST_SUITE_P(Layers, CudaTraining,
+                         testing::Values("mamba-s4", "mamba-s6", "s4-mlp", "s4-mlp-dplr", "attention-mlp", "h3-s6"),
                          [](const auto& test) {
                              std::string name = test.param;
                              for (char& c : name)

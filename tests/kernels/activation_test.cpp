@@ -61,6 +61,10 @@ TEST_F(Activation, GradientsAreThoseOfFiniteDifferences) {
     test::expect_gradients([&] { return backend->glu_forward({.x = x, .y = narrow}), test::dot(narrow, dnarrow); },
                            {{"glu dx", x, dx}}, random);
 
+    backend->product_backward({.x1 = x, .x2 = z, .dy = dy, .dx1 = dx, .dx2 = dz});
+    test::expect_gradients([&] { return backend->product_forward({.x1 = x, .x2 = z, .y = y}), test::dot(y, dy); },
+                           {{"product dx1", x, dx}, {"product dx2", z, dz}}, random);
+
     backend->negative_exp_forward({.x = x, .y = y});
     backend->fill({.y = dx, .value = 0});
     backend->negative_exp_backward({.y = y, .dy = dy, .dx = dx});
@@ -96,6 +100,14 @@ TEST_F(Activation, Float32AgreesWithFloat64) {
             backend->gate_backward({.x = x64, .z = z64, .dy = dy64, .dx = dx64, .dz = dz64});
             EXPECT_LE(test::relative_error(dx, dx64), tolerance) << "gate dx";
             EXPECT_LE(test::relative_error(dz, dz64), tolerance) << "gate dz";
+
+            backend->product_forward({.x1 = x, .x2 = z, .y = y});
+            backend->product_forward({.x1 = x64, .x2 = z64, .y = y64});
+            EXPECT_LE(test::relative_error(y, y64), tolerance) << "product";
+            backend->product_backward({.x1 = x, .x2 = z, .dy = dy, .dx1 = dx, .dx2 = dz});
+            backend->product_backward({.x1 = x64, .x2 = z64, .dy = dy64, .dx1 = dx64, .dx2 = dz64});
+            EXPECT_LE(test::relative_error(dx, dx64), tolerance) << "product dx1";
+            EXPECT_LE(test::relative_error(dz, dz64), tolerance) << "product dx2";
 
             backend->negative_exp_forward({.x = x, .y = y});
             backend->negative_exp_forward({.x = x64, .y = y64});

@@ -7,6 +7,7 @@
 #include "model/guarded_stream.h"
 #include "tests/support/check.h"
 #include "tests/support/fake_engine.h"
+#include "tests/support/steps.h"
 
 namespace nigiri {
 namespace {
@@ -44,7 +45,7 @@ Course run(GuardedStream& stream, int64_t samples, int64_t most = INT64_MAX) {
     r.codes.resize(n), r.bits.resize(n);
     const auto done = [&](const auto& c) { return static_cast<int64_t>(c.size()) >= samples; };
     while (!std::all_of(r.codes.begin(), r.codes.end(), done) && r.draws < most) {
-        const auto steps = stream.next();
+        const auto steps = test::next(stream);
         ++r.draws;
         for (size_t i = 0; i < n; ++i) {
             if (done(r.codes[i])) continue;
@@ -235,7 +236,7 @@ TEST(GuardedStream, GoesOnFromWhereItWasFrozen) {
     const FrozenStream frozen = stream->freeze(0);
     std::vector<int32_t> first, again, other;
     const auto draw = [&](std::vector<int32_t>& into) {
-        for (int i = 0; i < 500; ++i) into.push_back(stream->next()[0].code);
+        for (int i = 0; i < 500; ++i) into.push_back(test::next(*stream)[0].code);
     };
     draw(first);
     stream->resume(0, frozen, false);
@@ -244,7 +245,7 @@ TEST(GuardedStream, GoesOnFromWhereItWasFrozen) {
     stream->resume(0, frozen, true);
     draw(other);
     EXPECT_NE(first, other);
-    EXPECT_EQ(stream->next()[0].position, 20000 + 1500) << "positions go on";
+    EXPECT_EQ(test::next(*stream)[0].position, 20000 + 1500) << "positions go on";
 }
 
 TEST(RunawayGuard, RefusesOptionsThatMakeNoSense) {

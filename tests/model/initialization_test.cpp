@@ -109,6 +109,37 @@ TEST(StateInit, RealIsTheNegativeIntegers) {
     EXPECT_THROW(initial_state(StateInit::s4d_real, 0), Error);
 }
 
+TEST(StateInit, RandomPolesFillTheRangesOfLinAndReal) {
+    Random random(7);
+    constexpr int64_t states = 16, copies = 256;
+    const StateMatrices s = random_state(random, states, copies, true);
+    ASSERT_EQ(s.a_real.size(), static_cast<size_t>(states * copies));
+    ASSERT_EQ(s.a_imag.size(), s.a_real.size());
+    double mean_real = 0, mean_imag = 0;
+    for (size_t i = 0; i < s.a_real.size(); ++i) {
+        const double re = std::exp(s.a_real[i]), im = s.a_imag[i];
+        EXPECT_GE(re, 1e-4 * (1 - 1e-12));
+        EXPECT_LE(re, 1);
+        EXPECT_GE(im, 0);
+        EXPECT_LE(im, std::numbers::pi * states);
+        EXPECT_EQ(s.b[i], std::complex<double>(1));
+        mean_real += re / static_cast<double>(s.a_real.size());
+        mean_imag += im / static_cast<double>(s.a_real.size());
+    }
+    // The mean of 4096 uniform numbers: its deviation is 0.29 / 64 of the range; five of those.
+    EXPECT_NEAR(mean_real, 0.5, 0.023);
+    EXPECT_NEAR(mean_imag / (std::numbers::pi * states), 0.5, 0.023);
+    EXPECT_NE(s.a_imag[0], s.a_imag[states]) << "each copy has its own";
+
+    const StateMatrices real = random_state(random, states, copies, false);
+    EXPECT_TRUE(real.a_imag.empty());
+    double most = 0;
+    for (const double a : real.a_real) most = std::max(most, std::exp(a));
+    EXPECT_LE(most, states);
+    EXPECT_GT(most, 0.99 * states) << "of 4096 uniform numbers one is there with a probability of 1 - 1e-18";
+    EXPECT_THROW(random_state(random, 0, 1, true), Error);
+}
+
 TEST(StateInit, COfALegsLayerIsTiedAndUntied) {
     SCOPED_TRACE(testing::Message() << "seed " << test::seed());
     Random random(test::seed());

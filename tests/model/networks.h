@@ -25,7 +25,11 @@ inline ModelConfig small_model(const LayerConfig& layer, UNetForm form = UNetFor
     c.pools = {2, 4};
     c.form = form;
     c.outer = c.centre = layer;
-    c.outer.ssm.state = c.centre.ssm.state = 4;
+    for (LayerConfig* l : {&c.outer, &c.centre}) {
+        l->ssm.state = 4;
+        l->ssm.heads = 2;
+        l->ssm.filter_width = 8, l->ssm.filter_bands = 3;
+    }
     return c;
 }
 
@@ -63,6 +67,9 @@ inline std::vector<NamedModel> all_models() {
     });
     variant("s4d-legs-tied", "s4-mlp",
             [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.init = SsmInit::legs, l.ssm.copies = 2; }); });
+    for (const std::string layer : {"mamba-s4", "mamba-s4-real", "mamba-s6", "mamba-s6-complex"})
+        variant("random-poles-" + layer, layer,
+                [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.init = SsmInit::random; }); });
     variant("no-glu-no-mlp", "s4-mlp",
             [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.glu = false, l.ff_expand = 0; }); });
     variant("outer-s4-centre-s6", "mamba-s4", [&](ModelConfig& c) {
@@ -76,6 +83,15 @@ inline std::vector<NamedModel> all_models() {
     variant("rms", "mamba-s6", [&](ModelConfig& c) { c.norm = NormKind::rms; });
     variant("scalar-norm", "s4-mlp", [&](ModelConfig& c) { c.norm = NormKind::scalar; });
     variant("no-pools", "mamba-s6", [&](ModelConfig& c) { c.pools = {}; });
+    variant("isotropic-tied-head", "plain-s6", [&](ModelConfig& c) { c.pools = {}, c.tied_head = true; });
+    variant("h3-wide-conv-width-1", "h3-hyena",
+            [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.conv_width = 1, l.expand = 2; }); });
+    variant("attention-of-six-heads", "attention-mlp",
+            [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.ssm.heads = 6, l.glu = true; }); });
+    variant("outer-hyena-centre-attention-unet", "mamba-hyena", [&](ModelConfig& c) {
+        const LayerConfig centre = small_model(layer_by_name("attention-mlp")).centre;
+        c.centre = centre, c.form = UNetForm::unet;
+    });
     variant("three-pools-expand-1", "mamba-s4", [&](ModelConfig& c) { c.pools = {2, 3, 2}, c.pool_expand = 1; });
     variant("conv-width-1", "mamba-s4",
             [&](ModelConfig& c) { both(c, [](LayerConfig& l) { l.conv_width = 1, l.expand = 1; }); });

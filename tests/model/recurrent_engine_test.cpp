@@ -91,6 +91,7 @@ bool has_s4d(const ModelConfig& c) { return c.outer.ssm.kind == SsmKind::s4d || 
 // Beside every layer, form and variant: pools, widths that fill several cache lines and none, many states.
 std::vector<test::NamedModel> engine_models() {
     std::vector<test::NamedModel> models = test::all_models();
+    std::erase_if(models, [](const test::NamedModel& m) { return !has_recurrent_program(m.config); });
     const auto add = [&](const std::string& name, const std::string& layer, auto&& change) {
         ModelConfig c = test::small_model(layer_by_name(layer));
         change(c);

@@ -9,6 +9,7 @@
 #include "model/plain_engine.h"
 #include "tests/model/networks.h"
 #include "tests/support/check.h"
+#include "tests/support/steps.h"
 
 namespace nigiri {
 namespace {
@@ -28,7 +29,7 @@ std::unique_ptr<GuardedStream> open(const Network& n, size_t streams, std::share
 std::vector<std::vector<int32_t>> draw(GuardedStream& stream, int count) {
     std::vector<std::vector<int32_t>> codes(static_cast<size_t>(stream.streams()));
     for (int i = 0; i < count; ++i) {
-        const auto steps = stream.next();
+        const auto steps = test::next(stream);
         for (size_t s = 0; s < codes.size(); ++s) codes[s].push_back(steps[s].code);
     }
     return codes;
@@ -109,7 +110,7 @@ TEST(Stream, HearsItsPromptThroughTheParallelPass) {
     }
     for (int i = 0; i < 50; ++i) {
         code = static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-        ASSERT_EQ(stream->next()[0].code, code) << i << ", seed " << test::seed();
+        ASSERT_EQ(test::next(*stream)[0].code, code) << i << ", seed " << test::seed();
         n->backend().upload(&code, token);
         n->backend().download(n->advance(token, state), logits.data());
     }

@@ -44,6 +44,8 @@ class RecordingBackend final : public Backend {
     void glu_backward(const GluBackward& op) override { run(&Backend::glu_backward, op); }
     void gate_forward(const GateForward& op) override { run(&Backend::gate_forward, op); }
     void gate_backward(const GateBackward& op) override { run(&Backend::gate_backward, op); }
+    void product_forward(const ProductForward& op) override { run(&Backend::product_forward, op); }
+    void product_backward(const ProductBackward& op) override { run(&Backend::product_backward, op); }
     void negative_exp_forward(const NegativeExpForward& op) override { run(&Backend::negative_exp_forward, op); }
     void negative_exp_backward(const NegativeExpBackward& op) override { run(&Backend::negative_exp_backward, op); }
     void embedding_forward(const EmbeddingForward& op) override { run(&Backend::embedding_forward, op); }
@@ -62,7 +64,7 @@ class RecordingBackend final : public Backend {
     void s4d_kernel_backward(const S4dKernelBackward& op) override { run(&Backend::s4d_kernel_backward, op); }
     void s4d_discretize(const S4dDiscretize& op) override { run(&Backend::s4d_discretize, op); }
     void s4d_recurrence(const S4dRecurrence& op) override { run(&Backend::s4d_recurrence, op); }
-    bool s4d_conv_is_fused() const override { return cpu_->s4d_conv_is_fused(); }
+    bool s4d_conv_is_fused(DType activations) const override { return cpu_->s4d_conv_is_fused(activations); }
     void s4d_conv_forward(const S4dConvForward& op) override { run(&Backend::s4d_conv_forward, op); }
     void s4d_conv_backward(const S4dConvBackward& op) override { run(&Backend::s4d_conv_backward, op); }
     void s4_kernel_forward(const S4KernelForward& op) override { run(&Backend::s4_kernel_forward, op); }
@@ -71,6 +73,14 @@ class RecordingBackend final : public Backend {
     void s4_recurrence(const S4Recurrence& op) override { run(&Backend::s4_recurrence, op); }
     void long_conv_forward(const LongConvForward& op) override { run(&Backend::long_conv_forward, op); }
     void long_conv_backward(const LongConvBackward& op) override { run(&Backend::long_conv_backward, op); }
+    void attention_forward(const AttentionForward& op) override { run(&Backend::attention_forward, op); }
+    void attention_backward(const AttentionBackward& op) override { run(&Backend::attention_backward, op); }
+    void rotary(const Rotary& op) override { run(&Backend::rotary, op); }
+    void filter_features(const FilterFeatures& op) override { run(&Backend::filter_features, op); }
+    void filter_sine_forward(const FilterSineForward& op) override { run(&Backend::filter_sine_forward, op); }
+    void filter_sine_backward(const FilterSineBackward& op) override { run(&Backend::filter_sine_backward, op); }
+    void filter_window(const FilterWindow& op) override { run(&Backend::filter_window, op); }
+    void history_conv(const HistoryConv& op) override { run(&Backend::history_conv, op); }
     void cross_entropy(const CrossEntropy& op) override { run(&Backend::cross_entropy, op); }
     void adamw(const AdamW& op) override { run(&Backend::adamw, op); }
     double sum(const View& x) override { return waits(), cpu_->sum(x); }

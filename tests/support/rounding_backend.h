@@ -85,6 +85,18 @@ class RoundingBackend final : public Backend {
         Wide dx(*this, op.dx), dz(*this, op.dz);
         cpu_->gate_backward({.x = x, .z = z, .dy = dy, .dx = dx, .dz = dz});
     }
+    void product_forward(const ProductForward& op) override {
+        same(op.x1, op.x2), same(op.x1, op.y);
+        const Wide x1(*this, op.x1), x2(*this, op.x2);
+        Wide y(*this, op.y);
+        cpu_->product_forward({.x1 = x1, .x2 = x2, .y = y});
+    }
+    void product_backward(const ProductBackward& op) override {
+        same(op.x1, op.x2), same(op.x1, op.dy), same(op.x1, op.dx1), same(op.x1, op.dx2);
+        const Wide x1(*this, op.x1), x2(*this, op.x2), dy(*this, op.dy);
+        Wide dx1(*this, op.dx1), dx2(*this, op.dx2);
+        cpu_->product_backward({.x1 = x1, .x2 = x2, .dy = dy, .dx1 = dx1, .dx2 = dx2});
+    }
     void negative_exp_forward(const NegativeExpForward& op) override { cpu_->negative_exp_forward(op); }
     void negative_exp_backward(const NegativeExpBackward& op) override { cpu_->negative_exp_backward(op); }
     void embedding_forward(const EmbeddingForward& op) override { cpu_->embedding_forward(op); }
@@ -160,7 +172,7 @@ class RoundingBackend final : public Backend {
         wide.u = u, wide.y = y;
         cpu_->s4d_recurrence(wide);
     }
-    bool s4d_conv_is_fused() const override { return true; }  // as on CUDA
+    bool s4d_conv_is_fused(DType) const override { return true; }  // as on CUDA
     void s4d_conv_forward(const S4dConvForward& op) override {
         same(op.u, op.y);
         const Wide u(*this, op.u);
@@ -205,6 +217,40 @@ class RoundingBackend final : public Backend {
                                   .dkernel = op.dkernel,
                                   .dskip = op.dskip});
     }
+    void attention_forward(const AttentionForward& op) override {
+        same(op.q, op.k), same(op.q, op.v), same(op.q, op.y);
+        const Wide q(*this, op.q), k(*this, op.k), v(*this, op.v);
+        Wide y(*this, op.y);
+        AttentionForward wide = op;
+        wide.q = q, wide.k = k, wide.v = v, wide.y = y;
+        cpu_->attention_forward(wide);
+    }
+    void attention_backward(const AttentionBackward& op) override {
+        for (const View* v : {&op.k, &op.v, &op.y, &op.dy, &op.dq, &op.dk, &op.dv}) same(op.q, *v);
+        const Wide q(*this, op.q), k(*this, op.k), v(*this, op.v), y(*this, op.y), dy(*this, op.dy);
+        Wide dq(*this, op.dq), dk(*this, op.dk), dv(*this, op.dv);
+        cpu_->attention_backward({.heads = op.heads,
+                                  .q = q,
+                                  .k = k,
+                                  .v = v,
+                                  .y = y,
+                                  .log_sums = op.log_sums,
+                                  .dy = dy,
+                                  .dq = dq,
+                                  .dk = dk,
+                                  .dv = dv});
+    }
+    void rotary(const Rotary& op) override {
+        same(op.x, op.y);
+        const Wide x(*this, op.x);
+        Wide y(*this, op.y);
+        cpu_->rotary({.heads = op.heads, .x = x, .y = y, .first = op.first, .inverse = op.inverse});
+    }
+    void filter_features(const FilterFeatures& op) override { cpu_->filter_features(op); }
+    void filter_sine_forward(const FilterSineForward& op) override { cpu_->filter_sine_forward(op); }
+    void filter_sine_backward(const FilterSineBackward& op) override { cpu_->filter_sine_backward(op); }
+    void filter_window(const FilterWindow& op) override { cpu_->filter_window(op); }
+    void history_conv(const HistoryConv& op) override { cpu_->history_conv(op); }
     void cross_entropy(const CrossEntropy& op) override {
         const Wide logits(*this, op.logits);
         Wide dlogits(*this, op.dlogits);

@@ -8,6 +8,7 @@
 #include "app/studio/pages/blind_test_view.h"
 #include "app/studio/pages/compare_setup.h"
 #include "app/studio/pages/compare_table.h"
+#include "app/studio/pages/grid_view.h"
 #include "app/studio/sessions/file_names.h"
 #include "app/studio/widgets/marks.h"
 #include "app/studio/widgets/theme.h"
@@ -84,6 +85,7 @@ class ComparePage final : public Page {
   private:
     void draw_right(Desk& desk) {
         if (!ImGui::BeginTabBar("tabs")) return;
+        if (shown_ && shown_->grid) tab("Grid", [&] { grid_.draw(shown_); });
         tab("Listen", [&] { draw_listen(desk); });
         tab("Blind test", [&] { draw_blind(desk); });
         tab("Numbers", [&] { draw_numbers(); });
@@ -299,9 +301,11 @@ class ComparePage final : public Page {
     void draw_numbers() {
         if (nothing_yet()) return;
         const Background::Status status = session_.status();
-        if (ui::button("Write report", !status.running)) session_.write_report();
-        ui::help("One page with players, pictures and all tables, and the same as Markdown and JSON, in " +
-                 shown_->folder.string());
+        if (ui::button("Write report", !status.running && !shown_->grid)) session_.write_report();
+        ui::help(shown_->grid
+                     ? "This is a grid of nigiri ablate, whose report is " + shown_->files.html.string()
+                     : "One page with players, pictures and all tables, and the same as Markdown and JSON, in " +
+                           shown_->folder.string());
         ImGui::SameLine();
         ui::muted(told_report_ == shown_->files.html ? told_report_.string()
                                                      : "Rest the pointer on a row to learn what it means.");
@@ -351,6 +355,7 @@ class ComparePage final : public Page {
     ComparisonSession session_;
     CompareSetup setup_;
     BlindTestView blind_;
+    GridView grid_;
     uint64_t seen_ = 0;
     fs::path told_report_, listed_, resume_, resume_from_;
 

@@ -165,7 +165,7 @@ void CompareSetup::draw_earlier(Desk& desk) {
         desk.dialog.open(
             {.wanted = FileDialog::Wanted::folder, .title = "Open a comparison", .start = comparisons_folder(desk)},
             [this](const fs::path& folder) { session_.open(folder); });
-    ui::help("Also one that was made by nigiri compare.");
+    ui::help("Also one that was made by nigiri compare, or a grid of nigiri ablate.");
     ImGui::EndDisabled();
 }
 

@@ -229,6 +229,7 @@ class GeneratePage final : public Page {
                          app::fixed(p.realtime_factor(), 2) + " x real time  \u00b7  " +
                          (p.seconds_left() >= 0 ? app::duration(std::ceil(p.seconds_left())) + " left" : ""));
         ui::muted(p.device);
+        if (!p.slow.empty()) ui::muted("It is " + p.slow);
         if (p.waiting) ui::muted("It waits for what was made to be heard.");
         if (p.gone_back > 0) {
             marks().note("generate.gone_back", std::to_string(p.gone_back));

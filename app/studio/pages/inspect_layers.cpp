@@ -44,7 +44,9 @@ std::optional<size_t> LayerChoice::draw(const InspectedModel& model) {
 void KernelView::draw(InspectSession& session) {
     const auto layer = layer_.draw(*session.model());
     if (!layer) {
-        ui::muted("All layers of this model are selective: they have no fixed kernels. Look at their delta.");
+        ui::muted(session.model()->layers.empty()
+                      ? "The layers of this model are attention: they have no kernels."
+                      : "All layers of this model are selective: they have no fixed kernels. Look at their delta.");
         return;
     }
     ui::label("and the next", 88);
@@ -103,7 +105,10 @@ void KernelView::take(const InspectedKernels& found, int first, int count) {
 void DeltaView::draw(Desk& desk, InspectSession& session) {
     const auto layer = layer_.draw(*session.model());
     if (!layer) {
-        ui::muted("No layer of this model is selective: their steps are the same at all times. Look at their kernels.");
+        ui::muted(
+            session.model()->layers.empty()
+                ? "The layers of this model are attention: they have no steps."
+                : "No layer of this model is selective: their steps are the same at all times. Look at their kernels.");
         return;
     }
     const auto sound = desk.deck.sound();

@@ -47,6 +47,7 @@ Comparison prepared(const app::ComparisonOptions& options, app::ComparisonResult
                  .models = {},
                  .similarity = {},
                  .missing_clips = 0,
+                 .grid = {},
                  .players = {},
                  .rows = {}};
     c.models = app::model_table(c.result);
@@ -141,6 +142,7 @@ bool ComparisonSession::open(const fs::path& folder) {
         app::SavedComparison saved = app::load_comparison(folder, work_.progress());
         Comparison c = prepared(saved.options, std::move(saved.result), saved.files, folder);
         c.missing_clips = saved.missing_clips;
+        c.grid = app::load_ablation(c.files.json);
         publish(std::move(c));
     });
 }
@@ -150,6 +152,9 @@ bool ComparisonSession::write_report() {
     if (!c) return false;
     return work_.start([this, c] {
         work_.report(0, "writing the report");
+        if (c->grid)
+            throw Error("this folder is a grid's, and its own report says more",
+                        "nigiri ablate --report-only writes that anew");
         if (c->missing_clips > 0)
             throw Error("some clips of this comparison cannot be read, and a new report would forget them",
                         "put them back into " + c->files.clips.string());

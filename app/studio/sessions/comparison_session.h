@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "app/ablate/saved_ablation.h"
 #include "app/compare/report_table.h"
 #include "app/compare/saved_comparison.h"
 #include "app/studio/sessions/refreshed.h"
@@ -19,6 +20,8 @@ struct Comparison {
     app::ReportFiles files;
     app::Table models, similarity;
     size_t missing_clips = 0;  // that were made once and cannot be read now
+    // The folder is that of a grid: its report says more than a comparison's and is never replaced here.
+    std::optional<app::SavedAblation> grid;
 
     // Who plays: the models, then real recordings, where there was held-out audio.
     std::vector<std::string> players;

@@ -63,14 +63,6 @@ struct GenerationSession::Job {
     double started = now();
 
     const SignalConfig& signal() const { return model.config.signal; }
-    GenerationSetup setup(const Loaded& of) const {
-        GenerationSetup setup;
-        // Beside a window that draws, two threads of the engine's wait for each other on a machine of two processors.
-        const bool small = std::thread::hardware_concurrency() <= 2;
-        setup.engine.threads = request.threads == 0 && small ? 1 : std::min(request.threads, 64);
-        if (request.guard) setup.guard = app::guard_options(of.config, of.state);
-        return setup;
-    }
     void append(std::span<const uint8_t> codes) const {
         std::vector<float> samples(codes.size());
         decode(codes, parse_quantization(signal().quantization), samples);
@@ -157,6 +149,7 @@ void GenerationSession::work(const GenerationRequest& request) {
                      .sample_rate = rate,
                      .count = request.steer ? 1 : request.count,
                      .device = job.model.backend->description(),
+                     .slow = {},
                      .last_event = {}};
     }
     try {
@@ -168,6 +161,21 @@ void GenerationSession::work(const GenerationRequest& request) {
         job.sound->finish();
         throw;
     }
+}
+
+GenerationSetup GenerationSession::setup_of(Job& job, const Loaded& model) {
+    GenerationSetup setup;
+    setup.engine = job.request.engine;
+    // Beside a window that draws, two threads of the engine's wait for each other on a machine of two processors.
+    const bool small = std::thread::hardware_concurrency() <= 2;
+    setup.engine.threads = job.request.threads == 0 && small ? 1 : std::min(job.request.threads, 64);
+    setup.engine.report = [this, &job](const EngineReport& report) {
+        job.started = now();
+        const std::lock_guard lock(mutex_);
+        if (progress_.slow.empty()) progress_.slow = app::slow_note(report);
+    };
+    if (job.request.guard) setup.guard = app::guard_options(model.config, model.state);
+    return setup;
 }
 
 // `shown`: samples of the sound without the prompt.
@@ -200,7 +208,8 @@ void GenerationSession::note_events(Job& job, const std::vector<Clip>& clips) {
 }
 
 void GenerationSession::generate_clips(Job& job) {
-    const GenerationSetup setup = job.setup(job.model);
+    GenerationSetup setup = setup_of(job, job.model);
+    setup.rescue = [&](const std::vector<Clip>& clips) { write(job, clips); };
     const int rate = job.signal().sample_rate;
     // What the guard may take back is shown once it hardly can.
     const auto hold = static_cast<int64_t>(setup.guard ? app::held_seconds(*setup.guard, true) * rate : 0);
@@ -212,16 +221,17 @@ void GenerationSession::generate_clips(Job& job) {
         held.take(piece);
         job.sound->append(piece);
     };
-    bool complete = false;  // the first clip; others may have gone back and still be behind
+    int64_t told = -1;
     const auto look = [&](const std::vector<Clip>& c) {
+        // Of the first clip; others may have gone back and still be behind.
         const int64_t made = c[0].generated();
-        if (made == 0 || complete) return !work_.stopping().load();
-        complete = made == job.wanted;
-        held.put(made - 1, value[c[0].codes.back()]);
+        for (int64_t i = made - c[0].fresh; i < made; ++i)
+            held.put(i, value[c[0].codes[static_cast<size_t>(c[0].prompt + i)]]);
         if (held.ready() >= samples_a_piece) show();
-        if (made % samples_a_piece == 0 || complete) {
+        if (made > 0 && made != told) {
             tell(job, made, made);
             note_events(job, c);
+            told = made;
         }
         return !work_.stopping().load();
     };
@@ -241,9 +251,9 @@ void GenerationSession::follow_the_hand(Job& job) {
         return open_stream(*model.network, std::vector<std::vector<uint8_t>>{job.prompt}, steering->controls(), setup,
                            [&] { return !work_.stopping().load(); });
     };
-    const GenerationSetup setup = job.setup(job.model);
+    const GenerationSetup setup = setup_of(job, job.model);
     auto first = open(job.model, setup);
-    auto second = job.second ? open(*job.second, job.setup(*job.second)) : nullptr;
+    auto second = job.second ? open(*job.second, setup_of(job, *job.second)) : nullptr;
     if (!first || (job.second && !second)) return job.sound->finish();
     const int rate = job.signal().sample_rate;
     const int64_t hold = setup.guard ? static_cast<int64_t>(app::held_seconds(*setup.guard, true) * rate) : 0;
@@ -252,33 +262,44 @@ void GenerationSession::follow_the_hand(Job& job) {
     const auto begin = static_cast<int64_t>(job.prompt.size());
     std::vector<float> piece;
     double waited = 0;
-    while (!work_.stopping() && job.sound->size() - begin < job.wanted) {
-        const bool ahead = job.sound->size() - heard_.load(std::memory_order_relaxed) > lead;
-        if (ahead) {
-            const double before = now();
-            std::this_thread::sleep_for(pause);
-            job.started += now() - before;  // waiting says nothing about speed
-            waited += now() - before;
-        } else {
-            piece.clear();
-            stream.make(samples_a_piece, piece);
-            job.sound->append(piece);
-            for (const GuardEvent& e : stream.take_events()) note(job, e);
-            waited = 0;
+    const auto make_all = [&] {
+        while (!work_.stopping() && job.sound->size() - begin < job.wanted) {
+            const bool ahead = job.sound->size() - heard_.load(std::memory_order_relaxed) > lead;
+            if (ahead) {
+                const double before = now();
+                std::this_thread::sleep_for(pause);
+                job.started += now() - before;  // waiting says nothing about speed
+                waited += now() - before;
+            } else {
+                piece.clear();
+                stream.make(samples_a_piece, piece, [&] { return !work_.stopping().load(); });
+                job.sound->append(piece);
+                for (const GuardEvent& e : stream.take_events()) note(job, e);
+                waited = 0;
+            }
+            {
+                const std::lock_guard lock(mutex_);
+                progress_.waiting = waited > 1;
+            }
+            tell(job, stream.samples(), job.sound->size() - begin);
         }
-        {
-            const std::lock_guard lock(mutex_);
-            progress_.waiting = waited > 1;
-        }
-        tell(job, stream.samples(), job.sound->size() - begin);
+    };
+    const auto keep = [&] {
+        piece.clear();
+        stream.finish(piece);
+        job.sound->append(piece);
+        job.sound->finish();
+        if (stream.samples() > 0)
+            write_steered(job, job.sound->size() - begin, stream.bits() / static_cast<double>(stream.samples()),
+                          stream.joins());
+    };
+    try {
+        make_all();
+    } catch (...) {
+        keep();
+        throw;
     }
-    piece.clear();
-    stream.finish(piece);
-    job.sound->append(piece);
-    job.sound->finish();
-    if (stream.samples() > 0)
-        write_steered(job, job.sound->size() - begin, stream.bits() / static_cast<double>(stream.samples()),
-                      stream.joins());
+    keep();
 }
 
 void GenerationSession::write(const Job& job, const std::vector<Clip>& clips) {

@@ -28,6 +28,7 @@ struct GenerationRequest {
     std::string prompt_name;
     std::string device = "auto";  // where to compute
     int threads = 0;
+    EngineChoice engine;           // generator.h; its threads are those above
     std::filesystem::path folder;  // where the clips are written
     bool guard = false;            // goes back where the sound decays into noise or silence
     // One clip that follows the hand: it is made just ahead of what is heard (set_heard), and the steering's wishes and
@@ -42,6 +43,7 @@ struct GenerationProgressNow {
     int sample_rate = 0;
     int count = 0;
     std::string device;      // what computes
+    std::string slow;        // why it does so operation by operation; empty: it does not
     int64_t gone_back = 0;   // times that the guard sent a clip back
     std::string last_event;  // what it did last
     bool waiting = false;    // for what was made to be heard
@@ -85,6 +87,7 @@ class GenerationSession {
                        const GenerationRequest& request);
     void generate_clips(Job& job);
     void follow_the_hand(Job& job);
+    GenerationSetup setup_of(Job& job, const Loaded& model);
     void tell(Job& job, int64_t samples, int64_t shown);
     void note(Job& job, const GuardEvent& event);
     void note_events(Job& job, const std::vector<Clip>& clips);
