@@ -15,6 +15,10 @@ function suite_of(name) { return substr(name, 1, index(name, ".") - 1) }
 }
 {
     if (running != "") {
+        if (/: (Thread|Address|Leak)Sanitizer: |: runtime error: / && reported != running) {
+            reported = running
+            print "reported by a sanitizer: " running
+        }
         ending = 1
         if (heard("[       OK ] ", $0)) passed++
         else if (heard("[  SKIPPED ] ", $0)) {
