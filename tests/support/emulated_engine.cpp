@@ -70,7 +70,8 @@ void EmulatedEngine::write_group(int64_t group, const float* state) {
     std::memcpy(const_cast<float*>(group_state(group)), state, image().program.state_size * sizeof(float));
 }
 
-// What a sample leaves in shared memory the next one must not need, apart from operands, which must be numbers.
+// What a sample leaves in shared memory the next one must not need, apart from operands and statistics, which must be
+// numbers.
 cuda::engine::BlockMemory EmulatedEngine::memory(int64_t group) {
     const auto& l = image().program.shared;
     auto* bytes = reinterpret_cast<unsigned char*>(shared_.data());
@@ -80,7 +81,8 @@ cuda::engine::BlockMemory EmulatedEngine::memory(int64_t group) {
         std::fill(from, reinterpret_cast<float*>(bytes + end), std::numeric_limits<float>::quiet_NaN());
     };
     poison(m.x(), l.operand_x);
-    poison(m.u(), l.codes);
+    poison(m.u(), l.stats);
+    poison(m.logits(), l.codes);
     return m;
 }
 
