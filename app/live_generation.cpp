@@ -4,6 +4,7 @@
 #include <chrono>
 #include <thread>
 
+#include "app/steering.h"
 #include "audio/held_sound.h"
 #include "audio/quantize.h"
 
@@ -13,7 +14,6 @@ namespace {
 
 constexpr int64_t samples_a_piece = 1024;  // between two looks at the player, where they take no more than a block
 constexpr size_t events_kept = 1000;
-constexpr double fade_seconds = 0.02;  // of a seam
 constexpr auto pause = std::chrono::milliseconds(4);
 
 class Live {
@@ -25,7 +25,7 @@ class Live {
           request_(std::move(request)),
           prompt_(prompt),
           held_(guard ? static_cast<int64_t>(held_seconds(*guard, request_.output != nullptr) * signal.sample_rate) : 0,
-                std::max<int64_t>(1, static_cast<int64_t>(fade_seconds * signal.sample_rate))),
+                std::max<int64_t>(1, static_cast<int64_t>(seam_seconds * signal.sample_rate))),
           stop_(stop) {
         if (request_.output)
             player_ = std::make_unique<LivePlayer>(

@@ -11,9 +11,8 @@ namespace nigiri::app {
 
 namespace {
 
-constexpr double fade_seconds = 0.02;  // of a seam
-constexpr double mix_seconds = 0.1;    // from one model to the other, at least
-constexpr size_t most_wishes = 16;     // of a hand that presses faster than samples are made
+constexpr double mix_seconds = 0.1;  // from one model to the other, at least
+constexpr size_t most_wishes = 16;   // of a hand that presses faster than samples are made
 
 }  // namespace
 
@@ -33,7 +32,7 @@ std::optional<Steering::Wish> Steering::take() {
 SteeredStream::SteeredStream(std::unique_ptr<GuardedStream> first, std::unique_ptr<GuardedStream> second,
                              const SignalConfig& signal, std::shared_ptr<Steering> steering, int64_t hold)
     : steering_(std::move(steering)), value_(decode_table(parse_quantization(signal.quantization))) {
-    const auto fade = std::max<int64_t>(1, static_cast<int64_t>(fade_seconds * signal.sample_rate));
+    const auto fade = std::max<int64_t>(1, static_cast<int64_t>(seam_seconds * signal.sample_rate));
     for (auto* stream : {&first, &second})
         if (*stream) {
             if ((*stream)->streams() != 1) throw Error("streams are steered one at a time");

@@ -16,6 +16,9 @@
 
 namespace nigiri::app {
 
+// Where a stream breaks off and goes on elsewhere, the one fades into the other.
+inline constexpr double seam_seconds = 0.02;
+
 // What the hand wants. Any thread; the stream takes it up when it is asked for the next samples.
 class Steering {
   public:

@@ -22,6 +22,7 @@ class TrainCommand final : public Command {
         c.add_option("--data", data_, "folder of audio, or one made by nigiri prepare");
         c.add_option("--run", run_, "run folder; default runs/PRESET-LAYER");
         c.add_option("--files", files_, "text file that names the training files to keep");
+        c.add_option("--from", from_, "model whose weights a new run begins with, e.g. one of assets/models");
         options_.declare(c, /*training=*/true);
     }
 
@@ -30,7 +31,8 @@ class TrainCommand final : public Command {
         if (data_.empty()) throw Error("train needs audio", "give --data FOLDER");
         const Config config = make_config();
         ProgressLine line(common.quiet);
-        TrainingRun run({.data = data_, .files = files_, .run = run_, .config = config, .threads = common.threads});
+        TrainingRun run(
+            {.data = data_, .files = files_, .run = run_, .from = from_, .config = config, .threads = common.threads});
         run.load(show_progress(line));
         line.finish();
         describe(run);
@@ -68,13 +70,16 @@ class TrainCommand final : public Command {
         for (const auto& [key, value] : read_toml(config->as<std::string>())) {
             if (key == "data" && data_.empty()) data_ = value;
             if (key == "files" && files_.empty()) files_ = value;
+            if (key == "from" && from_.empty()) from_ = value;
         }
     }
 
     Config make_config() {
-        Config config = options_.make();
+        Config config = from_.empty() ? options_.make() : config_from_model();
         if (run_.empty())
-            run_ = fs::path("runs") / run_name(parser()->get_option("--preset")->as<std::string>(), config.model);
+            run_ = fs::path("runs") / (from_.empty()
+                                           ? run_name(parser()->get_option("--preset")->as<std::string>(), config.model)
+                                           : from_.stem().string() + "-tuned");
         // An existing run keeps its configuration; what is given on top may change its limits, not its model.
         if (const auto before = config_of_run(run_); before && !options_.names_model())
             config = options_.apply(*before);
@@ -82,6 +87,17 @@ class TrainCommand final : public Command {
         if (config.training.steps == 0 && config.training.minutes == 0 &&
             parser()->get_option("--minutes")->count() == 0 && parser()->get_option("--steps")->count() == 0)
             config.training.minutes = default_minutes;
+        return config;
+    }
+
+    // The network is the model's; how it is trained comes from the preset and the options, as without --from.
+    Config config_from_model() const {
+        const Config model = Checkpoint::read(from_).config();
+        Config config = options_.make();
+        config.model = model.model, config.signal = model.signal;
+        if (options_.names_model() && !(options_.apply(config).model == model.model))
+            throw Error("the network of " + from_.string() + " is not the one of the options given",
+                        "leave out the model's options");
         return config;
     }
 
@@ -133,7 +149,7 @@ class TrainCommand final : public Command {
         print_json(out);
     }
 
-    fs::path data_, run_, files_;
+    fs::path data_, run_, files_, from_;
     ConfigOptions options_;
     std::optional<Baseline> baseline_;
 };

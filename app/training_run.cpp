@@ -51,10 +51,19 @@ void TrainingRun::open(const std::shared_ptr<Backend>& backend) {
                         bytes_text(memory_.available) + " are available",
                     "use a smaller --batch or --length, or a smaller --preset");
     source_ = std::make_unique<DatasetSource>(*data_, request_.config.training);
-    const ModelFacts facts = {{"data", fs::weakly_canonical(request_.data).filename().string()},
-                              {"train_seconds", fixed(data_->seconds(Split::train), 1)},
-                              {"train_files", std::to_string(data_->recordings(Split::train).size())}};
-    trainer_ = std::make_unique<Trainer>(backend, request_.config, request_.run, *source_, facts);
+    ModelFacts facts = {{"data", fs::weakly_canonical(request_.data).filename().string()},
+                        {"train_seconds", fixed(data_->seconds(Split::train), 1)},
+                        {"train_files", std::to_string(data_->recordings(Split::train).size())}};
+    std::optional<Checkpoint> from;
+    if (!request_.from.empty()) {
+        from = Checkpoint::read(request_.from);
+        // Its licence, and what it was trained on, are this model's too.
+        facts["from"] = request_.from.filename().string();
+        for (const auto& [name, value] : from->facts()) facts["from." + name] = value;
+    }
+    auto trainer = std::make_unique<Trainer>(backend, request_.config, request_.run, *source_, facts);
+    if (from && !trainer->resumed()) trainer->begin_with(*from);
+    trainer_ = std::move(trainer);
     write_config();  // also of a run that goes on: its limits may be new
 }
 
@@ -75,6 +84,7 @@ void TrainingRun::write_config() const {
         head.emplace_back("order0_bits_per_sample", fixed(baseline_->order0, 4));
         head.emplace_back("order1_bits_per_sample", fixed(baseline_->order1, 4));
     }
+    if (!request_.from.empty()) head.emplace_back("from", fs::absolute(request_.from).string());
     if (!request_.files.empty()) head.emplace_back("files", fs::absolute(request_.files).string());
     write_file(request_.run / "config.toml", to_toml(config(), head));
 }

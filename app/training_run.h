@@ -12,6 +12,7 @@ struct TrainingRequest {
     std::filesystem::path data;
     std::filesystem::path files = {};  // if set: the list of training files to keep
     std::filesystem::path run;         // run folder; one that exists is continued
+    std::filesystem::path from = {};   // if set: the model whose weights a new run begins with
     Config config;
     int threads = 0;
 };

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/error.h"
+#include "kernels/clock.h"
 
 namespace nigiri {
 namespace {
@@ -14,10 +15,6 @@ constexpr double shortest_queue = 0.02, longest_queue = 0.5;  // seconds
 constexpr size_t often = 3;
 constexpr double lately = 30;
 constexpr auto period = std::chrono::milliseconds(10);
-
-double seconds_now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 }  // namespace
 
@@ -112,7 +109,7 @@ void Player::begin() {
 
 PlayerStatus Player::status() const {
     const std::lock_guard lock(mutex_);
-    return status_at(seconds_now());
+    return status_at(steady_seconds());
 }
 
 PlayerStatus Player::status_at(double now) const {
@@ -141,7 +138,7 @@ PlayerStatus Player::status_at(double now) const {
 }
 
 bool Player::news() {
-    PlayerStatus s = status_at(seconds_now());
+    PlayerStatus s = status_at(steady_seconds());
     const auto same = [](const PlayerStatus& a, const PlayerStatus& b) {
         return a.state == b.state && a.length == b.length && a.rate == b.rate && a.tracks == b.tracks &&
                a.track == b.track && a.loop == b.loop && a.range == b.range && a.volume == b.volume &&
@@ -175,7 +172,7 @@ void Player::run(const std::stop_token& stop) {
 
 // Sends what is due; returns whether there will be more to do soon.
 bool Player::step(Lock& lock) {
-    transport_.tick(seconds_now());
+    transport_.tick(steady_seconds());
     if (transport_.active() && transport_.rate() > 0) {
         if (idle_ && output_ && !output_->failure().empty()) reopen_ = true;
         // What only fades out or is still to be heard to its end is left to the device that has it.
@@ -184,8 +181,8 @@ bool Player::step(Lock& lock) {
         if (wanted || !output_ || output_->rate() != transport_.rate()) open(lock);
     }
     if (!output_) return false;
-    if (idle_) last_progress_ = seconds_now();
-    if (const std::string why = failure(seconds_now()); !why.empty()) open_silence(lock, why);
+    if (idle_) last_progress_ = steady_seconds();
+    if (const std::string why = failure(steady_seconds()); !why.empty()) open_silence(lock, why);
     try {
         send(lock);
     } catch (const Error& e) {
@@ -200,8 +197,8 @@ bool Player::step(Lock& lock) {
         taken = rendered;
         base_ = rendered - output_->played();
     }
-    clock_.update(seconds_now(), taken, rendered);
-    const int64_t heard = static_cast<int64_t>(clock_.heard(seconds_now()));
+    clock_.update(steady_seconds(), taken, rendered);
+    const int64_t heard = static_cast<int64_t>(clock_.heard(steady_seconds()));
     heard_.store(heard, std::memory_order_release);
     transport_.forget_before(heard);
     if (heard >= transport_.last_end()) ends_heard_ = transport_.ends();
@@ -245,7 +242,7 @@ void Player::note_underruns() {
     underruns_ += counted - output_underruns_;
     output_underruns_ = counted;
     queue_seconds_ = std::min(longest_queue, 1.5 * queue_seconds_);
-    late_.push_back(seconds_now());
+    late_.push_back(steady_seconds());
     while (late_.back() - late_.front() > lately) late_.pop_front();
     often_late_ = often_late_ || late_.size() >= often;
 }
@@ -269,7 +266,8 @@ void Player::open(Lock& lock) {
     reopen_ = false;
     // With the device goes what it holds. (At another rate it is another sound's.)
     if (output_ && !idle_ && output_->rate() == rate)
-        transport_.send_again(std::min<int64_t>(std::llround(clock_.heard(seconds_now())), base_ + output_->played()));
+        transport_.send_again(
+            std::min<int64_t>(std::llround(clock_.heard(steady_seconds())), base_ + output_->played()));
     lock.unlock();
     output_.reset();  // first: many a device can be had only once
     std::unique_ptr<AudioOutput> output;
@@ -297,7 +295,7 @@ void Player::begin_output(std::unique_ptr<AudioOutput> output, const std::string
     output_ = std::move(output);
     base_ = transport_.rendered();
     output_underruns_ = last_played_ = 0;
-    last_progress_ = seconds_now();
+    last_progress_ = steady_seconds();
     finished_ = true;
     clock_.start(base_, output_->rate(), output_->latency());
     description_ = output_->description();

@@ -8,7 +8,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr const char* format_name = "nigiri-checkpoint";
+constexpr const char* checkpoint_format = "nigiri-checkpoint";
 
 template <class V>
 void visit(TrainingState& s, V&& v) {
@@ -139,7 +139,7 @@ void save_checkpoint(const std::filesystem::path& path, const Config& config, co
             add("opt.v." + parameters[i]->name, optimizer->moments()[i].v);
         }
     for (const auto& [key, value] : facts) writer.set_metadata("fact." + key, value);
-    writer.set_metadata("format", format_name);
+    writer.set_metadata("format", checkpoint_format);
     writer.set_metadata("version", std::to_string(checkpoint_version));
     writer.set_metadata("config", to_json(config));
     writer.set_metadata("training_state", state_to_json(state));
@@ -171,7 +171,7 @@ void Checkpoint::interpret() {
                         "give a checkpoint written by nigiri train or export");
         return it->second;
     };
-    if (field("format") != format_name)
+    if (field("format") != checkpoint_format)
         throw Error(name_ + " is not a nigiri model", "give a checkpoint written by nigiri");
     if (field("version") != std::to_string(checkpoint_version))
         throw Error(name_ + " has checkpoint version " + field("version").substr(0, 20) +

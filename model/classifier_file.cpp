@@ -8,7 +8,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr const char* format_name = "nigiri-classifier";
+constexpr const char* classifier_format = "nigiri-classifier";
 
 // The blocks' configuration in the form that checkpoints have, so that one reader judges both.
 std::string to_json(const ClassifierConfig& c) {
@@ -60,7 +60,7 @@ void save_classifier(const std::filesystem::path& path, const SequenceClassifier
         writer.add("model." + p->name, "F32", shape, {bytes, host.back()->size() * sizeof(float)});
     }
     for (const auto& [key, value] : facts) writer.set_metadata("fact." + key, value);
-    writer.set_metadata("format", format_name);
+    writer.set_metadata("format", classifier_format);
     writer.set_metadata("version", std::to_string(classifier_version));
     writer.set_metadata("config", to_json(classifier.config()));
     writer.set_metadata("front_end", front_end);
@@ -89,7 +89,7 @@ void ClassifierFile::interpret() {
         const auto it = metadata.find(key);
         return it == metadata.end() ? std::string() : it->second;
     };
-    if (field("format") != format_name)
+    if (field("format") != classifier_format)
         throw Error(name_ + " is not a nigiri classifier", "give a file written by nigiri digits train-classifier");
     if (field("version") != std::to_string(classifier_version))
         throw Error(name_ + " has classifier version " + field("version").substr(0, 20) +

@@ -6,13 +6,14 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <fstream>
 #include <future>
 #include <nlohmann/json.hpp>
 #include <numbers>
+
+#include "kernels/clock.h"
 
 namespace nigiri {
 
@@ -39,12 +40,6 @@ class RunLock {
   private:
     int file_;
 };
-
-namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-}  // namespace
 
 std::string to_json(const TrainingMetrics& m) {
     json out = {{"step", m.step},
@@ -89,6 +84,15 @@ Trainer::Trainer(std::shared_ptr<Backend> backend, const Config& config, const f
     }
     validation_ = data_.validation();
     open_metrics();
+}
+
+void Trainer::begin_with(const Checkpoint& model) {
+    if (state_.step > 0) throw Error(run_.string() + " has begun already", "choose another --run");
+    if (!(model.config().model == config_.model) || !(model.config().signal == config_.signal))
+        throw Error("this run's network is not the one of the model it is to begin with (" +
+                        layer_name(model.config().model) + ")",
+                    "leave out the model's options");
+    model.restore(*network_);
 }
 
 // Lines after the last checkpoint were written by a session that was cut off; their steps are about to be repeated.
@@ -229,8 +233,8 @@ TrainingEnd Trainer::run(const std::atomic<bool>& stop, const TrainingCallbacks&
     const TrainingConfig& t = config_.training;
     const auto due = [&](int64_t every) { return every > 0 && state_.step % every == 0; };
     seconds_before_ = state_.seconds;
-    started_ = now();
-    const auto clock = [&] { state_.seconds = seconds_before_ + now() - started_; };
+    started_ = steady_seconds();
+    const auto clock = [&] { state_.seconds = seconds_before_ + steady_seconds() - started_; };
     // The next batch is drawn while this one trains; it depends on its step only.
     const auto draw = [&](int64_t step) {
         return std::async(std::launch::async, [this, &t, step] {

@@ -54,6 +54,10 @@ class Trainer {
             TrainingData& data, ModelFacts facts);
     ~Trainer();
 
+    // Before the first step of a new run: the network begins with these weights instead of random ones; the optimizer
+    // begins afresh. Throws Error where the model is another network.
+    void begin_with(const Checkpoint& model);
+
     bool resumed() const { return resumed_; }
     const Network& network() const { return *network_; }
     const TrainingState& state() const { return state_; }

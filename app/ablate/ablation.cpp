@@ -1,21 +1,19 @@
 #include "app/ablate/ablation.h"
 
 #include <algorithm>
-#include <chrono>
 #include <set>
 
 #include "app/ablate/evaluate_run.h"
 #include "app/compare/compared_files.h"
 #include "app/compare/comparison.h"
 #include "app/text.h"
+#include "kernels/clock.h"
 
 namespace nigiri::app {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // How long the rest will take, from how long the runs of this session took: a run like one that is known takes as long,
 // another as long as the known ones on average.
@@ -42,7 +40,7 @@ class Ablation {
   public:
     Ablation(const AblationOptions& options, const std::shared_ptr<Backend>& backend, const std::atomic<bool>& stop,
              const AblationCallback& callback)
-        : options_(options), backend_(backend), stop_(stop), callback_(callback), started_(now()) {}
+        : options_(options), backend_(backend), stop_(stop), callback_(callback), started_(steady_seconds()) {}
 
     AblationEnd run() {
         choose();
@@ -98,7 +96,7 @@ class Ablation {
     }
 
     bool interrupted() const {
-        return stop_.load() || (options_.minutes > 0 && now() - started_ >= 60 * options_.minutes);
+        return stop_.load() || (options_.minutes > 0 && steady_seconds() - started_ >= 60 * options_.minutes);
     }
 
     void say(AblationEvent event, const std::string& what, double remaining_of_run = -1) {
@@ -114,14 +112,14 @@ class Ablation {
             if (due_[i].done) continue;
             // Without a run to learn from, the others take as long as this one will have taken.
             const double known = forecast_.of(due_[i].row->name);
-            sum += known >= 0 ? known : of_this_run + now() - run_started_;
+            sum += known >= 0 ? known : of_this_run + steady_seconds() - run_started_;
         }
         return of_this_run < 0 ? -1 : sum;
     }
 
     void begin(const Due& due) {
         progress_ = {.run = at_ + 1, .runs = due_.size(), .row = due.row->name, .seed = due.seed};
-        run_started_ = now();
+        run_started_ = steady_seconds();
     }
 
     // A run that fails must not cost the others.
@@ -186,7 +184,7 @@ class Ablation {
         result.finished = utc_now();
         shrink(checkpoint, folder);
         write_result(folder, result);
-        forecast_.add(due.row->name, now() - run_started_);
+        forecast_.add(due.row->name, steady_seconds() - run_started_);
         say(AblationEvent::finished, fixed(result.bits->total.bits_per_sample(), 4) + " bits", 0);
     }
 

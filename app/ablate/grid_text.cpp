@@ -7,7 +7,7 @@ namespace nigiri::app {
 
 namespace {
 
-constexpr size_t most_bytes = 1 << 20, longest_value = 4096, most_values = 1024;
+constexpr size_t most_grid_bytes = 1 << 20, longest_value = 4096, most_values = 1024;
 
 bool is_word(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
@@ -143,7 +143,7 @@ Error grid_error(const std::string& file, int line, const std::string& what, con
 }
 
 std::vector<GridSection> parse_grid_text(std::string_view text, const std::string& file) {
-    if (text.size() > most_bytes) throw Error(file + " is too large for a grid", "a grid is a small text");
+    if (text.size() > most_grid_bytes) throw Error(file + " is too large for a grid", "a grid is a small text");
     std::vector<GridSection> sections(1);
     for (int number = 1; !text.empty(); ++number) {
         const size_t end = std::min(text.find('\n'), text.size());

@@ -13,7 +13,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr uintmax_t most_bytes = 16 << 20;
+constexpr uintmax_t most_result_bytes = 16 << 20;
 
 json to_json(const Similarity& s) {
     json out = json::object();
@@ -225,7 +225,7 @@ std::optional<RunResult> read_result(const fs::path& run) {
     if (!fs::exists(path, code)) return std::nullopt;
     const std::string file = path.string();
     const Error damaged(file + " is no result of a run", "remove it, and the run is evaluated anew");
-    if (fs::file_size(path, code) > most_bytes || code) throw damaged;
+    if (fs::file_size(path, code) > most_result_bytes || code) throw damaged;
     std::ifstream in(path, std::ios::binary);
     const json object = json::parse(std::string{std::istreambuf_iterator<char>(in), {}}, nullptr, false);
     if (object.is_discarded()) throw damaged;

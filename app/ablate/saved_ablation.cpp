@@ -13,7 +13,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr uintmax_t most_bytes = 64 << 20;
+constexpr uintmax_t most_ablation_bytes = 64 << 20;
 constexpr size_t most_rows = 1024, most_points = 1 << 20;
 
 const json& part(const json& from, const char* key) {
@@ -76,7 +76,7 @@ SavedRow row_in(const json& from) {
 std::optional<SavedAblation> load_ablation(const fs::path& path) {
     std::error_code code;
     const auto size = fs::file_size(path, code);
-    if (code || size > most_bytes) return std::nullopt;
+    if (code || size > most_ablation_bytes) return std::nullopt;
     std::ifstream in(path, std::ios::binary);
     const json report = json::parse(std::string{std::istreambuf_iterator<char>(in), {}}, nullptr, false);
     const json& grid = part(report, "ablation");

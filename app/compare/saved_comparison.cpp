@@ -15,7 +15,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr uintmax_t most_bytes = 64 << 20;
+constexpr uintmax_t most_report_bytes = 64 << 20;
 constexpr size_t most_models = 64, most_clips = 1024;
 constexpr int64_t most_samples = int64_t{1} << 31;
 
@@ -48,7 +48,7 @@ json read(const fs::path& path) {
     const auto size = fs::file_size(path, code);
     const Error none("there is no comparison in '" + path.parent_path().string() + "'",
                      "choose a folder that a comparison was saved to");
-    if (code || size > most_bytes) throw none;
+    if (code || size > most_report_bytes) throw none;
     std::ifstream in(path, std::ios::binary);
     json report = json::parse(std::string{std::istreambuf_iterator<char>(in), {}}, nullptr, false);
     if (!report.is_object() || list(report, "models").empty()) throw none;

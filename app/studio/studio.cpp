@@ -3,11 +3,11 @@
 #include <imgui.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "app/studio/widgets/marks.h"
 #include "app/studio/widgets/theme.h"
 #include "app/studio/widgets/widgets.h"
+#include "kernels/clock.h"
 
 namespace nigiri::studio {
 
@@ -23,8 +23,6 @@ constexpr double idle = 0.5;
 constexpr int frames_to_settle = 3;  // after an event: what hovers, opens and gets its size needs a few
 
 constexpr int64_t frames_to_start = 10;  // fonts and drivers are made ready in the first ones
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 class Studio {
   public:
@@ -73,7 +71,7 @@ class Studio {
                 continue;
             }
             apply_scale();
-            const double began = now();
+            const double began = steady_seconds();
             update();
             if (!options_.picture.empty() && ++frames == options_.picture_frames) {
                 window_.save_picture(options_.picture);
@@ -83,7 +81,7 @@ class Studio {
             draw();
             window_.end_frame();
             marks().end_frame();
-            frame_seconds_ = now() - began;
+            frame_seconds_ = steady_seconds() - began;
             slowest_frame_ = std::max(slowest_frame_, ++frames_ > frames_to_start ? frame_seconds_ : 0.0);
             if (window_.asked_to_close() && !close()) window_.keep_open();
             open = open && !(window_.asked_to_close() || closing_);

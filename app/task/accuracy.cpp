@@ -6,7 +6,7 @@ namespace nigiri::app {
 
 namespace {
 
-constexpr int64_t tokens_at_once = 65536;  // of all sequences of a pass together: bounds its memory
+constexpr int64_t tokens_a_pass = 65536;  // of all sequences of a pass together: bounds its memory
 constexpr int64_t longest_piece = 8192;
 constexpr int64_t usual_tokens = int64_t{1} << 23, fewest_sequences = 8, most_sequences = 256;
 
@@ -29,7 +29,7 @@ Asked asked_places(const Batch& batch, int64_t at, int64_t count) {
 bool count_answers(const Network& network, const Batch& batch, TaskResult& result, const TaskProgress& progress) {
     Backend& backend = network.backend();
     const int64_t vocabulary = network.config().vocabulary;
-    const int64_t piece = std::clamp<int64_t>(tokens_at_once / batch.batch, 1, longest_piece);
+    const int64_t piece = std::clamp<int64_t>(tokens_a_pass / batch.batch, 1, longest_piece);
     NetworkState state = network.make_state(batch.batch);
     std::vector<int32_t> host;
     std::vector<float> values;

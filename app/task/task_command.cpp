@@ -51,7 +51,10 @@ class TaskCommand final : public Command {
         own("--state", state_, "state size N of S4 and S6");
         own("--steps", steps_, "steps to train, over all calls");
         own("--batch", batch_, "sequences a step");
-        own("--learning-rate", rate_, "constant");
+        own("--learning-rate", rate_, "the learning rate, or with --schedule cosine the highest one");
+        c.add_option("--schedule", schedule_, "constant (the published one), or cosine: falls until the last step")
+            ->check(CLI::IsMember({"constant", "cosine"}))
+            ->group("Setting");
         own("--precision", precision_, "f32, or bf16 inside of layers (CUDA)");
         own("--validate-every", validate_every_, "steps between measurements while it trains");
     }
@@ -105,6 +108,7 @@ class TaskCommand final : public Command {
         t.steps = steps_.value_or(t.steps);
         t.batch = batch_.value_or(t.batch);
         t.learning_rate = t.state_space_rate = rate_.value_or(t.learning_rate);
+        if (!schedule_.empty()) t.schedule = schedule_ == "cosine" ? Schedule::cosine : Schedule::constant;
         t.validate_every = validate_every_.value_or(t.validate_every);
         if (precision_) t.precision = precision_by_name(*precision_);
         if (!before || parser()->get_option("--seed")->count() > 0) t.seed = common.seed;
@@ -206,6 +210,7 @@ class TaskCommand final : public Command {
                           {"parameters", trainer.network().parameters().count()},
                           {"batch", config_.training.batch},
                           {"learning_rate", config_.training.learning_rate},
+                          {"schedule", to_string(config_.training.schedule)},
                           {"seed", config_.training.seed},
                           {"steps", state.step},
                           {"planned_steps", config_.training.steps},
@@ -232,11 +237,12 @@ class TaskCommand final : public Command {
         char rate[32];
         std::snprintf(rate, sizeof rate, "%g", c.training.learning_rate);
         return describe(setting) + "; width " + std::to_string(c.model.width) + ", " + std::to_string(c.model.layers) +
-               " layers, batch " + std::to_string(c.training.batch) + ", rate " + rate + ", " +
+               " layers, batch " + std::to_string(c.training.batch) + ", rate " + rate +
+               (c.training.schedule == Schedule::constant ? "" : ", " + to_string(c.training.schedule)) + ", " +
                std::to_string(c.training.steps) + " steps";
     }
 
-    std::string name_, block_ = "mamba", layer_ = "s6", measured_ = "last", device_;
+    std::string name_, block_ = "mamba", layer_ = "s6", measured_ = "last", schedule_, device_;
     fs::path run_;
     double minutes_ = 0;
     int64_t sequences_ = 0;

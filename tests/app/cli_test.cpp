@@ -159,6 +159,61 @@ TEST_F(Cli, ReplaysAConfiguration) {
     EXPECT_EQ(losses("first").size(), 12u);
 }
 
+TEST_F(Cli, BeginsWithTheWeightsOfAModel) {
+    make_audio("audio");
+    ASSERT_EQ(nigiri(train_arguments("first", 20)).code, 0);
+    const json model = ask({"export", "--model", text("first"), "-o", text("model.safetensors"), "--precision", "f32"});
+    const auto bits = [&](const std::string& of) {
+        return ask({"eval", "--model", text(of), "--data", text("audio")})["bits_per_sample"].get<double>();
+    };
+    const auto tune = [&](const std::string& run, int steps, const std::string& rate, const Arguments& more = {}) {
+        Arguments a = {"train",
+                       "--data",
+                       text("audio"),
+                       "--run",
+                       text(run),
+                       "--steps",
+                       std::to_string(steps),
+                       "--learning-rate",
+                       rate,
+                       "--ssm-learning-rate",
+                       rate,
+                       "--batch",
+                       "1",
+                       "--length",
+                       "256",
+                       "--log-every",
+                       "1",
+                       "--validate-every",
+                       "0",
+                       "--threads",
+                       "1"};
+        if (more.empty()) a.insert(a.end(), {"--from", text("model.safetensors")});
+        a.insert(a.end(), more.begin(), more.end());
+        return a;
+    };
+    // A step that moves nothing leaves the model as it was; one that does, does not.
+    ASSERT_EQ(nigiri(tune("still", 1, "1e-12")).code, 0);
+    EXPECT_NEAR(bits("still"), bits("first"), 1e-5);
+    ASSERT_EQ(nigiri(tune("moved", 1, "1e-2")).code, 0);
+    EXPECT_GT(std::abs(bits("moved") - bits("first")), 1e-3);
+    const json info = ask({"info", text("moved")});
+    EXPECT_EQ(info["facts"]["from"], "model.safetensors");
+    EXPECT_EQ(info["facts"]["from.data"], "audio");
+
+    // The same command goes on with the run, not with the model again; config.toml says the same.
+    ASSERT_EQ(nigiri(tune("whole", 3, "1e-2")).code, 0);
+    ASSERT_EQ(nigiri(tune("whole", 5, "1e-2")).code, 0);
+    EXPECT_EQ(losses("whole").size(), 5u);
+    ASSERT_EQ(nigiri(tune("replayed", 3, "1e-2")).code, 0);
+    fs::copy(at("replayed/config.toml"), at("config.toml"));
+    ASSERT_EQ(nigiri({"train", "--config", text("config.toml"), "--run", text("again"), "--threads", "1"}).code, 0);
+    EXPECT_EQ(losses("again"), losses("replayed"));
+
+    expect_error(tune("other", 1, "1e-2", {"--from", text("model.safetensors"), "--width", "16"}), 1, "network");
+    expect_error(tune("other", 1, "1e-2", {"--from", text("nowhere")}), 1, "nowhere");
+}
+
 // A signal's handler runs on the stack of the code it interrupts, and oneDNN's generated code has none where its stack
 // pointer points. So no handler may be there to run, in any thread, while the signals are taken all the same.
 TEST_F(Cli, TakesSignalsWithoutAHandler) {

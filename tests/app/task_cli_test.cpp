@@ -109,6 +109,17 @@ TEST_F(TaskCli, ARunThatWasInterruptedEndsLikeOneThatWasNot) {
     EXPECT_EQ(last("parts"), last("whole"));
 }
 
+TEST_F(TaskCli, TheRateFallsWhereItIsAskedTo) {
+    const Arguments briefly = {"--test-lengths", "12"};
+    const auto last_rate = [&](const std::string& run) { return json::parse(losses(run).back())["learning_rate"]; };
+    ASSERT_EQ(nigiri(with(arguments("constant", 100), briefly)).code, 0);
+    EXPECT_NEAR(last_rate("constant"), 5e-3, 1e-9) << "as published";
+    const json out = ask(with(with(arguments("cosine", 100), briefly), {"--schedule", "cosine"}));
+    EXPECT_EQ(out["schedule"], "cosine");
+    EXPECT_EQ(out["published_setting"], false);
+    EXPECT_LT(last_rate("cosine"), 0.05 * 5e-3) << "the last step has nearly two hundredths of the rate";
+}
+
 TEST_F(TaskCli, SaysWhatIsWrong) {
     expect_error({"task"}, 2, "task");
     expect_error({"task", "juggling"}, 2, "juggling");

@@ -24,7 +24,6 @@ namespace {
 constexpr const char* abx_name = "ABX: can I tell them apart?";
 constexpr const char* abx_other_name = "ABX, X another clip: can I tell the models?";
 constexpr const char* preference_name = "Preference: which do I like better?";
-constexpr float label_width = 104;
 
 class ComparePage final : public Page {
   public:
@@ -232,14 +231,14 @@ class ComparePage final : public Page {
         std::string kind = kind_ == app::BlindKind::preference ? preference_name
                          : other_clip_                         ? abx_other_name
                                                                : abx_name;
-        ui::label("Question", label_width);
+        ui::label("Question", compare_label_width);
         if (ui::choice("##kind", kind, {preference_name, abx_other_name, abx_name}, 330)) {
             kind_ = kind == preference_name ? app::BlindKind::preference : app::BlindKind::abx;
             other_clip_ = kind == abx_other_name;
         }
         choose_player("First", first_);
         choose_player("Second", second_);
-        ui::label("Trials", label_width);
+        ui::label("Trials", compare_label_width);
         ui::number("##trials", trials_, 1, 200, 160);
         ui::help("Ten answer a clear question; twenty or more find smaller differences.");
         const auto clips = first_ == second_ ? std::vector<int>() : c.common_clips(first_, second_);
@@ -261,7 +260,7 @@ class ComparePage final : public Page {
 
     void choose_player(const char* label, size_t& player) {
         std::string chosen = shown_->players[std::min(player, shown_->players.size() - 1)];
-        ui::label(label, label_width);
+        ui::label(label, compare_label_width);
         if (ui::choice(("##" + std::string(label)).c_str(), chosen, shown_->players, 330))
             player = static_cast<size_t>(std::find(shown_->players.begin(), shown_->players.end(), chosen) -
                                          shown_->players.begin());

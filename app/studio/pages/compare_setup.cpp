@@ -14,7 +14,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* no_data = "none: only listening";
-constexpr float label_width = 104;
 
 fs::path comparisons_folder(const Desk& desk) { return desk.settings.clips_folder() / "comparisons"; }
 
@@ -86,28 +85,28 @@ void CompareSetup::draw_conditions(Desk& desk) {
     offer(desk.data);
     for (const fs::path& folder : desk.settings.recent_data) offer(folder);
     if (!data_chosen_) data_ = desk.data.empty() ? no_data : desk.data.string();
-    ui::label("Recordings", label_width);
+    ui::label("Recordings", compare_label_width);
     if (ui::choice("##data", data_, folders, 0)) data_chosen_ = true;
     ui::help(
         "Recordings to measure the clips against and to begin them with; only what no model of them was trained "
         "on is used: " +
         data_);
     const bool measured = data_ != no_data;
-    ui::label("Clips", label_width);
+    ui::label("Clips", compare_label_width);
     ui::number("##clips", options_.clips, 1, 64, 0);
-    ui::label("Seconds", label_width);
+    ui::label("Seconds", compare_label_width);
     ui::slider("##seconds", options_.seconds, 0.5, 60, "%.1f s", 0);
     ImGui::BeginDisabled(!measured);
-    ui::label("Begin with", label_width);
+    ui::label("Begin with", compare_label_width);
     ui::slider("##prompt", options_.prompt_seconds, 0, 10,
                options_.prompt_seconds > 0 ? "%.1f s of a recording" : "silence", 0);
     ui::help("Every model continues the same recordings, another one for each clip.");
     ImGui::EndDisabled();
-    ui::label("Temperature", label_width);
+    ui::label("Temperature", compare_label_width);
     ui::slider("##temperature", options_.sampling.temperature, 0, 1.5, "%.2f", 0);
-    ui::label("Top p", label_width);
+    ui::label("Top p", compare_label_width);
     ui::slider("##top-p", options_.sampling.top_p, 0.05, 1, "%.2f", 0);
-    ui::label("Seed", label_width);
+    ui::label("Seed", compare_label_width);
     ui::number("##seed", seed_, 0, 999'999'999, 0);
     ui::help("The same for every model: differences are the models', not the dice's.");
     ImGui::BeginDisabled(!measured);

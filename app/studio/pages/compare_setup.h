@@ -7,6 +7,8 @@
 
 namespace nigiri::studio {
 
+inline constexpr float compare_label_width = 104;  // of the whole Compare page
+
 class CompareSetup {
   public:
     CompareSetup(ComparisonSession& session, const Wake& wake)

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr float label_width = 110;
+constexpr float generate_label_width = 110;
 const std::string no_second = "none";
 
 uint64_t fresh_seed() {
@@ -83,7 +83,7 @@ class GeneratePage final : public Page {
         ui::begin_card("settings", 430, 0);
         draw_model(desk);
         draw_sampling();
-        prompt_.draw(desk, label_width);
+        prompt_.draw(desk, generate_label_width);
         draw_steering();
         draw_start(desk);
         ui::end_card();
@@ -110,12 +110,12 @@ class GeneratePage final : public Page {
             labels.push_back(m.label);
             if (m.path == desk.model) chosen = m.label;
         }
-        ui::label("Model", label_width);
+        ui::label("Model", generate_label_width);
         if (ui::choice("##model", chosen, labels, 0))
             for (const ModelEntry& m : models)
                 if (m.label == chosen) desk.model = m.path;
         ImGui::Dummy({0, 0});
-        ui::label("", label_width);
+        ui::label("", generate_label_width);
         if (ui::small_button("Open another model"))
             desk.dialog.open({.wanted = FileDialog::Wanted::file,
                               .title = "Open a model",
@@ -126,24 +126,24 @@ class GeneratePage final : public Page {
     }
 
     void draw_sampling() {
-        ui::label("Seconds", label_width);
+        ui::label("Seconds", generate_label_width);
         ui::slider("##seconds", request_.seconds, 0.5, 120, "%.1f s", 0);
         if (!steer_) {
-            ui::label("Clips", label_width);
+            ui::label("Clips", generate_label_width);
             ui::number("##count", request_.count, 1, 64, 0);
         }
-        ui::label("Temperature", label_width);
+        ui::label("Temperature", generate_label_width);
         ui::slider("##temperature", request_.sampling.temperature, 0, 1.5, "%.2f", 0);
         ui::help("1: as the model believes. Below, it plays safe; 0 always takes the likeliest. Above, it dares more.");
-        ui::label("Top p", label_width);
+        ui::label("Top p", generate_label_width);
         ui::slider("##top-p", request_.sampling.top_p, 0.05, 1, "%.2f", 0);
         ui::help("Keeps the likeliest values that together have this probability; 1 keeps all.");
-        ui::label("Top k", label_width);
+        ui::label("Top k", generate_label_width);
         int k = static_cast<int>(request_.sampling.top_k);
         ui::number("##top-k", k, 0, 256, 0);
         request_.sampling.top_k = k;
         ui::help("Keeps this many of the likeliest values; 0 keeps all.");
-        ui::label("Seed", label_width);
+        ui::label("Seed", generate_label_width);
         std::string seed = std::to_string(request_.sampling.seed);
         if (ui::text_field("##seed", seed, 130)) {
             uint64_t value = 0;
@@ -159,13 +159,13 @@ class GeneratePage final : public Page {
     }
 
     void draw_steering() {
-        ui::label("Guard", label_width);
+        ui::label("Guard", generate_label_width);
         ui::checkbox("go back where it decays", request_.guard);
         ui::help(
             "Listens while the clip is made. Where it turns into noise or silence and stays there, it goes back to a "
             "moment before that and tries again. What is heard comes three seconds later, so that most of it is "
             "replaced in time.");
-        ui::label("Steer", label_width);
+        ui::label("Steer", generate_label_width);
         ui::checkbox("make it as it is heard", steer_);
         ui::help(
             "One clip, made half a second ahead of what you hear: temperature, top p and top k take effect while it "
@@ -180,7 +180,7 @@ class GeneratePage final : public Page {
             if (m.path == request_.second_model) chosen = m.label;
         }
         if (!steering) {
-            ui::label("Second model", label_width);
+            ui::label("Second model", generate_label_width);
             if (ui::choice("##second", chosen, labels, 0)) {
                 request_.second_model.clear();
                 for (const ModelEntry& m : models_.value())
@@ -189,13 +189,13 @@ class GeneratePage final : public Page {
             ui::help("Plays along, and can be faded to. Two models need the time of both.");
         }
         if (!request_.second_model.empty()) {
-            ui::label("Mix", label_width);
+            ui::label("Mix", generate_label_width);
             ui::slider("##mix", mix_, 0, 1, "%.2f", 0);
             ui::help("0: the first model alone; 1: the second.");
         }
         if (!steering) return;
         const bool frozen = steering->frozen_at() >= 0;
-        ui::label("", label_width);
+        ui::label("", generate_label_width);
         if (ui::button("Freeze")) steering->wish(app::Steering::Wish::freeze);
         ui::help("Keeps this moment, to come back to.");
         ImGui::SameLine();

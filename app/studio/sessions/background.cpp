@@ -3,17 +3,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <chrono>
-
 #include "kernels/error.h"
+#include "kernels/clock.h"
 
 namespace nigiri::studio {
 
 namespace {
 
 constexpr double wakes_per_second = 30;
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // Of this thread and of those that it starts, such as OpenMP's: they compute for minutes on every processor there is,
 // while the player's thread has milliseconds.
@@ -82,7 +79,7 @@ Progress Background::progress() {
 }
 
 void Background::report(double fraction, const std::string& what) {
-    const double time = now();
+    const double time = steady_seconds();
     {
         const std::lock_guard lock(mutex_);
         status_.fraction = fraction;

@@ -11,6 +11,7 @@
 #include "app/text.h"
 #include "audio/resample.h"
 #include "kernels/backend.h"
+#include "kernels/clock.h"
 
 namespace nigiri::studio {
 
@@ -24,8 +25,6 @@ constexpr int64_t samples_a_piece = 128;  // appended to the growing sound at a 
 // What is steered is made so far ahead of the ear: more than the player asks for, and little enough for the hand.
 constexpr double lead_seconds = 0.7;
 constexpr auto pause = std::chrono::milliseconds(5);
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // At `rate`.
 std::vector<float> prompt_of(const GenerationRequest& request, int rate, const Progress& progress) {
@@ -60,7 +59,7 @@ struct GenerationSession::Job {
     std::vector<uint8_t> prompt;
     int64_t wanted = 0;
     std::shared_ptr<Sound> sound;
-    double started = now();
+    double started = steady_seconds();
 
     const SignalConfig& signal() const { return model.config.signal; }
     void append(std::span<const uint8_t> codes) const {
@@ -170,7 +169,7 @@ GenerationSetup GenerationSession::setup_of(Job& job, const Loaded& model) {
     const bool small = std::thread::hardware_concurrency() <= 2;
     setup.engine.threads = job.request.threads == 0 && small ? 1 : std::min(job.request.threads, 64);
     setup.engine.report = [this, &job](const EngineReport& report) {
-        job.started = now();
+        job.started = steady_seconds();
         const std::lock_guard lock(mutex_);
         if (progress_.slow.empty()) progress_.slow = app::slow_note(report);
     };
@@ -180,7 +179,7 @@ GenerationSetup GenerationSession::setup_of(Job& job, const Loaded& model) {
 
 // `shown`: samples of the sound without the prompt.
 void GenerationSession::tell(Job& job, int64_t samples, int64_t shown) {
-    const double rate = static_cast<double>(samples) / std::max(now() - job.started, 1e-6);
+    const double rate = static_cast<double>(samples) / std::max(steady_seconds() - job.started, 1e-6);
     {
         const std::lock_guard lock(mutex_);
         progress_.samples = shown;
@@ -266,10 +265,10 @@ void GenerationSession::follow_the_hand(Job& job) {
         while (!work_.stopping() && job.sound->size() - begin < job.wanted) {
             const bool ahead = job.sound->size() - heard_.load(std::memory_order_relaxed) > lead;
             if (ahead) {
-                const double before = now();
+                const double before = steady_seconds();
                 std::this_thread::sleep_for(pause);
-                job.started += now() - before;  // waiting says nothing about speed
-                waited += now() - before;
+                job.started += steady_seconds() - before;  // waiting says nothing about speed
+                waited += steady_seconds() - before;
             } else {
                 piece.clear();
                 stream.make(samples_a_piece, piece, [&] { return !work_.stopping().load(); });

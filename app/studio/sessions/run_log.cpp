@@ -22,7 +22,7 @@ namespace {
 constexpr double missing = std::numeric_limits<double>::quiet_NaN();
 constexpr size_t chunk = 1 << 20;
 constexpr int64_t most_bytes_a_poll = 64 << 20;  // so that other runs are looked at in between
-constexpr int64_t most_bytes = int64_t{2} << 30;
+constexpr int64_t most_log_bytes = int64_t{2} << 30;
 constexpr size_t tail_bytes = 64;
 constexpr int64_t summary_bytes = 65536;
 constexpr uintmax_t longest_config = 1 << 20;
@@ -112,7 +112,7 @@ bool RunLog::poll(const std::atomic<bool>& stop) {
     size_t known = 0;
     if (!anew) known = view().points.size();
     bool changed = anew;
-    const int64_t until = std::min(offset_ + most_bytes_a_poll, most_bytes);
+    const int64_t until = std::min(offset_ + most_bytes_a_poll, most_log_bytes);
     while (!stop.load() && known < most_points && offset_ < until) {
         const std::string bytes = read_at(file.number(), offset_, chunk);
         if (bytes.empty()) break;

@@ -1,7 +1,8 @@
 #include "app/studio/sessions/training_session.h"
 
 #include <algorithm>
-#include <chrono>
+
+#include "kernels/clock.h"
 
 namespace nigiri::studio {
 
@@ -10,8 +11,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr double steps_shown_per_second = 4;
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 bool ended(TrainingStage stage) {
     return stage == TrainingStage::idle || stage == TrainingStage::paused || stage == TrainingStage::stopped ||
@@ -253,7 +252,7 @@ void TrainingSession::note(const TrainingState& state) {
         now_.seconds_left = fraction > 0 ? state.seconds * (1 - fraction) / fraction : -1;
     }
     // A small network takes many steps a second; nobody reads them all.
-    const double time = now();
+    const double time = steady_seconds();
     if (time - last_wake_ < 1 / steps_shown_per_second) return;
     last_wake_ = time;
     work_.report(fraction, "");
