@@ -15,6 +15,10 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/random.h"
 
+namespace nigiri::cuda::scan {
+extern int scan_variant;
+}
+
 namespace nigiri {
 namespace {
 
@@ -196,6 +200,8 @@ int main(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
         if (std::strcmp(argv[i], "--once") == 0)
             once = true;
+        else if (std::strncmp(argv[i], "--variant=", 10) == 0)
+            cuda::scan::scan_variant = std::atoi(argv[i] + 10);
         else
             chosen.push_back(static_cast<size_t>(std::atoi(argv[i])));
     }

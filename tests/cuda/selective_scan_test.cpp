@@ -15,8 +15,11 @@ using test::set;
 // float32 against float64 on the same numbers, relative to the tensor's norm: some roundings of 6e-8 and
 // approximations of 2e-7 a step, which decaying states forget; gradients of parameters are sums over all
 // steps of terms that cancel. Results in bf16 are rounded by up to 2^-9 = 2e-3, half of that in the norm.
-double tolerance_of(const std::string& name, DType result) {
+// Where activations are bf16, the bias's gradient is a sum of d delta before its rounding; the sums over states that
+// these are made of go through products of 11 bits (2.4e-4 of a term, of either sign once their mean is made good).
+double tolerance_of(const std::string& name, DType result, DType activation) {
     if (result == DType::bf16) return 4e-3;
+    if (name == "ddelta_bias" && activation == DType::bf16) return 2e-3;
     return name == "da" || name == "ddelta_bias" || name == "dskip" ? 3e-5 : 1e-5;
 }
 
@@ -149,7 +152,7 @@ class CudaSelectiveScan : public Cuda {
             const auto& [name, result] = actual[i];
             ASSERT_EQ(name, expected[i].first);
             EXPECT_LE(test::relative_error(device.download(*result, *cpu), expected[i].second),
-                      tolerance_of(name, result->whole.dtype()))
+                      tolerance_of(name, result->whole.dtype(), activation))
                 << name;
         }
     }
@@ -187,6 +190,30 @@ TEST_F(CudaSelectiveScan, IsTheJudgeWithAnyChannelsAndStates) {
             expect_judged(variant_of(is_complex, Discretization::euler), 1, 150, 10, states, DType::f32, 0);
             expect_judged(variant_of(is_complex, Discretization::zoh, false), 2, 67, 5, states, DType::f32, 0);
         }
+}
+
+// Sixteen real states with selective B and C have kernels of their own where rows can be read by 16 bytes; gaps of 4
+// elements make these impossible for bf16.
+TEST_F(CudaSelectiveScan, IsTheJudgeOfSixteenStates) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+        for (const int64_t channels : {8, 16, 24, 32, 40, 72, 128, 136})
+            for (const int64_t gap : {0, 4, 8}) expect_judged({}, 3, 150, channels, 16, dtype, gap);
+        for (const int64_t length : test::odd_lengths) expect_judged({}, 2, length, 16, 16, dtype, 0);
+        const auto without = [&](auto... members) {
+            ScanVariant v;
+            ((v.*members = false), ...);
+            expect_judged(v, 2, 200, 24, 16, dtype, 0);
+        };
+        without(&ScanVariant::softplus);
+        without(&ScanVariant::softplus, &ScanVariant::bias);
+        without(&ScanVariant::delta);
+        without(&ScanVariant::bias);
+        without(&ScanVariant::skip);
+        without(&ScanVariant::z);
+        without(&ScanVariant::skip, &ScanVariant::z);
+        expect_judged({}, 1, 9000, 8, 16, dtype, 0);
+        expect_judged({}, 40, 700, 136, 16, dtype, 0);
+    }
 }
 
 // Sequences that go round the ring several times, in one block and in clusters of blocks.

@@ -1,0 +1,25 @@
+// The selective scan for sixteen real states with selective B and C.
+#pragma once
+
+#include "kernels/cuda/selective_scan_gradients.cuh"
+
+namespace nigiri::cuda::scan {
+
+extern int scan_variant;
+
+// Whether the operands, beside being of that kind, can be read and written by vectors.
+template <class T>
+bool suits_teams(const ForwardOperands& p);
+template <class T>
+bool suits_teams(const BackwardOperands& p);
+
+template <class T>
+void start_teams(ForwardOperands& p, int multiprocessors, cudaStream_t stream);
+
+// Chooses strips (groups), teams (rounds) and span and writes them to `p`.
+template <class T>
+Launch plan_teams(BackwardOperands& p, int multiprocessors, cudaStream_t stream);
+template <class T>
+void start_teams(const BackwardOperands& p, const Launch& launch);
+
+}  // namespace nigiri::cuda::scan
