@@ -7,7 +7,7 @@
 namespace nigiri::cuda::scan::team {
 
 // A block's shared memory: tables of its channels, then what every team has.
-template <class T>
+template <class T, bool kLean = false>
 struct BackwardMemory {
     int a, vectors, teams;  // where they begin
     int boxes;              // in the teams' part: all teams' mailboxes, then a team's memory, `team` bytes
@@ -25,9 +25,9 @@ struct BackwardMemory {
         strip = partial + size * 3 * partial_floats;
         totals = strip + size * 3 * strip_floats;
         starts = totals + size * strip_channels * segments;
-        raw = starts + size * channels * states;
-        matrices = raw + static_cast<int>(sizeof(T)) * 2 * arrays * raw_elements<T>;
-        sums = matrices + static_cast<int>(sizeof(T)) * 2 * matrix_elements;
+        raw = starts + size * states * (kLean ? 2 * strip_channels : channels);
+        matrices = raw + static_cast<int>(sizeof(T)) * (kLean ? 1 : 2) * arrays * raw_elements<T>;
+        sums = matrices + (kLean ? 0 : static_cast<int>(sizeof(T)) * 2 * matrix_elements);
         da_floats = channels * warp_states;
         sum_floats = 2 * channels;
         team = sums + size * team_warps * (da_floats + sum_floats);
@@ -36,13 +36,13 @@ struct BackwardMemory {
 };
 
 // kWhole: z, delta and softplus are there.
-template <class T, bool kWhole, int kUnroll, bool kExact>
+template <class T, bool kWhole, int kUnroll, bool kExact, bool kLean>
 __device__ inline void backward(const BackwardOperands& p, unsigned char* memory) {
     constexpr int strips_of_rows = raw_channels<T> / strip_channels;
     // tf32 leaves out 3.5e-4 of a term on average, always towards zero. The lanes have log2(e) A.
     constexpr float whole_term = kExact ? 1.0f : 1.000352f, ln_2 = 0.6931471805599453f * whole_term;
     const Seat at(p);
-    const BackwardMemory<T> places(p);
+    const BackwardMemory<T, kLean> places(p);
     const bool gated = kWhole || p.z.data != nullptr, given = kWhole || p.delta.data != nullptr;
     const bool softened = kWhole || p.softplus;
     const Mail mail(p, at, memory + places.boxes, [](int, int) { return 0.0f; });
@@ -82,17 +82,19 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
         to.fetch(p.dy, row, channel, 2, exists);
         if (given) to.fetch(p.delta, row, channel, 3, exists);
     };
-    const auto fetch_starts = [&](int64_t slice) {
+    const auto fetch_starts = [&](int64_t slice, int strip, int buffer) {
         if (slice < 0) return;
-        const int64_t from = (slice * p.batch + at.batch) * p.channels + at.first_channel;
-        for (int i = at.thread; i < channels * states / 4; i += team_threads)
-            copy_ahead<16>(shared_address(starts + 4 * i),
+        const int64_t from =
+            (slice * p.batch + at.batch) * p.channels + at.first_channel + (kLean ? strip * strip_channels : 0);
+        float* const to = starts + (kLean ? buffer * strip_channels * states : 0);
+        for (int i = at.thread; i < (kLean ? strip_channels : channels) * states / 4; i += team_threads)
+            copy_ahead<16>(shared_address(to + 4 * i),
                            p.checkpoints.at<false>(from + i / (states / 4), i % (states / 4) * 4), true);
     };
     const int64_t first_slice = p.slices - 1 - at.position;
     fetch_rows(first_slice, 0, 0);
-    fetch_starts(first_slice);
-    if (first_slice >= 0) fetch_matrices(p, at, first_slice, matrices);
+    fetch_starts(first_slice, 0, 0);
+    if (!kLean && first_slice >= 0) fetch_matrices(p, at, first_slice, matrices);
     cluster_barrier();
 
     const Ones ones(at.lane);
@@ -107,6 +109,17 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
         const auto mail_turn = static_cast<uint32_t>(turn + 1);
         const int count = at.count(p, slice);
         float b[steps], c[steps], db[steps], dc[steps];
+        if constexpr (kLean) {
+            const int left = count - at.segment * steps;
+            const int64_t row = at.row(p, slice) + at.segment * steps;
+            const T *from_b = p.b.row<T>(row) + at.state, *from_c = p.c.row<T>(row) + at.state;
+#pragma unroll
+            for (int i = 0; i < steps; ++i, from_b += p.b.stride, from_c += p.c.stride) {
+                b[i] = i < left ? load(from_b) : 0.0f;
+                c[i] = i < left ? load(from_c) : 0.0f;
+                db[i] = dc[i] = 0;
+            }
+        }
 #pragma unroll 1
         for (int strip = 0; strip < at.strips; ++strip) {
             const int channel = strip * strip_channels;  // of the block
@@ -132,11 +145,14 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
                 store_four(own_strip + 2 * strip_floats, g);
             }
             at.barrier();
-            if (strip % strips_of_rows == 0) {
+            if constexpr (kLean) {
+                const bool last = strip + 1 == at.strips;
+                fetch_starts(last ? slice - at.ring : slice, last ? 0 : strip + 1, (strip + 1) % 2);
+            } else if (strip % strips_of_rows == 0) {
                 const bool last = strip + strips_of_rows >= at.strips;
                 fetch_rows(last ? slice - at.ring : slice, last ? 0 : strip + strips_of_rows, rows_buffer ^ 1);
             }
-            if (strip == 0) {
+            if (!kLean && strip == 0) {
                 const T* const from = matrices + at.segment * steps * states + at.state;
 #pragma unroll
                 for (int i = 0; i < steps; ++i) {
@@ -148,7 +164,8 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
 #pragma unroll kUnroll
             for (int k = 0; k < strip_channels; ++k) {
                 const float a = a_table[(channel + k) * states + at.state];
-                const float slice_start = starts[(channel + k) * states + at.state];
+                const float slice_start =
+                    starts[((kLean ? strip % 2 * strip_channels : channel) + k) * states + at.state];
                 const float* const dt_row = segment_strip + k * strip_pitch;
                 const float *const x_row = dt_row + strip_floats, *const g_row = x_row + strip_floats;
                 const float decay = exp2_approx(totals[k * segments + at.segment] * a);
@@ -232,8 +249,8 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
                 if (at.segment == 0) das[(channel + k) * warp_states + at.state % warp_states] += da;
             }
             at.barrier();
-            if (strip == 0 && slice >= at.ring) fetch_matrices(p, at, slice - at.ring, matrices);
-            if (strip + 1 == at.strips) fetch_starts(slice - at.ring);
+            if (!kLean && strip == 0 && slice >= at.ring) fetch_matrices(p, at, slice - at.ring, matrices);
+            if (!kLean && strip + 1 == at.strips) fetch_starts(slice - at.ring, 0, 0);
             {
                 const float skip = skips[channel + lane.channel], bias = biases[channel + lane.channel];
                 float u[4], dx[4], ddt[4], dt[4], g[4], v[4], dbias = 0, dskip = 0;
@@ -287,7 +304,12 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
                     if (gated) arrived.store(p.dz, row, first, 1);
                     if (given) arrived.store(p.ddelta, row, first, 3);
                 }
-                rows_buffer ^= 1;
+                if constexpr (kLean) {
+                    const bool last = strip + 1 == at.strips;
+                    fetch_rows(last ? slice - at.ring : slice, last ? 0 : strip + 1, 0);
+                } else {
+                    rows_buffer ^= 1;
+                }
             }
         }
         const int64_t share =
