@@ -147,7 +147,7 @@ class Bench {
             cuda_->selective_scan_backward({s, checkpoints, dy, du, ddelta, dbias, da, db, dc, dskip, dz});
         });
         if (cuda::scan::scan_variant != 9 && u.size() <= (int64_t{1} << 25)) {
-            const auto numbers = [&](const Tensor& t) {
+            const auto floats_of = [&](const Tensor& t) {
                 std::vector<uint8_t> raw(static_cast<size_t>(t.size()) * size_of(t.dtype()));
                 cuda_->download(t, raw.data());
                 std::vector<float> v(static_cast<size_t>(t.size()));
@@ -170,13 +170,13 @@ class Bench {
             };
             const int variant = cuda::scan::scan_variant;
             once();
-            for (const auto& [name, t] : results) ours.push_back(numbers(*t));
+            for (const auto& [name, t] : results) ours.push_back(floats_of(*t));
             cuda::scan::scan_variant = 9;
             once();
             cuda::scan::scan_variant = variant;
             std::printf("against the old kernels:");
             for (size_t k = 0; k < results.size(); ++k) {
-                const std::vector<float> old = numbers(*results[k].second);
+                const std::vector<float> old = floats_of(*results[k].second);
                 double difference = 0, norm = 0;
                 for (size_t i = 0; i < old.size(); ++i)
                     difference += std::pow(double{ours[k][i]} - old[i], 2), norm += std::pow(double{old[i]}, 2);
