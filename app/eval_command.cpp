@@ -1,9 +1,11 @@
 // nigiri eval: exact bits per sample of held-out recordings.
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
 #include "app/data_source.h"
 #include "app/evaluate_split.h"
+#include "app/generation_setup.h"
 #include "app/model_file.h"
 #include "app/text.h"
 
@@ -26,6 +28,13 @@ class EvalCommand final : public Command {
             ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
         c.add_option("--precision", precision_, "f32, or bf16 inside of layers (CUDA)")
             ->check(CLI::IsMember({"auto", "f32", "bf16"}));
+        c.add_option("--weights", weights_,
+                     "f32, bf16 or int8: sample by sample, by the engine that generates with matrices kept so; unless "
+                     "given, by the parallel pass")
+            ->check(CLI::IsMember({"f32", "bf16", "int8"}))
+            ->excludes("--precision");
+        c.add_option("--seconds", seconds_, "of held-out audio, an equal share of each recording's beginning; 0: all")
+            ->check(CLI::Range(0.0, 1e9));
     }
 
     int run() override {
@@ -44,14 +53,21 @@ class EvalCommand final : public Command {
         const auto backend = open_backend();
         const auto network = checkpoint.make_network(backend);
         network->set_activations(activation_type(precision_by_name(precision_), *backend));
+        const auto engine = open_engine(*network);
+        const SplitEvaluationOptions options{.segment = segment_,
+                                             .most_samples = std::llround(seconds_ * config.signal.sample_rate)};
+        const Progress progress = [&](double fraction, const std::string&) {
+            line.show("evaluating " + fixed(100 * fraction, 0) + " %");
+            return !stop_requested().load();
+        };
+        const auto judge = [&](const std::vector<std::span<const uint8_t>>& segments, const EvaluationProgress& show) {
+            return evaluate_segments(*engine, segments, show);
+        };
 
         SplitEvaluation sum;
         try {
-            sum =
-                evaluate_split(*network, data, split, {.segment = segment_}, [&](double fraction, const std::string&) {
-                    line.show("evaluating " + fixed(100 * fraction, 0) + " %");
-                    return !stop_requested().load();
-                });
+            sum = engine ? evaluate_split(judge, data, split, options, progress)
+                         : evaluate_split(*network, data, split, options, progress);
         } catch (const Cancelled&) {
             throw Error("stopped before the end", "bits of a part would mislead, so none are given");
         }
@@ -69,6 +85,8 @@ class EvalCommand final : public Command {
                     {"samples", total.samples},
                     {"split", split_},
                     {"segment", segment_},
+                    {"engine", engine ? json(engine->description()) : json(nullptr)},
+                    {"weights", engine ? json(weights_) : json(nullptr)},
                     {"layer", layer_name(config.model)},
                     {"step", checkpoint.state().step},
                     {"recordings", recordings}});
@@ -76,9 +94,23 @@ class EvalCommand final : public Command {
     }
 
   private:
+    // Null where the parallel pass is asked.
+    std::unique_ptr<RecurrentEngine> open_engine(const Network& network) const {
+        if (weights_.empty()) return nullptr;
+        const EngineChoice choice{.weights = weight_format_by_name(weights_),
+                                  .threads = common.threads,
+                                  .report = [this](const EngineReport& r) {
+                                      say("engine: " + r.engine);
+                                      if (const std::string note = slow_note(r); !note.empty()) say(note);
+                                  }};
+        const bool cuda = network.backend().name() == "cuda";
+        return make_engine(network, segment_ == 0 ? 1 : cuda ? 528 : 16, choice);
+    }
+
     fs::path model_, data_;
-    std::string split_ = "test", precision_ = "f32";
+    std::string split_ = "test", precision_ = "f32", weights_;
     int64_t segment_ = 0;
+    double seconds_ = 0;
 };
 
 }  // namespace

@@ -25,7 +25,7 @@ std::vector<int64_t> shares(const std::vector<Recording>& recordings, int64_t mo
 
 }  // namespace
 
-SplitEvaluation evaluate_split(const Network& network, const Dataset& data, Split split,
+SplitEvaluation evaluate_split(const SegmentJudge& judge, const Dataset& data, Split split,
                                const SplitEvaluationOptions& options, const Progress& progress) {
     const std::vector<Recording>& recordings = data.recordings(split);
     const std::vector<int64_t> lengths = shares(recordings, options.most_samples);
@@ -48,17 +48,22 @@ SplitEvaluation evaluate_split(const Network& network, const Dataset& data, Spli
             codes.emplace_back(static_cast<size_t>(segment.length));
             data.codes(split, segment, codes.back());
         }
-        Evaluation one;
-        if (options.segment > 0)
-            one = evaluate_segments(network, {codes.begin(), codes.end()}, show);
-        else if (!codes.empty())
-            one = evaluate_sequence(network, codes[0], show);
+        const Evaluation one = judge({codes.begin(), codes.end()}, show);
         if (stopped) throw Cancelled();
         result.total.bits += one.bits;
         result.total.samples += one.samples;
         result.recordings.push_back({recordings[r].name, one});
     }
     return result;
+}
+
+SplitEvaluation evaluate_split(const Network& network, const Dataset& data, Split split,
+                               const SplitEvaluationOptions& options, const Progress& progress) {
+    const auto judge = [&](const std::vector<std::span<const uint8_t>>& segments, const EvaluationProgress& show) {
+        if (options.segment == 0 && segments.size() == 1) return evaluate_sequence(network, segments[0], show);
+        return evaluate_segments(network, segments, show);
+    };
+    return evaluate_split(judge, data, split, options, progress);
 }
 
 }  // namespace nigiri::app

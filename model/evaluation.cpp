@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "kernels/random.h"
+#include "kernels/softmax_weights.h"
 #include "model/generator.h"
 
 namespace nigiri {
@@ -91,6 +92,49 @@ Evaluation evaluate_segments(const Network& network, const std::vector<std::span
             if (progress && !progress(result.samples)) break;
         }
         first = last;
+    }
+    return result;
+}
+
+Evaluation evaluate_segments(RecurrentEngine& engine, const std::vector<std::span<const uint8_t>>& segments,
+                             const EvaluationProgress& progress) {
+    const auto streams = static_cast<size_t>(engine.streams()), vocabulary = static_cast<size_t>(engine.vocabulary());
+    std::vector<StreamState> start;
+    for (size_t i = 0; i < streams; ++i) start.push_back(engine.state(static_cast<int64_t>(i)));
+    const auto rewind = [&] {
+        for (size_t i = 0; i < streams; ++i) engine.set_state(static_cast<int64_t>(i), start[i]);
+    };
+    // Neighbours in length run together, so that few streams have nothing to do.
+    std::vector<std::span<const uint8_t>> ordered = segments;
+    std::stable_sort(ordered.begin(), ordered.end(), [](auto a, auto b) { return a.size() > b.size(); });
+
+    const auto first_code = static_cast<int32_t>(vocabulary / 2);
+    std::vector<int32_t> codes(streams);
+    std::vector<float> logits(streams * vocabulary), weights(vocabulary), blocks(weight_blocks(vocabulary));
+    Evaluation result;
+    for (size_t first = 0; first < ordered.size(); first += streams) {
+        const size_t together = std::min(streams, ordered.size() - first);
+        std::fill(codes.begin(), codes.end(), first_code);
+        for (size_t t = 0; t < ordered[first].size(); ++t) {
+            if (t % 1024 == 0 && progress && !progress(result.samples)) {
+                rewind();
+                return result;
+            }
+            engine.advance(codes.data(), logits.data());
+            for (size_t i = 0; i < together; ++i) {
+                const auto segment = ordered[first + i];
+                if (t >= segment.size()) break;  // and so have all behind it
+                codes[i] = segment[t];
+                const std::span<const float> row(logits.data() + i * vocabulary, vocabulary);
+                const float peak = largest(row);
+                const double sum = softmax_weights(row, peak, 1, weights, blocks);
+                if (!std::isfinite(sum))
+                    throw Error("the model's output is not a number", "it has diverged; use an earlier checkpoint");
+                result.bits += std::log2(sum) - (static_cast<double>(row[segment[t]]) - peak) / std::numbers::ln2;
+                ++result.samples;
+            }
+        }
+        rewind();
     }
     return result;
 }

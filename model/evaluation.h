@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/recurrent_engine.h"
 #include "model/network.h"
 
 namespace nigiri {
@@ -26,6 +27,11 @@ Evaluation evaluate_sequence(const Network& network, std::span<const uint8_t> co
 
 // Segments of at most `length` samples, each from a zero state. Each is a span of codes.
 Evaluation evaluate_segments(const Network& network, const std::vector<std::span<const uint8_t>>& segments,
+                             const EvaluationProgress& progress = {});
+
+// The same, sample by sample by an engine: what generates is what is judged, its weights in bf16 or int8 too. As many
+// segments run side by side as the engine has streams, each from the state its stream is in now, which it is left in.
+Evaluation evaluate_segments(RecurrentEngine& engine, const std::vector<std::span<const uint8_t>>& segments,
                              const EvaluationProgress& progress = {});
 
 // A sequence's parallel pass, its sample-by-sample pass and a pass in pieces, compared: the largest difference

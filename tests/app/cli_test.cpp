@@ -94,6 +94,18 @@ TEST_F(Cli, GoesFromAFolderToAClip) {
     EXPECT_EQ(cut["samples"], 16000);
     EXPECT_NEAR(whole["bits_per_sample"], once["bits_per_sample"], 1e-4);
     EXPECT_LT(whole["bits_per_sample"], 7.0);
+    // By what generates, sample by sample: the same in float32, nearly the same with rounded weights.
+    for (const std::string weights : {"f32", "int8"}) {
+        const json stepped = ask({"eval", "--model", text("run"), "--data", text("data"), "--split", "test",
+                                  "--segment", "5000", "--seconds", "0.75", "--weights", weights});
+        const json parallel = ask({"eval", "--model", text("run"), "--data", text("data"), "--split", "test",
+                                   "--segment", "5000", "--seconds", "0.75"});
+        EXPECT_EQ(stepped["samples"], 12000);
+        EXPECT_TRUE(parallel["engine"].is_null());
+        EXPECT_TRUE(stepped["engine"].is_string());
+        EXPECT_EQ(stepped["weights"], weights);
+        EXPECT_NEAR(stepped["bits_per_sample"], parallel["bits_per_sample"], weights == "f32" ? 1e-4 : 0.05);
+    }
 
     const json generated = ask(
         {"generate", "--model", text("run"), "--seconds", "0.1", "--count", "3", "--seed", "5", "-o", text("clips")});

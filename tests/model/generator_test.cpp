@@ -164,6 +164,29 @@ TEST(Evaluate, AWholeRecordingIsOneSequence) {
     }
 }
 
+// What generates is judged by the same bits: segments of unlike lengths on fewer streams, in any order, twice.
+TEST(Evaluate, AnEngineGivesTheParallelPassesBits) {
+    for (const std::string layer : {"mamba-s4", "mamba-s6", "s4-mlp"}) {
+        const Network network = small_network(layer);
+        Random random(test::seed());
+        std::vector<uint8_t> codes(3001);
+        for (auto& c : codes) c = static_cast<uint8_t>(128 + 10 * random.normal());
+        const std::span<const uint8_t> all(codes);
+        const std::vector<std::span<const uint8_t>> segments = {all.subspan(0, 1), all.subspan(1, 1700),
+                                                                all.subspan(9, 0), all.subspan(1701, 1300), all};
+        const Evaluation parallel = evaluate_segments(network, segments);
+        for (const int64_t streams : {1, 3}) {
+            const auto engine = make_engine(network, streams, {});
+            for (int turn = 0; turn < 2; ++turn) {
+                const Evaluation e = evaluate_segments(*engine, segments);
+                EXPECT_EQ(e.samples, parallel.samples);
+                EXPECT_NEAR(e.bits_per_sample(), parallel.bits_per_sample(), 1e-5)
+                    << layer;  // float32 in another order
+            }
+        }
+    }
+}
+
 // With all weights of the head at zero every code is equally likely: exactly eight bits.
 TEST(Evaluate, AUniformModelCostsEightBits) {
     Network network = small_network("mamba-s6");

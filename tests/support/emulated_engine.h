@@ -142,7 +142,8 @@ class EmulatedEngine final : public cuda::engine::GroupedEngine {
     const float* group_state(int64_t group) const {
         return state_.data() + static_cast<size_t>(group) * image().program.state_size;
     }
-    // What a sample leaves in shared memory the next one must not need, apart from operands, which must be numbers.
+    // What a sample leaves in shared memory the next one must not need, apart from operands and statistics, which must
+    // be numbers.
     cuda::engine::BlockMemory memory(int64_t group) {
         const auto& l = image().program.shared;
         auto* bytes = reinterpret_cast<unsigned char*>(shared_.data());
@@ -152,7 +153,8 @@ class EmulatedEngine final : public cuda::engine::GroupedEngine {
             std::fill(from, reinterpret_cast<float*>(bytes + end), std::numeric_limits<float>::quiet_NaN());
         };
         poison(m.x(), l.operand_x);
-        poison(m.u(), l.codes);
+        poison(m.u(), l.stats);
+        poison(m.logits(), l.codes);
         return m;
     }
 

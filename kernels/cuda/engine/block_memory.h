@@ -100,45 +100,55 @@ struct Scale {
     Own<W, kStreams> mean, rstd;
 };
 
-// The mean and the squares about it that the writers of x left for every part of its rows. Up to four parts (the outer
-// stage's) are loaded early and stay in registers.
+// The mean and the variance that the writers of x left for every part of its rows. Up to four parts (the outer
+// stage's) are loaded at once; where there are fewer, the others have no rows and hold some numbers.
 template <class W, int kStreams>
 struct PartStatistics {
     static constexpr int held = held_parts;
     typename W::Float2 part[Columns<W, kStreams>::own][held];
 
-    NIGIRI_LANES PartStatistics(const BlockMemory& m, const Place<W, kStreams>& at, const Norm& norm) {
+    NIGIRI_LANES PartStatistics(const BlockMemory& m, const Place<W, kStreams>& at) {
         NIGIRI_UNROLL
         for (int o = 0; o < Columns<W, kStreams>::own; ++o) {
             NIGIRI_UNROLL
-            for (int t = 0; t < held; ++t) part[o][t] = load(m, at, o, t < norm.parts ? t : 0);
+            for (int t = 0; t < held; ++t) part[o][t] = load(m, at, o, t);
         }
     }
     NIGIRI_LANES static typename W::Float2 load(const BlockMemory& m, const Place<W, kStreams>& at, int o, int t) {
         return W::load2(m.stats(), (at.stream + (t * kStreams + o)) * 2);
     }
 
+    // f(part, its rows) for the parts that are not held, four at a time.
+    template <class F>
+    NIGIRI_LANES static void for_more(const Norm& norm, F&& f) {
+        NIGIRI_UNROLL_BY(1)
+        for (int first = held; first < norm.parts; first += 4) {
+            NIGIRI_UNROLL
+            for (int i = 0; i < 4; ++i) {
+                const int t = first + i, last = norm.parts - 1;
+                f(t < last ? t : last, t < last ? norm.part : t == last ? norm.last_part : 0.0f);
+            }
+        }
+    }
+
     // Put together as Chan et al. do: nothing cancels.
     NIGIRI_LANES Scale<W, kStreams> scale(const BlockMemory& m, const Place<W, kStreams>& at, const Norm& norm) const {
         using F = typename W::Float;
         Scale<W, kStreams> r;
-        const auto count_of = [&](int t) { return t < norm.parts - 1 ? norm.part : norm.last_part; };
         NIGIRI_UNROLL
         for (int o = 0; o < Columns<W, kStreams>::own; ++o) {
             F sum[2] = {0.0f, 0.0f}, squares[2] = {0.0f, 0.0f};
             NIGIRI_UNROLL
             for (int t = 0; t < held; ++t) sum[t % 2] = W::fma(part[o][t].x, norm.count[t], sum[t % 2]);
-            NIGIRI_UNROLL_BY(4)
-            for (int t = held; t < norm.parts; ++t) sum[0] = W::fma(load(m, at, o, t).x, count_of(t), sum[0]);
+            for_more(norm, [&](int t, float count) { sum[0] = W::fma(load(m, at, o, t).x, count, sum[0]); });
             F mean = (sum[0] + sum[1]) * norm.each;
-            const auto add = [&](const typename W::Float2& p, float count, float exists, F& to) {
+            const auto add = [&](const typename W::Float2& p, float count, F& to) {
                 const F off = p.x - mean;
-                to = W::fma(off * off, count, W::fma(p.y, exists, to));
+                to = W::fma(W::fma(off, off, p.y), count, to);
             };
             NIGIRI_UNROLL
-            for (int t = 0; t < held; ++t) add(part[o][t], norm.count[t], norm.exists[t], squares[t % 2]);
-            NIGIRI_UNROLL_BY(4)
-            for (int t = held; t < norm.parts; ++t) add(load(m, at, o, t), count_of(t), 1.0f, squares[0]);
+            for (int t = 0; t < held; ++t) add(part[o][t], norm.count[t], squares[t % 2]);
+            for_more(norm, [&](int t, float count) { add(load(m, at, o, t), count, squares[0]); });
             F variance = (squares[0] + squares[1]) * norm.each;
             if (norm.kind == NormKind::rms) {
                 variance = W::fma(mean, mean, variance);
@@ -168,8 +178,8 @@ struct SettleAhead {
                 NIGIRI_UNROLL
                 for (int o = 0; o < Columns<W, kStreams>::own; ++o) before[half].v[o] = before[half].v[o] + more.v[o];
             }
-            after[half] =
-                load_own<W, kStreams>(at, exists & (how.push != 0), m.state, how.up, row + pool_phase * how.width);
+            after[half] = load_own_fresh<W, kStreams>(at, exists & (how.push != 0), m.state, how.up,
+                                                      row + pool_phase * how.width);
         }
     }
 };
@@ -199,7 +209,7 @@ NIGIRI_LANES void settle(const BlockMemory& m, const Place<W, kStreams>& at, con
         store_own<W, kStreams>(at, exists, m.x(), 0, row, v);
         write_operand<W, kStreams>(m.operand_x(), at, exists, row, v);
     }
-    // Mean and squares of the tile, about its first row so that nothing cancels.
+    // Mean and variance of the tile, about its first row so that nothing cancels.
     const int left = how.width - tile * rows;
     const float each = 1.0f / static_cast<float>(rows);
     const F share = left < rows ? W::reciprocal(F(static_cast<float>(left))) : F(each);
@@ -220,8 +230,8 @@ NIGIRI_LANES void settle(const BlockMemory& m, const Place<W, kStreams>& at, con
         const F off = sum * share;
         const typename W::Mask writes = (at.g == 0) & (at.rank == 0) & (left > 0);
         const I to = (at.stream + (tile * kStreams + o)) * 2;
-        W::store_if(writes, m.stats(), to, off + pivot);
-        W::store_if(writes, m.stats(), to + 1, W::maximum(W::fma(off * -1.0f, sum, squares), F(0.0f)));
+        const F variance = W::maximum(W::fma(off * -1.0f, off, squares * share), F(0.0f));
+        W::store2_if(writes, m.stats(), to, {off + pivot, variance});
     }
 }
 

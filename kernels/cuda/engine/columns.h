@@ -134,6 +134,16 @@ NIGIRI_LANES Own<W, kStreams> load_own(const Place<W, kStreams>& at, typename W:
         r.v[o] = W::load_if(mask, p, row * kStreams + at.stream + (base + o), 0.0f);
     return r;
 }
+// The same of what another block may have written.
+template <class W, int kStreams, class I>
+NIGIRI_LANES Own<W, kStreams> load_own_fresh(const Place<W, kStreams>& at, typename W::Mask mask, const float* p,
+                                             int base, const I& row) {
+    Own<W, kStreams> r;
+    NIGIRI_UNROLL
+    for (int o = 0; o < Columns<W, kStreams>::own; ++o)
+        r.v[o] = W::load_if_fresh(mask, p, row * kStreams + at.stream + (base + o));
+    return r;
+}
 template <class W, int kStreams, class I>
 NIGIRI_LANES void store_own(const Place<W, kStreams>& at, typename W::Mask mask, float* p, int base, const I& row,
                             const Own<W, kStreams>& x) {

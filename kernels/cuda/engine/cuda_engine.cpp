@@ -283,7 +283,7 @@ std::vector<std::pair<std::string, double>> CudaEngine::measure(const DrawReques
         for (int32_t k = 0; k < image().stages[i].phases; ++k) {
             const auto phase = static_cast<size_t>(image().stages[i].first_phase + k);
             all.emplace_back("stage " + std::to_string(i) + ", " + std::to_string(k) + " " +
-                                 names[static_cast<size_t>(image().phases[phase].kind)],
+                                 names[std::countr_zero(image().phases[phase].kind)],
                              static_cast<double>(sums[phase]) / static_cast<double>(drawn));
         }
     all.emplace_back("draw", static_cast<double>(sums.back()) / static_cast<double>(drawn));

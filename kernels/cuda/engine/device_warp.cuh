@@ -47,6 +47,16 @@ class DeviceWarp {
     __device__ __forceinline__ static T load_if(bool mask, const T* p, int index, T other) {
         return mask ? p[index] : other;
     }
+    // Into the second-level cache.
+    __device__ __forceinline__ static void prefetch_if(bool mask, const float* p, int index) {
+        if (mask) asm volatile("prefetch.global.L2 [%0];" ::"l"(p + index));
+    }
+    // What another block may have written: from the second-level cache.
+    __device__ __forceinline__ static float load_if_fresh(bool mask, const float* p, int index) {
+        float r = 0.0f;
+        if (mask) asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(r) : "l"(p + index) : "memory");
+        return r;
+    }
     template <class T, class V>
     __device__ __forceinline__ static void store(T* p, int index, V value) {
         p[index] = static_cast<T>(value);
@@ -60,6 +70,9 @@ class DeviceWarp {
     }
     __device__ __forceinline__ static void store2(float* p, int index, float2 value) {
         *reinterpret_cast<float2*>(p + index) = value;
+    }
+    __device__ __forceinline__ static void store2_if(bool m, float* p, int index, float2 value) {
+        if (m) *reinterpret_cast<float2*>(p + index) = value;
     }
     __device__ __forceinline__ static float4 load4(const float* p, int index) {
         return *reinterpret_cast<const float4*>(p + index);
@@ -88,15 +101,15 @@ class DeviceWarp {
     }
     // Weights pass by the first-level cache, which is left to what is used again. Volatile, so that the loads stay
     // where they are written: far ahead of their use.
-    __device__ __forceinline__ static const Piece* own_piece(const Piece* p) { return p + lane(); }
-    __device__ __forceinline__ static uint4 fetch_piece(const Piece* p) {
-        uint4 r;
-        asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
-                     : "l"(p));
-        return r;
+    template <size_t kCount>
+    __device__ __forceinline__ static void fetch_pieces(const Piece* weights, int from, uint4 (&to)[kCount]) {
+        const Piece* own = weights + (from + lane());
+#pragma unroll
+        for (size_t j = 0; j < kCount; ++j)
+            asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                         : "=r"(to[j].x), "=r"(to[j].y), "=r"(to[j].z), "=r"(to[j].w)
+                         : "l"(own + j * warp_lanes));
     }
-
     // What all lanes need of a descriptor: a few wide loads that nothing depends on.
     template <class T>
     __device__ __forceinline__ static T record(const T& from) {
@@ -140,6 +153,7 @@ class DeviceWarp {
     __device__ __forceinline__ static int lowest_bit(uint32_t x) { return __ffs(static_cast<int>(x)) - 1; }
     __device__ __forceinline__ static int highest_bit(uint32_t x) { return 31 - __clz(static_cast<int>(x)); }
     __device__ __forceinline__ static int sum(int x) { return __reduce_add_sync(0xffffffffu, x); }
+    __device__ __forceinline__ static uint32_t largest(uint32_t x) { return __reduce_max_sync(0xffffffffu, x); }
     template <class T>
     __device__ __forceinline__ static T first(T x) {
         return __shfl_sync(0xffffffffu, x, 0);

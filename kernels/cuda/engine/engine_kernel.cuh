@@ -15,11 +15,12 @@
 
 namespace nigiri::cuda::engine {
 
-// Flags between blocks. What a block wrote before its last barrier is seen by those that read the flag, and, after
-// their next barrier, by their whole block.
+// Flags between blocks. What a block wrote before its last barrier is seen by those that read the flag and, after their
+// next barrier, by their whole block, where they read it past the first-level cache (load_if_fresh). An acquiring load
+// would empty that cache, which holds the constants of all layers, each time it asks.
 __device__ __forceinline__ uint32_t read_flag(const uint32_t* flag) {
     uint32_t r;
-    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(r) : "l"(flag) : "memory");
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(r) : "l"(flag) : "memory");
     return r;
 }
 __device__ __forceinline__ void write_flag(uint32_t* flag, uint32_t value) {

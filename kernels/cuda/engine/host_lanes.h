@@ -133,6 +133,13 @@ class HostWarp {
     static Lanes<T> load_if(const Mask& mask, const T* p, const I& index, T other) {
         return by_lane([p, other](bool m, auto i) { return m ? p[i] : other; }, mask, Int(index));
     }
+    template <class I>
+    static void prefetch_if(const Mask&, const float*, const I&) {}
+    // What another block may have written.
+    template <class I>
+    static Float load_if_fresh(const Mask& mask, const float* p, const I& index) {
+        return load_if(mask, p, index, 0.0f);
+    }
     template <class T, class I, class V>
     static void store(T* p, const I& index, const V& value) {
         store_if(Mask(true), p, index, value);
@@ -151,6 +158,11 @@ class HostWarp {
     static void store2(float* p, const I& index, const Float2& value) {
         require_aligned(Mask(true), p, index, 2);
         store(p, index, value.x), store(p, index + 1, value.y);
+    }
+    template <class I>
+    static void store2_if(const Mask& m, float* p, const I& index, const Float2& value) {
+        require_aligned(m, p, index, 2);
+        store_if(m, p, index, value.x), store_if(m, p, index + 1, value.y);
     }
     template <class I>
     static Float4 load4(const float* p, const I& index) {
@@ -200,10 +212,11 @@ class HostWarp {
         }
         return r;
     }
-    // 32 pieces, one a lane, of the weights. `p` is what own_piece() made of the first one's place.
-    static const Piece* own_piece(const Piece* p) { return p; }
-    static Word4 fetch_piece(const Piece* p) { return load_words(p, lane()); }
-
+    // 32 pieces of the weights, one a lane, and more of them from the piece `from` on.
+    template <size_t kCount>
+    static void fetch_pieces(const Piece* weights, int from, Word4 (&to)[kCount]) {
+        for (size_t j = 0; j < kCount; ++j) to[j] = load_words(weights + from + j * warp_lanes, lane());
+    }
     // What all lanes need of a descriptor, at once.
     template <class T>
     static T record(const T& from) {
@@ -249,6 +262,11 @@ class HostWarp {
         int total = 0;
         for (const int i : x.v) total += i;
         return total;
+    }
+    static uint32_t largest(const Word& x) {
+        uint32_t most = 0;
+        for (const uint32_t i : x.v) most = i > most ? i : most;
+        return most;
     }
     template <class T>
     static T first(const Lanes<T>& x) {

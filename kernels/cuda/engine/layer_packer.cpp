@@ -46,7 +46,7 @@ void check_state_space(const StateSpaceMap& ssm, int64_t channels) {
 }
 
 void pack_s4d(const StateSpaceMap& ssm, int64_t tiles, int streams, std::vector<float>& constants, StateRoom& room,
-              S4dPart& part, std::vector<float>& channel_parts) {
+              S4dPart& part, std::vector<float>& of_channels) {
     const int64_t channels = ssm.channels, states = ssm.states, modes = rounded_up(states, warp_lanes);
     const int64_t padded = tiles * channel_tile, plane = states * channels;
     std::vector<float> abar(static_cast<size_t>(padded * modes * 2)), cbar = abar;
@@ -65,11 +65,11 @@ void pack_s4d(const StateSpaceMap& ssm, int64_t tiles, int streams, std::vector<
         for (int64_t i = 0; i < block_samples; ++i)
             taps[static_cast<size_t>((d / channel_tile * block_samples + i) * channel_tile + d % channel_tile)] =
                 static_cast<float>(kernel[static_cast<size_t>(i)]);
-        channel_parts[static_cast<size_t>(4 * d + 1)] =
+        of_channels[static_cast<size_t>(d * ChannelConstants::size + ChannelConstants::parts + 1)] =
             static_cast<float>(kernel[0] + static_cast<double>(ssm.skip[static_cast<size_t>(d)]));
     }
     part.modes = static_cast<int32_t>(modes);
-    part.taps = append(constants, taps);
+    part.kernel = append(constants, taps);
     part.abar = append(constants, abar);
     part.cbar = append(constants, cbar);
     part.h = room.take(padded * streams * modes * 2);
@@ -191,31 +191,29 @@ Layer pack_layer(const BlockStep& step, int streams, std::vector<float>& constan
     layer.channels = static_cast<int32_t>(ssm.channels);
     layer.channel_tiles = static_cast<int32_t>((ssm.channels + channel_tile - 1) / channel_tile);
     const int64_t padded = layer.channel_tiles * channel_tile;
-    std::vector<float> parts(static_cast<size_t>(4 * padded));
-    for (size_t d = 0; d < static_cast<size_t>(ssm.channels); ++d) {
-        parts[4 * d + 1] = ssm.skip[d];
-        if (step.kind == BlockStepKind::mamba) {
-            parts[4 * d] = step.conv_bias[d];
+    std::vector<float> of_channels(static_cast<size_t>(padded * ChannelConstants::size));
+    for (int64_t d = 0; d < ssm.channels; ++d) {
+        const auto from = static_cast<size_t>(d);
+        float* own = of_channels.data() + d * ChannelConstants::size;
+        float *parts = own + ChannelConstants::parts, *taps = own + ChannelConstants::taps;
+        parts[1] = ssm.skip[from];
+        if (step.kind != BlockStepKind::mamba) {
+            const size_t n = step.norm.kind == NormKind::scalar ? 0 : from;
+            parts[2] = step.norm.weight[n];
+            if (step.norm.kind == NormKind::layer) parts[3] = step.norm.bias[n];
             continue;
         }
-        const size_t n = step.norm.kind == NormKind::scalar ? 0 : d;
-        parts[4 * d + 2] = step.norm.weight[n];
-        if (step.norm.kind == NormKind::layer) parts[4 * d + 3] = step.norm.bias[n];
+        parts[0] = step.conv_bias[from];
+        for (int64_t delay = 0; delay < step.taps; ++delay)
+            taps[delay] = step.conv_weight[static_cast<size_t>(d * step.taps + step.taps - 1 - delay)];
     }
     if (step.kind == BlockStepKind::mamba) {
-        layer.conv_slots = step.taps <= 4 ? 4 : 8;
-        std::vector<float> conv(static_cast<size_t>(padded * layer.conv_slots));
-        for (int64_t d = 0; d < ssm.channels; ++d)
-            for (int64_t delay = 0; delay < step.taps; ++delay)
-                conv[static_cast<size_t>(d * layer.conv_slots + delay)] =
-                    step.conv_weight[static_cast<size_t>(d * step.taps + step.taps - 1 - delay)];
-        layer.conv = append(constants, conv);
-        layer.conv_state = room.take(layer.conv_slots * padded * streams);
-        source.taps = step.taps;
+        layer.conv = room.take(padded * streams * most_taps);
+        layer.taps = static_cast<int32_t>(step.taps), source.taps = step.taps;
     }
     if (ssm.kind == StateSpaceKind::s4d) {
         layer.ssm = SsmPart::s4d;
-        pack_s4d(ssm, layer.channel_tiles, streams, constants, room, layer.s4d, parts);
+        pack_s4d(ssm, layer.channel_tiles, streams, constants, room, layer.s4d, of_channels);
         source.abar = ssm.abar, source.cbar = ssm.cbar;
     } else if (ssm.kind == StateSpaceKind::s6) {
         layer.ssm = SsmPart::s6;
@@ -224,7 +222,7 @@ Layer pack_layer(const BlockStep& step, int streams, std::vector<float>& constan
         layer.ssm = SsmPart::s4;
         pack_s4(ssm, streams, constants, room, layer.s4);
     }
-    layer.channel_parts = append(constants, parts);
+    layer.constants = append(constants, of_channels);
     source.channels = ssm.channels, source.states = ssm.states, source.is_complex = ssm.is_complex;
     return layer;
 }

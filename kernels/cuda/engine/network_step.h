@@ -12,39 +12,36 @@ namespace nigiri::cuda::engine {
 
 template <class W, int kStreams>
 NIGIRI_LANES void run_phase(const W& w, Registers<W, kStreams>& r, const BlockMemory& m, const Program& program,
-                            const Stage& above, PhaseKind kind, const Phase& phase, const Moment& now) {
-    switch (kind) {
-        case PhaseKind::mamba:
-            if (phase.layer.ssm == SsmPart::s4d) return mamba_phase<W, kStreams, SsmPart::s4d>(w, r, m, phase, now);
-            return mamba_phase<W, kStreams, SsmPart::s6>(w, r, m, phase, now);
-        case PhaseKind::settle:
-            if (phase.completes_blocks > 0)
-                complete_s4d_blocks<W, kStreams>(w, m, phase, phase.completes_blocks, now.step, r.ahead);
-            return settle_phase<W, kStreams, 2>(w, r, m, phase, now);
-        case PhaseKind::project:
-            return project_phase<W, kStreams>(w, r, m, phase);
-        case PhaseKind::scan:
-            if (is_plain(phase.layer.s6)) return plain_scan_phase<W, kStreams>(w, m, phase.layer, r.ahead);
-            return any_scan_phase<W, kStreams>(w, m, phase.layer);
-        case PhaseKind::gelu:
-            return gelu_phase<W, kStreams>(w, r, m, phase);
-        case PhaseKind::embed:
-            return embed_phase<W, kStreams>(w, m, program, phase, now);
-        case PhaseKind::gather:
-            return gather_phase<W, kStreams>(w, m, above);
-        case PhaseKind::normed:
-            return normed_phase<W, kStreams>(w, r, m, phase, now);
-        case PhaseKind::s4:
-            return s4_phase<W, kStreams>(w, m, phase.layer);
-        case PhaseKind::glu:
-            if (phase.completes_blocks > 0)
-                complete_s4d_blocks<W, kStreams>(w, m, phase, phase.completes_blocks, now.step, r.ahead);
-            return settle_phase<W, kStreams, 1>(w, r, m, phase, now);
-        case PhaseKind::pool_up:
-            return pool_up_phase<W, kStreams>(w, r, m, above, phase);
-        case PhaseKind::head:
-            return head_phase<W, kStreams>(w, r, m, program, phase);
+                            const Stage& above, uint32_t kind, const Phase& phase, const Moment& now) {
+    const auto is = [&](PhaseKind k) { return (kind & kind_bit(k)) != 0; };
+    // The frequent ones first.
+    if (is(PhaseKind::mamba)) {
+        if (phase.layer.ssm == SsmPart::s4d) return mamba_phase<W, kStreams, SsmPart::s4d>(w, r, m, phase, now);
+        return mamba_phase<W, kStreams, SsmPart::s6>(w, r, m, phase, now);
     }
+    if (is(PhaseKind::settle) || is(PhaseKind::glu)) {
+        if (phase.completes_blocks > 0)
+            complete_s4d_blocks<W, kStreams>(w, m, phase, phase.completes_blocks, now.step, r.ahead);
+        if (is(PhaseKind::settle)) return settle_phase<W, kStreams, 2>(w, r, m, phase, now);
+        return settle_phase<W, kStreams, 1>(w, r, m, phase, now);
+    }
+    if (is(PhaseKind::project)) return project_phase<W, kStreams>(w, r, m, phase);
+    if (is(PhaseKind::scan)) {
+        if (!is_plain(phase.layer.s6)) return any_scan_phase<W, kStreams>(w, m, phase.layer);
+        if constexpr (kStreams >= 4)
+            if (phase.layer.s6.lane_bits >= 2) return plain_scan_phase<W, kStreams, true>(w, m, phase.layer, r.ahead);
+        return plain_scan_phase<W, kStreams, false>(w, m, phase.layer, r.ahead);
+    }
+    if (is(PhaseKind::gelu)) return gelu_phase<W, kStreams>(w, r, m, phase);
+    if (is(PhaseKind::normed)) {
+        if (phase.layer.ssm == SsmPart::s4d) return normed_phase<W, kStreams, SsmPart::s4d>(w, r, m, phase, now);
+        return normed_phase<W, kStreams, SsmPart::s6>(w, r, m, phase, now);
+    }
+    if (is(PhaseKind::embed)) return embed_phase<W, kStreams>(w, m, program, phase, now);
+    if (is(PhaseKind::head)) return head_phase<W, kStreams>(w, r, m, program, phase);
+    if (is(PhaseKind::gather)) return gather_phase<W, kStreams>(w, m, above);
+    if (is(PhaseKind::pool_up)) return pool_up_phase<W, kStreams>(w, r, m, above, phase);
+    s4_phase<W, kStreams>(w, m, phase.layer);
 }
 
 // Stages [first, last) from step `step` of stage `first` on, counted modulo 16 periods of what is below it. `loaded` is

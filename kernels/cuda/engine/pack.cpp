@@ -83,8 +83,7 @@ class Packer {
         n.last_part = static_cast<float>(norm.width - before * part_);
         n.each = 1.0f / static_cast<float>(norm.width);
         n.eps = static_cast<float>(norm.eps);
-        for (int32_t t = 0; t < std::min(n.parts, held_parts); ++t)
-            n.count[t] = t + 1 < n.parts ? n.part : n.last_part, n.exists[t] = 1;
+        for (int32_t t = 0; t < std::min(n.parts, held_parts); ++t) n.count[t] = t + 1 < n.parts ? n.part : n.last_part;
         if (norm.kind == NormKind::scalar) n.bias = norm.bias[0];
         return n;
     }
@@ -99,7 +98,7 @@ class Packer {
 
     Phase& add_phase(PhaseKind kind, int layer = -1) {
         Phase phase;
-        phase.kind = kind;
+        phase.kind = kind_bit(kind);
         if (layer >= 0) phase.layer = image_.layers[static_cast<size_t>(layer)];
         image_.phases.push_back(phase);
         return image_.phases.back();
@@ -111,6 +110,17 @@ class Packer {
         phase.norm = packed_norm(norm);
         phase.matrix = matrices_.pack(std::move(rows), norm.width, &f);
         extents_.operand_x = std::max(extents_.operand_x, norm.width);
+    }
+
+    // A Mamba block's constants of rows, beside those of its channels.
+    void copy_rows(const Matrix& m, const Layer& layer) {
+        float* all = image_.constants.data();
+        for (int32_t d = 0; d < layer.channel_tiles * channel_tile; ++d) {
+            const float* from = all + m.constants + (d / channel_tile * tile_rows + d % channel_tile) * 2;
+            float* to = all + layer.constants + d * ChannelConstants::size + ChannelConstants::rows;
+            to[0] = from[0], to[1] = from[1];
+            to[2] = from[2 * channel_tile], to[3] = from[2 * channel_tile + 1];
+        }
     }
 
     // From operand_y to the residual stream.
@@ -144,10 +154,12 @@ class Packer {
         image_.layers.push_back(pack_layer(step, streams_, image_.constants, room_, source));
         image_.sources.push_back(std::move(source));
         const Layer layer = image_.layers.back();
-        if (step.kind == BlockStepKind::mamba)
+        if (step.kind == BlockStepKind::mamba) {
             normed_product(PhaseKind::mamba, index, MatrixPacker::pairs_of(step.in), step.norm);
-        else
+            copy_rows(image_.phases.back().matrix, layer);
+        } else {
             add_phase(PhaseKind::normed, index).norm = packed_norm(step.norm);
+        }
         if (layer.ssm != SsmPart::s4d)
             extents_.channels = std::max(extents_.channels, int64_t{layer.channel_tiles} * channel_tile);
         if (layer.ssm == SsmPart::s6) {
@@ -277,7 +289,8 @@ class Packer {
         l.u = take(extents_.channels * streams_ * 4);
         l.z = take(extents_.channels * streams_ * 4);
         l.projected = take(extents_.projected * streams_ * 4);
-        l.stats = take((extents_.width + channel_tile - 1) / channel_tile * streams_ * 8);
+        l.stats =
+            take(std::max<int64_t>((extents_.width + channel_tile - 1) / channel_tile, held_parts) * streams_ * 8);
         l.logits = take(int64_t{image_.program.vocabulary_padded} * streams_ * 4);
         l.codes = take(int64_t{streams_} * 4);
         l.size = take(0);

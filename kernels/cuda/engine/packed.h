@@ -17,6 +17,7 @@ inline constexpr int granule_inputs = 64;  // inputs that the four pieces of a g
 inline constexpr int granule_pieces = 4;
 inline constexpr int block_samples = 16;  // samples that an S4D layer's inputs wait before they enter its state
 inline constexpr int block_mask = block_samples - 1;
+inline constexpr int most_taps = 8;           // of a short convolution
 inline constexpr int most_drawn_codes = 256;  // that a warp draws from
 
 // A block of few streams has a multiprocessor to itself, and all of its warps share one phase's work: the shortest way
@@ -55,7 +56,7 @@ struct alignas(16) Norm {
     float each = 0;                 // 1 / width
     float eps = 0, bias = 0;        // bias: of a scalar norm
     int32_t unused = 0;
-    float count[held_parts] = {}, exists[held_parts] = {};  // of the first parts: rows, and 1 where there is one
+    float count[held_parts] = {};  // rows of the first parts
 };
 
 // What happens to new values of the residual stream before they are written.
@@ -69,11 +70,18 @@ struct alignas(16) Settle {
     int32_t unused = 0;
 };
 
+// What a lane needs of its channel lies together, so that one address serves it all.
+// Constants of a channel: conv bias, skip (S4D: with the first tap), norm weight and bias; the convolution's taps by
+// delay; of a Mamba block {sum of weights, bias} of the rows that give x and z.
+struct ChannelConstants {
+    static constexpr int parts = 0, taps = 4, rows = taps + most_taps, size = rows + 4;
+};
+
 struct alignas(16) S4dPart {
     int32_t modes = 0;                              // of a channel, a multiple of 32
-    int32_t taps = 0;                               // constants: [tile][16][8], the kernel's first values
+    int32_t kernel = 0;                             // constants: [tile][16][8], the kernel's first values
     int32_t abar = 0, cbar = 0;                     // constants: (channel, modes, 2)
-    int32_t h = 0, inputs = 0, pre = 0, begin = 0;  // state: see state_spaces.h
+    int32_t h = 0, inputs = 0, pre = 0, begin = 0;  // state: see s4d_phase.h
 };
 
 struct alignas(16) S6Part {
@@ -103,10 +111,10 @@ struct alignas(16) LayerHead {
     BlockStepKind kind = BlockStepKind::mamba;
     SsmPart ssm = SsmPart::none;
     int32_t channels = 0, channel_tiles = 0;
-    int32_t conv_slots = 0;     // mamba: 4 or 8
-    int32_t conv = 0;           // constants: (channel, slots), by delay
-    int32_t conv_state = 0;     // state: [slot][channel][stream]
-    int32_t channel_parts = 0;  // constants, four a channel: conv bias, skip (with the first tap), norm weight, bias
+    int32_t taps = 0;       // of the convolution
+    int32_t constants = 0;  // ChannelConstants of the first channel
+    int32_t conv = 0;       // state: (channel, stream, delay - 1), the convolution's last most_taps inputs
+    int32_t unused = 0;
 };
 
 struct Layer : LayerHead {
@@ -131,8 +139,10 @@ enum class PhaseKind : int32_t {
     head,     // -> logits
 };
 
+constexpr uint32_t kind_bit(PhaseKind kind) { return 1u << static_cast<int>(kind); }
+
 struct PhaseHead {
-    PhaseKind kind = PhaseKind::embed;
+    uint32_t kind = 0;   // kind_bit(): a bit is asked for faster than a jump through a table
     int32_t pushes = 0;  // settle.push != 0
 };
 
@@ -164,7 +174,7 @@ struct SharedLayout {
     uint32_t operand_x = 0, operand_y = 0;  // inputs of products (columns.h)
     uint32_t u = 0, z = 0;                  // [channel][stream]
     uint32_t projected = 0;                 // [stream][row]
-    uint32_t stats = 0;                     // [part of x][stream]{mean, squares about it}
+    uint32_t stats = 0;                     // [part of x][stream]{mean, variance}
     uint32_t logits = 0;                    // [stream][code]
     uint32_t codes = 0;                     // [stream]
     uint32_t size = 0;

@@ -21,48 +21,40 @@ struct Moment {
 };
 
 // The tiles' product with x or y and what becomes of its rows: prepared = prepare(tile), finish(tile, rows, prepared).
-// A product of x is of norm(x) where `kNormed`.
+// A product of x is of norm(x) where `kNormed`. prepared.constants are the RowConstants.
 template <class W, int kStreams, bool kNormed, class P, class F>
 NIGIRI_LANES void product_phase(const W& w, Registers<W, kStreams>& r, const BlockMemory& m, const Phase& phase,
                                 const uint16_t* operand, P&& prepare, F&& finish) {
     const Place<W, kStreams> at;
     const Matrix matrix = W::record(phase.matrix);
-    using Prepared = decltype(prepare(0));
-    struct Ahead {
-        RowConstants<W> constants;
-        Prepared own;
-    };
-    const auto early = [&](int tile) -> Ahead {
-        return {RowConstants<W>::template fetch<kStreams>(matrix, m.constants, at, tile), prepare(tile)};
-    };
+    using Prepared = decltype(prepare(matrix, 0));
+    const auto early = [&](int tile) -> Prepared { return prepare(matrix, tile); };
     if constexpr (kNormed) {
-        const Norm norm = W::record(phase.norm);
-        const PartStatistics<W, kStreams> statistics(m, at, norm);
-        Scale<W, kStreams> scale;
         product<W, kStreams>(w, r.windows, m.weights, matrix, operand, early,
-                             [&](int tile, Own<W, kStreams>(&rows)[2], const Ahead& ahead) {
-                                 if (tile == w.index()) scale = statistics.scale(m, at, norm);
-                                 apply_scale<W, kStreams>(ahead.constants, scale, rows);
-                                 finish(tile, rows, ahead.own);
+                             [&](int tile, Own<W, kStreams>(&rows)[2], const Prepared& prepared) {
+                                 // Made while the tensor cores work.
+                                 const Norm norm = W::record(phase.norm);
+                                 const PartStatistics<W, kStreams> statistics(m, at);
+                                 const auto scale = statistics.scale(m, at, norm);
+                                 apply_scale<W, kStreams>(prepared.constants, scale, rows);
+                                 finish(tile, rows, prepared);
                              });
     } else {
         product<W, kStreams>(w, r.windows, m.weights, matrix, operand, early,
-                             [&](int tile, Own<W, kStreams>(&rows)[2], const Ahead& ahead) {
-                                 add_bias<W, kStreams>(ahead.constants, rows);
-                                 finish(tile, rows, ahead.own);
+                             [&](int tile, Own<W, kStreams>(&rows)[2], const Prepared& prepared) {
+                                 add_bias<W, kStreams>(prepared.constants, rows);
+                                 finish(tile, rows, prepared);
                              });
     }
 }
 
-struct Nothing {};
-
 // Of a tile of a Mamba block's channels: what does not depend on the present input.
 template <class W, int kStreams, SsmPart kSsm>
 struct MambaAhead {
-    static constexpr int held = 3;  // taps of the usual convolution but one
-    typename W::Float4 parts;       // of the channel
-    typename W::Float4 taps;
-    Own<W, kStreams> past[held];
+    static constexpr int held = 4;  // taps of the usual convolution
+    RowConstants<W> constants;
+    typename W::Float4 parts, taps;  // of the channel
+    typename W::Float4 past[Columns<W, kStreams>::own];
     S4dAhead<W, kStreams, kSsm == SsmPart::s4d> s4d;
 };
 
@@ -76,50 +68,55 @@ NIGIRI_LANES void mamba_phase(const W& w, Registers<W, kStreams>& r, const Block
     const Place<W, kStreams> at;
     const LayerHead layer = W::template record<LayerHead>(phase.layer);
     const S4dPart s4d = W::record(phase.layer.s4d);
-    const int channels = layer.channel_tiles * channel_tile;
-    const auto slot = [&](int delay) {
-        return static_cast<int>((now.step - static_cast<uint32_t>(delay)) &
-                                static_cast<uint32_t>(layer.conv_slots - 1)) *
-               channels;
+    constexpr bool is_s4d = kSsm == SsmPart::s4d;
+    const auto past_of = [&](const I& channel, int o) {  // the convolution's last inputs
+        return (channel * kStreams + at.stream + o) * most_taps + layer.conv;
     };
-    const auto prepare = [&](int tile) -> Ahead {
+    const auto prepare = [&](const Matrix&, int tile) -> Ahead {
         Ahead a;
-        const I channel = at.channel(tile);
-        a.parts = W::fetch4(m.constants, channel * 4 + layer.channel_parts);
-        a.taps = W::fetch4(m.constants, channel * layer.conv_slots + layer.conv);
+        const I channel = at.channel(tile), own = channel * ChannelConstants::size + layer.constants;
+        const auto rows = W::fetch4(m.constants, own + ChannelConstants::rows);
+        a.constants = {{{rows.x, rows.y}, {rows.z, rows.w}}};
+        a.parts = W::fetch4(m.constants, own + ChannelConstants::parts);
+        a.taps = W::fetch4(m.constants, own + ChannelConstants::taps);
         NIGIRI_UNROLL
-        for (int i = 0; i < a.held; ++i)
-            a.past[i] = load_own<W, kStreams>(at, true, m.state, layer.conv_state, channel + slot(i + 1));
-        if constexpr (kSsm == SsmPart::s4d) a.s4d.load(m, at, s4d, tile, now.step);
+        for (int o = 0; o < C::own; ++o) a.past[o] = W::load4(m.state, past_of(channel, o));
+        if constexpr (is_s4d) a.s4d.load(m, at, s4d, tile, block_place(tile, now.step));
         return a;
     };
     if constexpr (kSsm == SsmPart::s4d) {
         prepare_blocks<W, kStreams>(w, m, layer, s4d, phase.prepares, now.step, r.ahead);
     } else {
         if (phase.prepares) prepare_scan<W, kStreams>(w, m, phase.layer, r.ahead);
+        if constexpr (held_scans<W, kStreams> == 0)
+            if (layer.ssm == SsmPart::s6)
+                call_states<W, kStreams>(w, m, phase.layer.s6.h, kStreams * layer.channels * phase.layer.s6.numbers);
     }
     product_phase<W, kStreams, true>(
         w, r, m, phase, m.operand_x(), prepare, [&](int tile, Own<W, kStreams>(&rows)[2], const Ahead& a) {
             const I channel = at.channel(tile);
             Own<W, kStreams> u, &x = rows[0], &z = rows[1];
+            W::sync();  // the lanes that share a stream have read what one of them now writes
             NIGIRI_UNROLL
             for (int o = 0; o < C::own; ++o) {
-                u.v[o] = W::fma(a.taps.w, a.past[2].v[o], a.parts.x);
-                u.v[o] = W::fma(a.taps.z, a.past[1].v[o], u.v[o]);
-                u.v[o] = W::fma(a.taps.y, a.past[0].v[o], u.v[o]);
+                const auto& past = a.past[o];
+                u.v[o] = W::fma(a.taps.w, past.z, W::fma(a.taps.z, past.y, W::fma(a.taps.y, past.x, a.parts.x)));
                 u.v[o] = W::fma(a.taps.x, x.v[o], u.v[o]);
+                if (layer.taps > a.held) {
+                    const I own = channel * ChannelConstants::size + (layer.constants + ChannelConstants::taps + 4);
+                    const auto more = W::fetch4(m.constants, own);
+                    const auto older = W::load4(m.state, past_of(channel, o) + 4);
+                    u.v[o] = W::fma(more.x, past.w, W::fma(more.y, older.x, u.v[o]));
+                    u.v[o] = W::fma(more.z, older.y, W::fma(more.w, older.z, u.v[o]));
+                    W::sync();
+                    W::store4_if(at.rank == 0, m.state, past_of(channel, o) + 4, {past.w, older.x, older.y, older.z});
+                }
+                W::store4_if(at.rank == 0, m.state, past_of(channel, o), {x.v[o], past.x, past.y, past.z});
             }
-            for (int delay = a.held + 1; delay < layer.conv_slots; ++delay) {
-                const auto past = load_own<W, kStreams>(at, true, m.state, layer.conv_state, channel + slot(delay));
-                const auto tap = W::fetch(m.constants, channel * layer.conv_slots + (layer.conv + delay));
-                NIGIRI_UNROLL
-                for (int o = 0; o < C::own; ++o) u.v[o] = W::fma(tap, past.v[o], u.v[o]);
-            }
-            store_own<W, kStreams>(at, true, m.state, layer.conv_state, channel + slot(0), x);
             NIGIRI_UNROLL
             for (int o = 0; o < C::own; ++o) u.v[o] = silu<W>(u.v[o]), z.v[o] = silu<W>(z.v[o]);
             if constexpr (kSsm == SsmPart::s4d) {
-                auto y = a.s4d.output(m, at, s4d, tile, now.step, a.parts.y, u);
+                auto y = a.s4d.output(m, at, s4d, tile, block_place(tile, now.step), a.parts.y, u);
                 NIGIRI_UNROLL
                 for (int o = 0; o < C::own; ++o) y.v[o] = y.v[o] * z.v[o];
                 write_operand<W, kStreams>(m.operand_y(), at, true, channel, y);
@@ -132,34 +129,34 @@ NIGIRI_LANES void mamba_phase(const W& w, Registers<W, kStreams>& r, const Block
 }
 
 // The norm of an s4 block and its S4D, or what the state space's own phases read.
-template <class W, int kStreams>
+template <class W, int kStreams, SsmPart kSsm>
 NIGIRI_LANES void normed_phase(const W& w, Registers<W, kStreams>& r, const BlockMemory& m, const Phase& phase,
                                const Moment& now) {
     using C = Columns<W, kStreams>;
     using I = typename W::Int;
+    constexpr bool is_s4d = kSsm == SsmPart::s4d;
     const Place<W, kStreams> at;
     const LayerHead layer = W::template record<LayerHead>(phase.layer);
     const S4dPart s4d = W::record(phase.layer.s4d);
     const Norm norm = W::record(phase.norm);
-    const bool is_s4d = layer.ssm == SsmPart::s4d;
-    const PartStatistics<W, kStreams> statistics(m, at, norm);
-    if (is_s4d)
+    if constexpr (is_s4d)
         prepare_blocks<W, kStreams>(w, m, layer, s4d, phase.prepares, now.step, r.ahead);
     else if (phase.prepares)
         prepare_scan<W, kStreams>(w, m, phase.layer, r.ahead);
-    const auto scale = statistics.scale(m, at, norm);
+    const auto scale = PartStatistics<W, kStreams>(m, at).scale(m, at, norm);
     for (int tile = w.index(); tile < layer.channel_tiles; tile += C::warps) {
         const I channel = at.channel(tile);
         const typename W::Mask exists = channel < layer.channels;
-        S4dAhead<W, kStreams, true> ahead;
-        if (is_s4d) ahead.load(m, at, s4d, tile, now.step);
-        const auto parts = W::fetch4(m.constants, channel * 4 + layer.channel_parts);
+        S4dAhead<W, kStreams, is_s4d> ahead;
+        if constexpr (is_s4d) ahead.load(m, at, s4d, tile, block_place(tile, now.step));
+        const auto parts =
+            W::fetch4(m.constants, channel * ChannelConstants::size + (layer.constants + ChannelConstants::parts));
         auto u = load_own<W, kStreams>(at, exists, m.x(), 0, channel);
         NIGIRI_UNROLL
         for (int o = 0; o < C::own; ++o)
             u.v[o] = W::fma((u.v[o] - scale.mean.v[o]) * scale.rstd.v[o], parts.z, parts.w);
-        if (is_s4d) {
-            auto y = ahead.output(m, at, s4d, tile, now.step, parts.y, u);
+        if constexpr (is_s4d) {
+            auto y = ahead.output(m, at, s4d, tile, block_place(tile, now.step), parts.y, u);
             NIGIRI_UNROLL
             for (int o = 0; o < C::own; ++o) y.v[o] = gelu<W>(y.v[o]);
             write_operand<W, kStreams>(m.operand_y(), at, exists, channel, y);
@@ -201,7 +198,7 @@ NIGIRI_LANES void gather_phase(const W& w, const BlockMemory& m, const Stage& ab
         const typename W::Int row = at.channel(tile);
         const typename W::Mask exists = row < rows;
         write_operand<W, kStreams>(m.operand_y(), at, exists, row,
-                                   load_own<W, kStreams>(at, exists, m.state, above.down, row));
+                                   load_own_fresh<W, kStreams>(at, exists, m.state, above.down, row));
     }
 }
 
@@ -209,11 +206,18 @@ NIGIRI_LANES void gather_phase(const W& w, const BlockMemory& m, const Stage& ab
 template <class W, int kStreams, int kHalves>
 NIGIRI_LANES void settle_phase(const W& w, Registers<W, kStreams>& r, const BlockMemory& m, const Phase& phase,
                                const Moment& now) {
-    using Ahead = SettleAhead<W, kStreams, kHalves>;
+    struct Ahead {
+        RowConstants<W> constants;
+        SettleAhead<W, kStreams, kHalves> values;
+    };
     const Place<W, kStreams> at;
     const Settle how = W::record(phase.settle);
     product_phase<W, kStreams, false>(
-        w, r, m, phase, m.operand_y(), [&](int tile) { return Ahead(m, at, how, now.pool_phase, tile); },
+        w, r, m, phase, m.operand_y(),
+        [&](const Matrix& matrix, int tile) -> Ahead {
+            return {RowConstants<W>::template fetch<kStreams>(matrix, m.constants, at, tile),
+                    {m, at, how, now.pool_phase, tile}};
+        },
         [&](int tile, Own<W, kStreams>(&rows)[2], const Ahead& ahead) {
             Own<W, kStreams> values[kHalves];
             NIGIRI_UNROLL
@@ -224,7 +228,7 @@ NIGIRI_LANES void settle_phase(const W& w, Registers<W, kStreams>& r, const Bloc
                 else
                     values[0].v[o] = rows[0].v[o] * sigmoid<W>(rows[1].v[o]);
             }
-            settle<W, kStreams, kHalves>(m, at, how, now.pool_phase, tile, ahead, values);
+            settle<W, kStreams, kHalves>(m, at, how, now.pool_phase, tile, ahead.values, values);
         });
 }
 
@@ -233,10 +237,16 @@ template <class W, int kStreams, bool kNormed, class F>
 NIGIRI_LANES void rows_phase(const W& w, Registers<W, kStreams>& r, const BlockMemory& m, const Phase& phase,
                              const uint16_t* operand, F&& put) {
     const Place<W, kStreams> at;
+    struct Ahead {
+        RowConstants<W> constants;
+    };
     const int count = phase.matrix.rows;
     product_phase<W, kStreams, kNormed>(
-        w, r, m, phase, operand, [](int) { return Nothing(); },
-        [&](int tile, Own<W, kStreams>(&rows)[2], const Nothing&) {
+        w, r, m, phase, operand,
+        [&](const Matrix& matrix, int tile) -> Ahead {
+            return {RowConstants<W>::template fetch<kStreams>(matrix, m.constants, at, tile)};
+        },
+        [&](int tile, Own<W, kStreams>(&rows)[2], const Ahead&) {
             NIGIRI_UNROLL
             for (int half = 0; half < 2; ++half) {
                 const typename W::Int row = at.row(tile, half);

@@ -14,21 +14,19 @@ struct Windows {
     typename W::Word4 narrow[granule_pieces], wide[2 * granule_pieces];
 };
 
-// `from` is own_piece() of the first piece.
+// From piece `from` of the weights on.
 template <class W, int kPieces>
-NIGIRI_LANES void fill_window(typename W::Word4 (&window)[kPieces], const Piece* from) {
-    NIGIRI_UNROLL
-    for (int j = 0; j < kPieces; ++j) window[j] = W::fetch_piece(from + j * warp_lanes);
+NIGIRI_LANES void fill_window(typename W::Word4 (&window)[kPieces], const Piece* weights, int from) {
+    W::fetch_pieces(weights, from, window);
 }
 
 // Before a stage's first product, if another stage has used the windows.
 template <class W>
 NIGIRI_LANES void open_windows(const W& w, Windows<W>& windows, const Piece* weights, const Stage& stage) {
     const int first = w.index();
-    const Piece* own = W::own_piece(weights);
     if (first < stage.narrow_tiles)
-        fill_window<W>(windows.narrow, own + (stage.narrow_ahead + first * stage.narrow_stride));
-    if (first < stage.wide_tiles) fill_window<W>(windows.wide, own + (stage.wide_ahead + first * stage.wide_stride));
+        fill_window<W>(windows.narrow, weights, stage.narrow_ahead + first * stage.narrow_stride);
+    if (first < stage.wide_tiles) fill_window<W>(windows.wide, weights, stage.wide_ahead + first * stage.wide_stride);
 }
 
 // Sums of a tile. A chain of products on one accumulator takes longer than four side by side; and where parts have
@@ -39,10 +37,10 @@ struct TileSums {
 };
 
 // sums += all granules of the tile whose first pieces the window holds. `now` is the place of these, `after` that of
-// those which the window shall hold next; null: none.
+// those which the window shall hold next; -1: none.
 template <class W, int kStreams, int kPieces>
-NIGIRI_LANES void multiply_tile(typename W::Word4 (&window)[kPieces], int granules, const Piece* now,
-                                const Piece* after, const Piece* operand, TileSums<W>& sums) {
+NIGIRI_LANES void multiply_tile(typename W::Word4 (&window)[kPieces], const Piece* weights, int granules, int now,
+                                int after, const Piece* operand, TileSums<W>& sums) {
     using C = Columns<W, kStreams>;
     constexpr int step = kPieces / granule_pieces;
     constexpr int planes = W::parts == 3 ? 3 : 1;
@@ -68,7 +66,7 @@ NIGIRI_LANES void multiply_tile(typename W::Word4 (&window)[kPieces], int granul
                 }
             }
         }
-        if (now != nullptr) fill_window<W>(window, now);
+        if (now >= 0) fill_window<W>(window, weights, now);
     }
 }
 
@@ -79,24 +77,23 @@ NIGIRI_LANES void product(const W& w, Windows<W>& windows, const Piece* weights,
                           const uint16_t* operand, P&& prepare, F&& finish) {
     using C = Columns<W, kStreams>;
     const int stride = m.granules * granule_pieces * warp_lanes, first = w.index();
-    const Piece* own = W::own_piece(weights);
-    const Piece* ahead = first < m.ahead_tiles ? own + (m.ahead + first * m.ahead_stride) : nullptr;
+    const int ahead = first < m.ahead_tiles ? m.ahead + first * m.ahead_stride : -1;
     const auto* values = reinterpret_cast<const Piece*>(operand);
     if (first >= m.tiles) {
-        if (ahead != nullptr && m.wide) fill_window<W>(windows.wide, ahead);
-        if (ahead != nullptr && !m.wide) fill_window<W>(windows.narrow, ahead);
+        if (ahead >= 0 && m.wide) fill_window<W>(windows.wide, weights, ahead);
+        if (ahead >= 0 && !m.wide) fill_window<W>(windows.narrow, weights, ahead);
         return;
     }
     NIGIRI_UNROLL_BY(1)
     for (int tile = first; tile < m.tiles; tile += C::warps) {
-        const Piece* now = own + (m.weights + tile * stride);
-        const Piece* after = tile + C::warps < m.tiles ? now + C::warps * stride : ahead;
+        const int now = m.weights + tile * stride;
+        const int after = tile + C::warps < m.tiles ? now + C::warps * stride : ahead;
         const auto prepared = prepare(tile);
         TileSums<W> sums;
         if (m.wide)
-            multiply_tile<W, kStreams>(windows.wide, m.granules, now, after, values, sums);
+            multiply_tile<W, kStreams>(windows.wide, weights, m.granules, now, after, values, sums);
         else
-            multiply_tile<W, kStreams>(windows.narrow, m.granules, now, after, values, sums);
+            multiply_tile<W, kStreams>(windows.narrow, weights, m.granules, now, after, values, sums);
         NIGIRI_UNROLL
         for (int i = 0; i < 4; ++i)
             sums.v[0][0][i] = (sums.v[0][0][i] + sums.v[0][1][i]) + (sums.v[1][0][i] + sums.v[1][1][i]);

@@ -13,6 +13,11 @@
 
 namespace nigiri::cuda::engine {
 
+// The place of a sample in a tile's block.
+NIGIRI_LANES int block_place(int tile, uint32_t step) {
+    return (static_cast<int>(step & block_mask) + tile) & block_mask;
+}
+
 // What the outputs of a tile's channels need beside the present input. kUsed = false: nothing is held.
 template <class W, int kStreams, bool kUsed>
 struct S4dAhead {
@@ -24,28 +29,22 @@ struct S4dAhead {
     typename W::Float tap[held + 1];
     Own<W, kStreams> input[held + 1];
 
-    // The place in the block.
-    NIGIRI_LANES static int place(int tile, uint32_t step) {
-        return (static_cast<int>(step & block_mask) + tile) & block_mask;
-    }
-
-    NIGIRI_LANES void load(const BlockMemory& m, const Place<W, kStreams>& at, const S4dPart& p, int tile,
-                           uint32_t step) {
-        const int j = place(tile, step), first = tile * block_samples;
-        pre = load_own<W, kStreams>(at, true, m.state, p.pre, at.g + (first + j) * channel_tile);
+    NIGIRI_LANES void load(const BlockMemory& m, const Place<W, kStreams>& at, const S4dPart& p, int tile, int j) {
+        const int first = tile * (block_samples * channel_tile);
+        pre = load_own<W, kStreams>(at, true, m.state, p.pre, at.g + (first + j * channel_tile));
         NIGIRI_UNROLL
         for (int i = 0; i < held; ++i) {
             const typename W::Int other = at.rank + i * C::share;
-            tap[i] = W::fetch(m.constants, (((j - other) & block_mask) + first) * channel_tile + at.g + p.taps);
-            input[i] = load_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (other + first) * channel_tile);
+            tap[i] = W::fetch(m.constants, ((other * -1 + j) & block_mask) * channel_tile + at.g + (first + p.kernel));
+            input[i] = load_own<W, kStreams>(at, true, m.state, p.inputs, other * channel_tile + at.g + first);
         }
     }
 
     // y for the inputs u of the tile's channels; `skip` includes the first tap.
     NIGIRI_LANES Own<W, kStreams> output(const BlockMemory& m, const Place<W, kStreams>& at, const S4dPart& p, int tile,
-                                         uint32_t step, typename W::Float skip, const Own<W, kStreams>& u) const {
+                                         int j, typename W::Float skip, const Own<W, kStreams>& u) const {
         using F = typename W::Float;
-        const int j = place(tile, step), first = tile * block_samples;
+        const int first = tile * (block_samples * channel_tile);
         Own<W, kStreams> y;
         if constexpr (C::share > 1) {
             NIGIRI_UNROLL
@@ -64,13 +63,13 @@ struct S4dAhead {
             for (int o = 0; o < C::own; ++o) y.v[o] = W::fma(skip, u.v[o], pre.v[o]);
             NIGIRI_UNROLL_BY(4)
             for (int i = 0; i < j; ++i) {
-                const F factor = W::fetch(m.constants, at.g + (first + (j - i)) * channel_tile + p.taps);
-                const auto past = load_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (first + i) * channel_tile);
+                const F factor = W::fetch(m.constants, at.g + (p.kernel + first + (j - i) * channel_tile));
+                const auto past = load_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (first + i * channel_tile));
                 NIGIRI_UNROLL
                 for (int o = 0; o < C::own; ++o) y.v[o] = W::fma(factor, past.v[o], y.v[o]);
             }
         }
-        store_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (first + j) * channel_tile, u);
+        store_own<W, kStreams>(at, true, m.state, p.inputs, at.g + (first + j * channel_tile), u);
         return y;
     }
 };
@@ -98,22 +97,40 @@ struct Mode {
     typename W::Float2 a, c, h;
 
     template <int kStreams>
+    NIGIRI_LANES static typename W::Float2 state(const BlockMemory& m, const S4dPart& p, int channel, int stream,
+                                                 int mode) {
+        return W::load2_once(m.state, (W::lane() + ((channel * kStreams + stream) * p.modes + mode)) * 2 + p.h);
+    }
+    // A plane of abar or cbar.
+    NIGIRI_LANES static typename W::Float2 factor(const BlockMemory& m, int plane, const S4dPart& p, int channel,
+                                                  int mode) {
+        return W::fetch2_once(m.constants, (W::lane() + (channel * p.modes + mode)) * 2 + plane);
+    }
+    template <int kStreams>
     NIGIRI_LANES static Mode fetch(const BlockMemory& m, const S4dPart& p, int channel, int stream, int mode) {
-        const typename W::Int n = (W::lane() + (channel * p.modes + mode)) * 2;
-        return {W::fetch2_once(m.constants, n + p.abar), W::fetch2_once(m.constants, n + p.cbar),
-                W::load2_once(m.state, (W::lane() + ((channel * kStreams + stream) * p.modes + mode)) * 2 + p.h)};
+        return {factor(m, p.abar, p, channel, mode), factor(m, p.cbar, p, channel, mode),
+                state<kStreams>(m, p, channel, stream, mode)};
     }
 };
 
-// The first task's mode, which comes from far away, before the barrier that the last input is behind.
+// The first task's factor and state, which come from far away, before the barrier that the last input is behind.
 template <class W, int kStreams>
 NIGIRI_LANES void prepare_blocks(const W& w, const BlockMemory& m, const LayerHead& layer, const S4dPart& p, int busy,
                                  uint32_t step, StateAhead<W, kStreams>& ahead) {
     const BlockTasks<W, kStreams> tasks(w, step, busy);
+    if constexpr (kStreams > 2) {
+        // The states of all streams, into the second-level cache.
+        constexpr int line = 32;
+        const int floats = channel_tile * kStreams * p.modes * 2;
+        for (int tile = tasks.first_tile; tile < layer.channel_tiles; tile += block_samples)
+            for (int at = w.index() * warp_lanes * line; at < floats; at += Columns<W, kStreams>::threads * line)
+                W::prefetch_if(W::lane() * line + at < floats, m.state, W::lane() * line + (at + tile * floats + p.h));
+    }
     if (!tasks.any() || tasks.tile(tasks.first) >= layer.channel_tiles) return;
-    const auto of = Mode<W>::template fetch<kStreams>(m, p, tasks.channel(tasks.first), 0, 0);
-    ahead.first = {of.a.x, of.a.y, of.c.x, of.c.y};
-    ahead.more[0].x = of.h.x, ahead.more[0].y = of.h.y;
+    const int channel = tasks.channel(tasks.first);
+    const auto a = Mode<W>::factor(m, p.abar, p, channel, 0),
+               h = Mode<W>::template state<kStreams>(m, p, channel, 0, 0);
+    ahead.first = {a.x, a.y, h.x, h.y};
 }
 
 // Complex numbers: a b, and a z + u for a real u.
@@ -167,35 +184,50 @@ NIGIRI_LANES void add_outputs(const typename W::Float2& a, const typename W::Flo
     }
 }
 
+// Sums of 2 kWidth numbers over the lanes: each exchange halves the numbers that a lane still has to add up.
+template <class W, int kWidth>
+NIGIRI_LANES void fold_lanes(typename W::Float (&y)[block_samples]) {
+    const typename W::Mask high = (W::lane() & (2 * kWidth)) != 0;
+    NIGIRI_UNROLL
+    for (int j = 0; j < kWidth; ++j)
+        y[j] = W::select(high, y[j + kWidth], y[j]) + W::shuffle_xor(W::select(high, y[j], y[j + kWidth]), 2 * kWidth);
+    if constexpr (kWidth > 1) fold_lanes<W, kWidth / 2>(y);
+}
+
 // The tiles whose block ends with this sample.
 template <class W, int kStreams>
 NIGIRI_LANES void complete_s4d_blocks(const W& w, const BlockMemory& m, const Phase& phase, int busy, uint32_t step,
                                       const StateAhead<W, kStreams>& ahead) {
     using F = typename W::Float;
     using I = typename W::Int;
+    using M = Mode<W>;
     const BlockTasks<W, kStreams> tasks(w, step, busy);
     if (!tasks.any()) return;
     const S4dPart p = W::record(phase.layer.s4d);
     const int tiles = phase.layer.channel_tiles;
+    const bool one_each = p.modes == warp_lanes;  // a mode a lane: its factors serve all streams
     const I lane = W::lane();
     NIGIRI_UNROLL_BY(1)
     for (int task = tasks.first; tasks.tile(task) < tiles; task += tasks.step) {
-        const int tile = tasks.tile(task), g = task % channel_tile, channel = tasks.channel(task);
+        const int channel = tasks.channel(task);
+        const int first = tasks.tile(task) * (block_samples * channel_tile) + task % channel_tile;
+        M of = {{ahead.first.x, ahead.first.y}, M::factor(m, p.cbar, p, channel, 0), {ahead.first.z, ahead.first.w}};
+        if (task != tasks.first) of = M::template fetch<kStreams>(m, p, channel, 0, 0);
+        auto next = of.h;
         NIGIRI_UNROLL_BY(1)
         for (int s = 0; s < kStreams; ++s) {
+            of.h = next;
+            if (one_each && s + 1 < kStreams) next = M::template state<kStreams>(m, p, channel, s + 1, 0);
             const int at = channel * kStreams + s;
-            const F inputs = W::load(m.state, ((lane & block_mask) + tile * block_samples) * (channel_tile * kStreams) +
-                                                  (g * kStreams + s + p.inputs));
+            const F inputs =
+                W::load(m.state, (lane & block_mask) * (channel_tile * kStreams) + (first * kStreams + s + p.inputs));
             const int begin = static_cast<int>(W::first(W::load(m.state, I(at + p.begin))));
             F u[block_samples], y[block_samples];
             NIGIRI_UNROLL
             for (int i = 0; i < block_samples; ++i) u[i] = W::from_lane(inputs, i), y[i] = 0.0f;
             NIGIRI_UNROLL_BY(1)
             for (int mode = 0; mode < p.modes; mode += warp_lanes) {
-                Mode<W> of = {
-                    {ahead.first.x, ahead.first.y}, {ahead.first.z, ahead.first.w}, {ahead.more[0].x, ahead.more[0].y}};
-                if (task != tasks.first || s != 0 || mode != 0)
-                    of = Mode<W>::template fetch<kStreams>(m, p, channel, s, mode);
+                if (!one_each && s + mode > 0) of = M::template fetch<kStreams>(m, p, channel, s, mode);
                 if (begin == 0)
                     take_inputs<W>(of.a, u, of.h);
                 else
@@ -203,19 +235,10 @@ NIGIRI_LANES void complete_s4d_blocks(const W& w, const BlockMemory& m, const Ph
                 add_outputs<W>(of.a, of.c, of.h, y);
                 W::store2(m.state, (lane + (at * p.modes + mode)) * 2 + p.h, of.h);
             }
-            // Sums over the lanes: each exchange halves the numbers that a lane still has to add up.
-            NIGIRI_UNROLL
-            for (int width = block_samples / 2; width > 0; width /= 2) {
-                const typename W::Mask high = (lane & (2 * width)) != 0;
-                NIGIRI_UNROLL
-                for (int j = 0; j < width; ++j)
-                    y[j] = W::select(high, y[j + width], y[j]) +
-                           W::shuffle_xor(W::select(high, y[j], y[j + width]), 2 * width);
-            }
+            fold_lanes<W, block_samples / 2>(y);
             const F total = y[0] + W::shuffle_xor(y[0], 1);
             W::store_if((lane & 1) == 0, m.state,
-                        ((lane >> 1) + tile * block_samples) * (channel_tile * kStreams) + (g * kStreams + s + p.pre),
-                        total);
+                        (lane >> 1) * (channel_tile * kStreams) + (first * kStreams + s + p.pre), total);
             if (begin != 0) W::store_if(lane == 0, m.state, I(at + p.begin), 0.0f);
         }
     }

@@ -132,20 +132,29 @@ NIGIRI_LANES void cut(const SamplingControls& how, const LaneCodes<W>& logits, L
     }
 }
 
+// Running sums of weights: those before the lane's codes, and of all codes.
+template <class W>
+struct RunningSums {
+    typename W::Float before;
+    float total;
+
+    NIGIRI_LANES explicit RunningSums(const LaneCodes<W>& weights) {
+        typename W::Float sum = weights.v[0];
+        NIGIRI_UNROLL
+        for (int j = 1; j < lane_codes; ++j) sum = sum + weights.v[j];
+        typename W::Float up_to = sum;
+        NIGIRI_UNROLL
+        for (int distance = 1; distance < warp_lanes; distance *= 2) up_to = up_to + W::from_below(up_to, distance);
+        before = up_to - sum;
+        total = W::first(W::from_lane(up_to, warp_lanes - 1));
+    }
+};
+
 // The first code whose running sum exceeds `target`; where rounding leaves none, the last with a weight.
 template <class W>
-NIGIRI_LANES int choose(const LaneCodes<W>& weights, float target) {
-    using F = typename W::Float;
+NIGIRI_LANES int choose(const LaneCodes<W>& weights, typename W::Float running, float target) {
     using I = typename W::Int;
-    F sum = weights.v[0];
-    NIGIRI_UNROLL
-    for (int j = 1; j < lane_codes; ++j) sum = sum + weights.v[j];
-    F before = sum;
-    NIGIRI_UNROLL
-    for (int distance = 1; distance < warp_lanes; distance *= 2) before = before + W::from_below(before, distance);
-    before = before - sum;
     I hit = W::lane() * 0 - 1, last = hit;
-    F running = before;
     NIGIRI_UNROLL
     for (int j = 0; j < lane_codes; ++j) {
         const typename W::Mask has = weights.v[j] > 0.0f;
@@ -177,30 +186,33 @@ NIGIRI_LANES Drawn draw_code(const float* logits, int vocabulary, const Sampling
         peak_lane = W::maximum(peak_lane, x.v[j]);
         all = all + x.v[j] * 0.0f;  // not a number where a logit is none or infinite
     }
-    NIGIRI_UNROLL
-    for (int distance = 16; distance > 0; distance /= 2)
-        peak_lane = W::maximum(peak_lane, W::shuffle_xor(peak_lane, distance));
     Drawn drawn;
     drawn.is_valid = W::ballot(!(all == 0.0f)) == 0;
     if (!drawn.is_valid) return drawn;
+    // Whole numbers in the order of floats have a fast maximum.
+    const uint32_t top = W::largest(ordered<W>(peak_lane));
+    peak_lane = W::from_bits(typename W::Word((top >> 31) != 0u ? top ^ 0x80000000u : top ^ 0xffffffffu));
     const auto weigh = [&](float scale) {
         return LaneCodes<W>::make([&](int j) {
             const typename W::Int code = W::lane() * lane_codes + j;
             return W::select(code < vocabulary, W::exp2((x.v[j] - peak_lane) * scale), F(0.0f));
         });
     };
-    const LaneCodes<W> plain = weigh(log2_of_e);
-    const float sum = W::first(plain.total());
-    LaneCodes<W> weights = plain;
+    LaneCodes<W> weights = weigh(log2_of_e);
+    RunningSums<W> sums(weights);
+    const float sum = sums.total;
     float target = 0;
     if (how.temperature > 0) {
+        const bool cuts = (how.top_k > 0 && how.top_k < vocabulary) || how.top_p < 1;
         if (how.temperature != 1) weights = weigh(log2_of_e / how.temperature);
-        if ((how.top_k > 0 && how.top_k < vocabulary) || how.top_p < 1) cut<W>(how, x, weights);
-        target = static_cast<float>(uniform * static_cast<double>(W::first(weights.total())));
+        if (cuts) cut<W>(how, x, weights);
+        if (cuts || how.temperature != 1) sums = RunningSums<W>(weights);
+        target = static_cast<float>(uniform * static_cast<double>(sums.total));
     } else {
         weights = LaneCodes<W>::make([&](int j) { return W::select(x.v[j] == peak_lane, F(1.0f), F(0.0f)); });
+        sums = RunningSums<W>(weights);
     }
-    drawn.code = choose<W>(weights, target);
+    drawn.code = choose<W>(weights, sums.before, target);
     const float chosen = logits[drawn.code];
     drawn.bits = W::first(W::log2(F(sum))) - (chosen - W::first(peak_lane)) * log2_of_e;
     return drawn;

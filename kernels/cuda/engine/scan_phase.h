@@ -1,43 +1,9 @@
-// One step of S6 (selective_scan.h), and of S4 with its low-rank correction (s4_discrete.h).
+// One step of S6 of every kind (selective_scan.h), and of S4 with its low-rank correction (s4_discrete.h).
 #pragma once
 
-#include "kernels/cuda/engine/block_memory.h"
+#include "kernels/cuda/engine/plain_scan.h"
 
 namespace nigiri::cuda::engine {
-
-// The plain kind of S6: real, Euler's rule. It has a fast path.
-NIGIRI_LANES bool is_plain(const S6Part& p) { return p.is_complex == 0 && p.discretization == Discretization::euler; }
-
-// A plain layer's first four states of each stream are loaded before the barrier that the step waits for; for many
-// streams that would take too many registers, and they wait for memory together.
-template <class W, int kStreams>
-inline constexpr int held_scans = kStreams <= 2 ? kStreams : 0;
-
-// Lane `part` of a channel's lanes; channels follow each other through the block's threads.
-template <class W, int kStreams>
-struct ScanPlace {
-    typename W::Int channel, part;
-    typename W::Mask exists;
-
-    NIGIRI_LANES ScanPlace(const W& w, const S6Part& p, int channels, int turn) {
-        const typename W::Int unit = W::lane() + (w.index() * warp_lanes + turn * Columns<W, kStreams>::threads);
-        channel = unit >> p.lane_bits;
-        part = unit & ((1 << p.lane_bits) - 1);
-        exists = channel < channels;
-    }
-};
-
-template <class W, int kStreams>
-NIGIRI_LANES void prepare_scan(const W& w, const BlockMemory& m, const Layer& layer, StateAhead<W, kStreams>& ahead) {
-    const S6Part p = W::record(layer.s6);
-    if (held_scans<W, kStreams> == 0 || !is_plain(p)) return;
-    const ScanPlace<W, kStreams> at(w, p, layer.channels, 0);
-    const typename W::Int n = at.channel * p.numbers + at.part * 4;
-    ahead.first = W::fetch4_if(at.exists, m.constants, n + p.poles);
-    NIGIRI_UNROLL
-    for (int s = 0; s < held_scans<W, kStreams>; ++s)
-        ahead.more[s] = W::load4_if(at.exists, m.state, n + (p.h + s * layer.channels * p.numbers));
-}
 
 // Abar and what Bbar is of B, for one pole and step.
 template <class W>
@@ -91,78 +57,6 @@ NIGIRI_LANES void finish_scan(const BlockMemory& m, const LayerHead& layer, int 
     write_operand_of<W, kStreams, 1>(m.operand_y(), writes, channel, typename W::Int(s), at.part * 0, out);
 }
 
-// u, z and the projection -> operand_y, for the plain kind. With a gate, z holds silu(z).
-template <class W, int kStreams>
-NIGIRI_LANES void plain_scan_phase(const W& w, const BlockMemory& m, const Layer& layer,
-                                   const StateAhead<W, kStreams>& ahead) {
-    using F = typename W::Float;
-    using F4 = typename W::Float4;
-    using I = typename W::Int;
-    constexpr int together = kStreams < 4 ? kStreams : 4;  // streams whose states are loaded before any is used
-    const LayerHead head = W::template record<LayerHead>(layer);
-    const S6Part p = W::record(layer.s6);
-    const int plane = head.channels * p.numbers;
-    for (int turn = 0; turn * Columns<W, kStreams>::threads < head.channels << p.lane_bits; ++turn) {
-        const ScanPlace<W, kStreams> at(w, p, head.channels, turn);
-        const I channel = W::select(at.exists, at.channel, at.channel * 0);
-        const F bias = W::fetch(m.constants, channel + p.delta_bias);
-        const F skip = W::fetch(m.constants, channel * 4 + (head.channel_parts + 1));
-        NIGIRI_UNROLL
-        for (int first = 0; first < kStreams; first += together) {
-            F dt[together], y[together], u[together];
-            NIGIRI_UNROLL
-            for (int i = 0; i < together; ++i) {
-                dt[i] = bias;
-                y[i] = 0.0f;
-                u[i] = W::load(m.u(), channel * kStreams + (first + i));
-            }
-            for (int r = 0; r < p.rank; r += 4) {
-                const F4 weight = W::fetch4(m.constants, channel * p.rank + (p.delta + r));
-                NIGIRI_UNROLL
-                for (int i = 0; i < together; ++i) {
-                    const F4 x = W::load4(m.projected(), I((first + i) * p.projected + r));
-                    dt[i] = W::fma(weight.x, x.x,
-                                   W::fma(weight.y, x.y, W::fma(weight.z, x.z, W::fma(weight.w, x.w, dt[i]))));
-                }
-            }
-            NIGIRI_UNROLL
-            for (int i = 0; i < together; ++i) dt[i] = softplus<W>(dt[i]);
-            for (int round = 0; round < p.rounds; ++round) {
-                const I part = (at.part + (round << p.lane_bits)) * 4, n = channel * p.numbers + part;
-                F4 poles, h[together];
-                if (held_scans < W, kStreams >> 0 && turn == 0 && round == 0) {
-                    poles = ahead.first;
-                    NIGIRI_UNROLL
-                    for (int i = 0; i < together && i < held_scans<W, kStreams>; ++i) h[i] = ahead.more[i];
-                } else {
-                    poles = W::fetch4(m.constants, n + p.poles);
-                    NIGIRI_UNROLL
-                    for (int i = 0; i < together; ++i) h[i] = W::load4(m.state, n + (p.h + (first + i) * plane));
-                }
-                NIGIRI_UNROLL
-                for (int i = 0; i < together; ++i) {
-                    const auto part_of = [&](int selective, int constant, int row) -> F4 {
-                        return selective ? W::load4(m.projected(), part + ((first + i) * p.projected + row))
-                                         : W::fetch4(m.constants, n + constant);
-                    };
-                    const F4 b = part_of(p.selective_b, p.b, p.b_row), c = part_of(p.selective_c, p.c, p.c_row);
-                    const F x = dt[i] * u[i];
-                    const auto state = [&](F pole, F b_n, F c_n, F& h_n) {
-                        h_n = W::fma(W::exp2(dt[i] * pole), h_n, b_n * x);
-                        y[i] = W::fma(c_n, h_n, y[i]);
-                    };
-                    state(poles.x, b.x, c.x, h[i].x), state(poles.y, b.y, c.y, h[i].y);
-                    state(poles.z, b.z, c.z, h[i].z), state(poles.w, b.w, c.w, h[i].w);
-                    W::store4_if(at.exists, m.state, n + (p.h + (first + i) * plane), h[i]);
-                }
-            }
-            NIGIRI_UNROLL
-            for (int i = 0; i < together; ++i)
-                finish_scan<W, kStreams>(m, head, p.lane_bits, at, channel, first + i, y[i], u[i], skip);
-        }
-    }
-}
-
 // The same for every kind, one state after the other.
 template <class W, int kStreams>
 NIGIRI_LANES void any_scan_phase(const W& w, const BlockMemory& m, const Layer& layer) {
@@ -174,7 +68,7 @@ NIGIRI_LANES void any_scan_phase(const W& w, const BlockMemory& m, const Layer& 
     for (int turn = 0; turn * Columns<W, kStreams>::threads < layer.channels << p.lane_bits; ++turn) {
         const ScanPlace<W, kStreams> at(w, p, layer.channels, turn);
         const I channel = W::select(at.exists, at.channel, at.channel * 0);
-        const F skip = W::fetch(m.constants, channel * 4 + (layer.channel_parts + 1));
+        const F skip = W::fetch(m.constants, channel * ChannelConstants::size + (layer.constants + 1));
         NIGIRI_UNROLL_BY(1)
         for (int s = 0; s < kStreams; ++s) {
             F dt = W::fetch(m.constants, channel + p.delta_bias), y = 0.0f;
@@ -249,7 +143,8 @@ NIGIRI_LANES void s4_phase(const W& w, const BlockMemory& m, const Layer& layer)
             W::store2(state, (lane + mode) * 2, h);
             y = y + (c.x * h.x - c.y * h.y);
         }
-        y = warp_sum<W>(y) * 2.0f + W::fetch(m.constants, I(channel * 4 + 1 + layer.channel_parts)) * u;
+        y = warp_sum<W>(y) * 2.0f +
+            W::fetch(m.constants, I(channel * ChannelConstants::size + layer.constants + 1)) * u;
         if (layer.kind == BlockStepKind::mamba)
             y = y * W::load(m.z(), I(task));
         else

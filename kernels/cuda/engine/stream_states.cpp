@@ -33,9 +33,7 @@ struct View {
     }
     // The convolution's input of `delay` steps before the next one.
     size_t conv(int64_t delay, int64_t channel) const {
-        const int64_t slot = (step - delay) & (layer.conv_slots - 1);
-        return static_cast<size_t>(layer.conv_state + (slot * layer.channel_tiles * channel_tile + channel) * streams +
-                                   stream);
+        return static_cast<size_t>(layer.conv + (channel * streams + stream) * most_taps + delay - 1);
     }
     // In S4dDiscretize's planar order.
     size_t planar(int64_t part, int64_t n, int64_t channel) const {
