@@ -47,6 +47,16 @@ __device__ inline void write_box(uint32_t shared, uint64_t word) {
 __device__ inline void write_box_of_cluster(uint32_t cluster, uint64_t word) {
     asm volatile("st.relaxed.cluster.shared::cluster.b64 [%0], %1;" ::"r"(cluster), "l"(word) : "memory");
 }
+// Writes a box of this block if `near`, one of the cluster if `far`.
+__device__ inline void write_box_if(bool near, bool far, uint32_t address, uint64_t word) {
+    asm volatile(
+        "{\n\t.reg .pred p, q;\n\t"
+        "setp.ne.u32 p, %0, 0;\n\tsetp.ne.u32 q, %1, 0;\n\t"
+        "@p st.relaxed.cluster.shared::cta.b64 [%2], %3;\n\t"
+        "@q st.relaxed.cluster.shared::cluster.b64 [%2], %3;\n\t}" ::"r"(static_cast<uint32_t>(near)),
+        "r"(static_cast<uint32_t>(far)), "r"(address), "l"(word)
+        : "memory");
+}
 __device__ inline void cluster_barrier() {
     asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
 }

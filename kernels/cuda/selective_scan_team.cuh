@@ -7,7 +7,10 @@
 // with ones, over the 4 quads of a segment in shared memory.
 //
 // What only depends on channel and step (dt, the input, the gradient before the gate) is made for four channels at a
-// time, a strip: thread = step. In between the lanes read it by vectors of 4 steps.
+// time, a strip: a lane has 4 steps of one of them. In between the lanes read it by vectors of 4 steps.
+//
+// A warp works on some channels at once: one alone is a chain of shuffles and multiply-adds that each wait for the one
+// before, and there are too few warps to fill the gaps.
 //
 // Slices go round the teams of a block or of a cluster as they do in selective_scan.cuh: from team to team a number per
 // channel and state is handed on in mailboxes in shared memory.
@@ -76,15 +79,27 @@ class Mail {
         outbox_ = shared_address(boxes + (last ? 0 : at.team + 1) * team_bytes) + offset;
         if (far_) outbox_ = cluster_address(outbox_, static_cast<uint32_t>((at.rank + 1) % p.span));
     }
-    __device__ float receive(int channel, uint32_t turn) const {
+    // Of `channel` and those behind it.
+    template <int kCount>
+    __device__ void receive(int channel, uint32_t turn, float (&x)[kCount]) const {
         const uint32_t from = inbox_ + static_cast<uint32_t>(channel * channel_bytes);
-        uint64_t word = read_box(from);
-        while (!__all_sync(all_lanes, static_cast<uint32_t>(word >> 32) == turn)) word = read_box(from);
-        return __uint_as_float(static_cast<uint32_t>(word));
+        uint64_t words[kCount];
+        bool came;
+        do {
+            came = true;
+#pragma unroll
+            for (int m = 0; m < kCount; ++m) {
+                words[m] = read_box(from + static_cast<uint32_t>(m * channel_bytes));
+                came = came && static_cast<uint32_t>(words[m] >> 32) == turn;
+            }
+        } while (!__all_sync(all_lanes, came));
+#pragma unroll
+        for (int m = 0; m < kCount; ++m) x[m] = __uint_as_float(static_cast<uint32_t>(words[m]));
     }
-    __device__ void send(float x, int channel, uint32_t turn) const {
+    // Without a branch, so that what follows can begin before.
+    __device__ void send(bool ours, float x, int channel, uint32_t turn) const {
         const uint32_t to = outbox_ + static_cast<uint32_t>(channel * channel_bytes);
-        far_ ? write_box_of_cluster(to, word_of(x, turn)) : write_box(to, word_of(x, turn));
+        write_box_if(ours && !far_, ours && far_, to, word_of(x, turn));
     }
 
   private:
@@ -96,12 +111,14 @@ class Mail {
     bool far_;
 };
 
-// A strip's numbers of a step are read as vectors of 4 steps by lanes of 4 segments: padded against bank conflicts.
-inline constexpr int segment_pitch = steps + 4, strip_pitch = segments * segment_pitch;
-inline constexpr int strip_floats = strip_channels * strip_pitch;
+// A strip's numbers are read and partial sums written as vectors of 4 steps by lanes of 4 segments and 2 parts: gaps
+// put these into banks of their own.
+__host__ __device__ constexpr int place_of(int step) { return step + step / 32 * 4; }
+inline constexpr int strip_pitch = slice_steps + 4, strip_floats = strip_channels * strip_pitch;
 
 // Partial sums over states: [part][channel][step].
-inline constexpr int part_floats = strip_channels * slice_steps, parts = 4, partial_floats = parts * part_floats;
+inline constexpr int part_floats = strip_floats + 24, parts = 4, partial_floats = parts * part_floats;
+static_assert(part_floats % 32 == 8);
 
 // Four neighbouring numbers, as they are in memory.
 template <class T>
@@ -123,7 +140,6 @@ __device__ inline void store_four(bf16* to, const float (&v)[4]) {
 // Rows of u, z, dy and delta come by 16 bytes, thread = step, and only the warp that brought a row reads it. Where a
 // strip's numbers are made or used up, a lane has 4 steps of a channel: a gap after 8 rows puts these into banks of
 // their own.
-inline constexpr int arrays = 4;
 template <class T>
 inline constexpr int raw_channels = 16 / static_cast<int>(sizeof(T));
 template <class T>
@@ -134,8 +150,7 @@ struct StripLane {
     int order, channel, step;
     __device__ explicit StripLane(const Seat& at)
         : order(at.lane % 8), channel(at.lane / 8), step(32 * at.half + 4 * (at.lane % 8)) {}
-    __device__ int place() const { return channel * strip_pitch + step / steps * segment_pitch + step % steps; }
-    __device__ int sums() const { return channel * slice_steps + step; }
+    __device__ int place() const { return channel * strip_pitch + place_of(step); }
 };
 
 // The team's rows in shared memory.
@@ -143,17 +158,17 @@ template <class T>
 class TeamRows {
   public:
     static constexpr int strips = raw_channels<T> / strip_channels;  // in 16 bytes
+    enum Array : int { array_u = 0, array_z = 2, array_delta = 4, array_dy = 6, row_arrays };  // two buffers of most
 
     __device__ TeamRows(const Seat& at, const StripLane& lane, T* raw)
         : row_(raw + (at.thread + at.thread / 8) * raw_channels<T>),
           steps_(raw + (lane.step + lane.step / 8) * raw_channels<T> + lane.channel) {}
-    // Brings the thread's row, `channel` and those behind it.
-    __device__ void fetch(const Rows& rows, int64_t row, int channel, int array, bool exists) const {
-        copy_ahead<16>(shared_address(row_ + array * raw_elements<T>), rows.row<T>(row) + channel, exists);
+    // Brings the thread's row from `from` on, or zeros.
+    __device__ void fetch(const T* from, int array, bool exists) const {
+        copy_ahead<16>(shared_address(row_ + array * raw_elements<T>), from, exists);
     }
-    __device__ void store(const Rows& rows, int64_t row, int channel, int array) const {
-        *reinterpret_cast<uint4*>(rows.row<T>(row) + channel) =
-            *reinterpret_cast<const uint4*>(row_ + array * raw_elements<T>);
+    __device__ void store(T* to, int array) const {
+        *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(row_ + array * raw_elements<T>);
     }
     // The 4 steps of the lane's channel in a strip.
     __device__ void read(int array, int strip, float (&v)[4]) const {
@@ -172,8 +187,18 @@ class TeamRows {
     T *row_, *steps_;
 };
 
-// Selective B and C of a slice, as they lie: 64 rows of B, then 64 of C.
-inline constexpr int matrix_elements = slice_steps * states;
+// Where the block's channels of a sequence begin, and a row there.
+template <class T>
+struct Sequence {
+    T* first;
+    int stride;
+    __device__ Sequence(const Rows& rows, const Operands& p, const Seat& at)
+        : first(rows.row<T>(at.batch * p.length) + at.first_channel), stride(rows.stride) {}
+    __device__ T* row(int i) const { return first + static_cast<int64_t>(i) * stride; }
+};
+
+// Selective B and C of a slice: 64 rows of B, then 64 of C, with a gap after each segment.
+inline constexpr int matrix_segment = steps * states + 8, matrix_elements = segments * matrix_segment;
 template <class T>
 __device__ inline void fetch_matrices(const Operands& p, const Seat& at, int64_t slice, T* to) {
     const int count = at.count(p, slice);
@@ -184,24 +209,38 @@ __device__ inline void fetch_matrices(const Operands& p, const Seat& at, int64_t
         const int step = (at.thread + i * team_threads) / vectors, column = at.thread % vectors * 4;
         const bool exists = step < count;
         const int64_t from = row + (exists ? step : 0);
-        const uint32_t shared = shared_address(to + step * states + column);
+        const uint32_t shared = shared_address(to + step * states + step / steps * 8 + column);
         copy_ahead<4 * sizeof(T)>(shared, p.b.row<T>(from) + column, exists);
         copy_ahead<4 * sizeof(T)>(shared + matrix_elements * sizeof(T), p.c.row<T>(from) + column, exists);
     }
 }
-
-// What the lanes need of a strip's steps: dt of the lane's four, and its segment's sum to `totals`.
-__device__ inline void make_steps(const Operands& p, const Seat& at, const StripLane& lane, int count, bool softened,
-                                  float bias, float (&dt)[4], float* totals) {
+// A lane's part of them.
+template <class T>
+__device__ inline void read_matrices(const Seat& at, const T* matrices, float (&b)[steps], float (&c)[steps]) {
+    const T* const from = matrices + at.segment * matrix_segment + at.state;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) dt[j] += bias;
-    if (softened) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) dt[j] = softplus(dt[j]);
+    for (int i = 0; i < steps; ++i) {
+        b[i] = load(from + i * states);
+        c[i] = load(from + i * states + matrix_elements);
     }
-    if (count < slice_steps) {  // Abar is 1 behind the end, and nothing comes in
+}
+
+// What the lanes need of a strip's steps: dt of the lane's four with its slope in delta, and its segment's sum to
+// `totals`.
+__device__ inline void make_steps(const Seat& at, const StripLane& lane, int count, bool softened, float bias,
+                                  float (&dt)[4], float (&slope)[4], float* totals) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) dt[j] = lane.step + j < count ? dt[j] : 0.0f;
+    for (int j = 0; j < 4; ++j) {
+        const float x = dt[j] + bias;
+        if (softened) {
+            const float e = exp2_approx(-fabsf(x) * log2_e);
+            dt[j] = softplus(x, e);
+            slope[j] = inverse_approx(1.0f + e) * (x >= 0 ? 1.0f : e);
+        } else {
+            dt[j] = x;
+            slope[j] = 1;
+        }
+        dt[j] = lane.step + j < count ? dt[j] : 0.0f;  // Abar is 1 behind the end, and nothing comes in
     }
     float total = (dt[0] + dt[1]) + (dt[2] + dt[3]);
     total += __shfl_xor_sync(all_lanes, total, 1);
@@ -218,49 +257,42 @@ __device__ inline void add_parts(const float* from, float (&v)[4]) {
     for (int j = 0; j < 4; ++j) v[j] = (s[0][j] + s[1][j]) + (s[2][j] + s[3][j]);
 }
 
-// Sums over the 4 lanes of a quad, which are 4 states, for 16 steps. In the layout of mma.m16n8k8 the lanes of a quad
-// hold 4 columns of a row of A, so a B of ones in one column of D leaves the sums there; 4 vectors of steps go to
-// different columns, and lane `quad` ends with those of its vector. tf32 leaves out bits: 4e-4 of a term on average, a
-// fourth of what a bf16 result loses; for float32 they are added up too.
+// Sums over the 4 lanes of a quad, which are 4 states, for 4 steps. In the layout of mma.m16n8k8 the lanes of a quad
+// hold 4 columns of a row of A twice, so a B with ones for the first four in even columns and for the others in odd ones
+// leaves the sums in all lanes of the quad; the lane of this vector of steps stores them. tf32 leaves out bits: 4e-4 of a
+// term on average, a fourth of what a bf16 result loses; where kExact these are added up too.
 struct Ones {
-    float at[8];
-    __device__ explicit Ones(int lane) {
-#pragma unroll
-        for (int i = 0; i < 8; ++i) at[i] = lane / 4 == i ? 1.0f : 0.0f;
-    }
+    float even, odd;
+    __device__ explicit Ones(int lane) : even(lane / 4 % 2 == 0 ? 1.0f : 0.0f), odd(1.0f - even) {}
 };
 template <bool kExact>
-class QuadSums {
-  public:
-    // Steps 4 q to 4 q + 3.
-    __device__ void put(const Ones& ones, int q, const float (&v)[4]) {
-        const float rows[4] = {v[0], v[2], v[1], v[3]};  // then the sums come in order
-        mma_tf32(sum_, rows, ones.at[2 * q], ones.at[2 * q + 1]);
-        if constexpr (kExact) {
-            float rest[4];
+__device__ inline void store_quad_sums(const Ones& ones, const float (&v)[4], bool ours, float* to) {
+    const float rows[4] = {v[0], v[2], v[1], v[3]};  // then the sums come in order
+    float sum[4] = {0, 0, 0, 0};
+    mma_tf32(sum, rows, ones.even, ones.odd);
+    if constexpr (kExact) {
+        float rest[4];
 #pragma unroll
-            for (int i = 0; i < 4; ++i) rest[i] = rows[i] - __uint_as_float(__float_as_uint(rows[i]) & 0xffffe000u);
-            mma_tf32(sum_, rest, ones.at[2 * q], ones.at[2 * q + 1]);
-        }
+        for (int i = 0; i < 4; ++i) rest[i] = rows[i] - __uint_as_float(__float_as_uint(rows[i]) & 0xffffe000u);
+        mma_tf32(sum, rest, ones.even, ones.odd);
     }
-    __device__ void store(float* to) const { store_four(to, sum_); }
+    if (ours) store_four(to, sum);
+}
 
-  private:
-    float sum_[4] = {0, 0, 0, 0};
-};
-
-// With (e, d) of the lane `kDistance` segments before (after, if kReverse), where the slice has one, end becomes decay
-// e
-// + end and decay becomes decay d.
-template <bool kReverse, int kDistance>
-__device__ inline void join_segments(int segment, float& end, float& decay) {
-    constexpr int lanes = 4 * kDistance;
-    const float e = kReverse ? __shfl_down_sync(all_lanes, end, lanes) : __shfl_up_sync(all_lanes, end, lanes);
-    const float d = kReverse ? __shfl_down_sync(all_lanes, decay, lanes) : __shfl_up_sync(all_lanes, decay, lanes);
-    if (kReverse ? segment < segments - kDistance : segment >= kDistance) {
-        end = fmaf(decay, e, end);
-        decay *= d;
-    }
+// Scans over a slice's segments: what they add to a state becomes what the slice has added so far. A decay of zero
+// where there is no segment before (after, for `backward`) keeps them free of branches. Shuffles stay in the order that
+// they are written in, so those that do not wait for each other stand together.
+template <bool kReverse, int kCount>
+__device__ inline void shift(int distance, const float (&from)[kCount], float (&to)[kCount]) {
+#pragma unroll
+    for (int m = 0; m < kCount; ++m)
+        to[m] = kReverse ? __shfl_down_sync(all_lanes, from[m], 4 * distance)
+                         : __shfl_up_sync(all_lanes, from[m], 4 * distance);
+}
+template <int kCount>
+__device__ inline void add_decayed(const float (&decay)[kCount], const float (&x)[kCount], float (&end)[kCount]) {
+#pragma unroll
+    for (int m = 0; m < kCount; ++m) end[m] = fmaf(decay[m], x[m], end[m]);
 }
 
 }  // namespace nigiri::cuda::scan::team
