@@ -10,7 +10,7 @@
 
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/selective_scan.cuh"
-#include "kernels/cuda/selective_scan_team.h"
+#include "kernels/cuda/selective_scan_quads.h"
 
 namespace nigiri::cuda::scan {
 namespace {

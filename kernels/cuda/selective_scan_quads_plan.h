@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/selective_scan_team.cuh"
-#include "kernels/cuda/selective_scan_team.h"
+#include "kernels/cuda/selective_scan_quads.cuh"
+#include "kernels/cuda/selective_scan_quads.h"
 
 namespace nigiri::cuda::scan::team {
 

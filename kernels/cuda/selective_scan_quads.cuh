@@ -1,16 +1,14 @@
 // How the selective scan of sixteen real states with selective B and C is laid out on the device.
 //
-// Two warps, a team, have a slice of 64 steps of one sequence, and go through the channels of their block one after the
-// other. A lane has one state and a segment of 16 steps: lane = 16 * (state / 4 % 2) + 4 * segment + state % 4, and the
-// warp has states 0 to 7 or 8 to 15. So a lane's B and C stay in registers for all channels, and so do its sums of dB
-// and dC, while what is a sum over states (y, du, d delta) is added up over the 4 lanes of a quad by a matrix product
-// with ones, over the 4 quads of a segment in shared memory.
+// Two warps, a team, have a slice of 64 steps of one sequence, eight states each, and go through the channels of their
+// block one after the other. A lane has two states and a segment of 8 steps: lane = 4 * segment + state % 8 / 2. So
+// four lanes, a quad, have the warp's states of a segment. A lane's B and C stay in registers for all channels, and so
+// do its sums of dB and dC, while what is a sum over states (y, du, d delta) is added up in the lane, over a quad by a
+// matrix product with ones, and over the two warps in shared memory. Two states are two recurrences that do not wait
+// for each other, and read a step's numbers once.
 //
 // What only depends on channel and step (dt, the input, the gradient before the gate) is made for four channels at a
 // time, a strip: a lane has 4 steps of one of them. In between the lanes read it by vectors of 4 steps.
-//
-// A warp works on some channels at once: one alone is a chain of shuffles and multiply-adds that each wait for the one
-// before, and there are too few warps to fill the gaps.
 //
 // Slices go round the teams of a block or of a cluster as they do in selective_scan.cuh: from team to team a number per
 // channel and state is handed on in mailboxes in shared memory.
@@ -18,17 +16,17 @@
 
 #include "kernels/cuda/selective_scan_gradients.cuh"
 
-namespace nigiri::cuda::scan::team {
+namespace nigiri::cuda::scan::quads {
 
-inline constexpr int states = 16, team_warps = 2, team_threads = 32 * team_warps, warp_states = states / team_warps;
+inline constexpr int states = 16, lane_states = 2, segments = 8, steps = slice_steps / segments;
+inline constexpr int team_warps = 2, team_threads = 32 * team_warps;
 inline constexpr int strip_channels = 4, most_strips = 8;
-static_assert(team_threads == slice_steps && warp_states == 8);
+static_assert(segments * states == team_threads * lane_states && team_threads == slice_steps);
 
 // Where a thread is. Of the operands `groups` is the number of strips and `rounds` that of teams.
 struct Seat {
-    int lane, half, team, thread;
-    int segment, state, quad;  // quad: of the four vectors of a segment the one whose sums the lane gets
-    int part;                  // which fourth of the states
+    int lane, half, team, thread, segment;
+    int quad, state;  // the lane's place in its quad, its first state
     int position, ring, rank, block, first_channel, strips;
     int64_t batch;
 
@@ -37,10 +35,9 @@ struct Seat {
         half = static_cast<int>(threadIdx.x) / 32 % team_warps;
         team = static_cast<int>(threadIdx.x) / team_threads;
         thread = static_cast<int>(threadIdx.x) % team_threads;
+        segment = lane / 4;
         quad = lane % 4;
-        segment = lane / 4 % 4;
-        part = team_warps * half + lane / 16;
-        state = 4 * part + quad;
+        state = lane_states * (4 * half + quad);
         rank = static_cast<int>(blockIdx.x) % p.span;
         position = rank * p.rounds + team;
         ring = p.rounds * p.span;
@@ -56,6 +53,8 @@ struct Seat {
         return left < slice_steps ? static_cast<int>(left) : slice_steps;
     }
     __device__ void barrier() const { warps_barrier(1 + team, team_warps); }
+    __device__ bool is_first() const { return segment == 0; }
+    __device__ bool is_last() const { return segment == segments - 1; }
 };
 
 // The mailboxes, as in selective_scan.cuh: [channel][state] of every team.
@@ -79,27 +78,18 @@ class Mail {
         outbox_ = shared_address(boxes + (last ? 0 : at.team + 1) * team_bytes) + offset;
         if (far_) outbox_ = cluster_address(outbox_, static_cast<uint32_t>((at.rank + 1) % p.span));
     }
-    // Of `channel` and those behind it.
-    template <int kCount>
-    __device__ void receive(int channel, uint32_t turn, float (&x)[kCount]) const {
+    __device__ void receive(int channel, uint32_t turn, float (&x)[lane_states]) const {
         const uint32_t from = inbox_ + static_cast<uint32_t>(channel * channel_bytes);
-        uint64_t words[kCount];
-        bool came;
-        do {
-            came = true;
-#pragma unroll
-            for (int m = 0; m < kCount; ++m) {
-                words[m] = read_box(from + static_cast<uint32_t>(m * channel_bytes));
-                came = came && static_cast<uint32_t>(words[m] >> 32) == turn;
-            }
-        } while (!__all_sync(all_lanes, came));
-#pragma unroll
-        for (int m = 0; m < kCount; ++m) x[m] = __uint_as_float(static_cast<uint32_t>(words[m]));
+        uint64_t first, second;
+        do read_boxes(from, first, second);
+        while (!__all_sync(all_lanes, is_of(first, turn) && is_of(second, turn)));
+        x[0] = __uint_as_float(static_cast<uint32_t>(first));
+        x[1] = __uint_as_float(static_cast<uint32_t>(second));
     }
     // Without a branch, so that what follows can begin before.
-    __device__ void send(bool ours, float x, int channel, uint32_t turn) const {
+    __device__ void send(bool ours, const float (&x)[lane_states], int channel, uint32_t turn) const {
         const uint32_t to = outbox_ + static_cast<uint32_t>(channel * channel_bytes);
-        write_box_if(ours && !far_, ours && far_, to, word_of(x, turn));
+        write_boxes_if(ours && !far_, ours && far_, to, word_of(x[0], turn), word_of(x[1], turn));
     }
 
   private:
@@ -107,18 +97,10 @@ class Mail {
     __device__ static uint64_t word_of(float x, uint32_t turn) {
         return static_cast<uint64_t>(turn) << 32 | __float_as_uint(x);
     }
+    __device__ static bool is_of(uint64_t word, uint32_t turn) { return static_cast<uint32_t>(word >> 32) == turn; }
     uint32_t inbox_, outbox_;
     bool far_;
 };
-
-// A strip's numbers are read and partial sums written as vectors of 4 steps by lanes of 4 segments and 2 parts: gaps
-// put these into banks of their own.
-__host__ __device__ constexpr int place_of(int step) { return step + step / 32 * 4; }
-inline constexpr int strip_pitch = slice_steps + 4, strip_floats = strip_channels * strip_pitch;
-
-// Partial sums over states: [part][channel][step].
-inline constexpr int part_floats = strip_floats + 24, parts = 4, partial_floats = parts * part_floats;
-static_assert(part_floats % 32 == 8);
 
 // Four neighbouring numbers, as they are in memory.
 template <class T>
@@ -129,21 +111,11 @@ __device__ inline void load_four(const T* from, float (&v)[4]) {
 __device__ inline void store_four(float* to, const float (&v)[4]) {
     *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);
 }
-__device__ inline uint32_t bf16_pair(float low, float high) {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return reinterpret_cast<const uint32_t&>(pair);
-}
-__device__ inline void store_four(bf16* to, const float (&v)[4]) {
-    *reinterpret_cast<uint2*>(to) = make_uint2(bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3]));
-}
 
-// Rows of u, z, dy and delta come by 16 bytes, thread = step, and only the warp that brought a row reads it. Where a
-// strip's numbers are made or used up, a lane has 4 steps of a channel: a gap after 8 rows puts these into banks of
-// their own.
-template <class T>
-inline constexpr int raw_channels = 16 / static_cast<int>(sizeof(T));
-template <class T>
-inline constexpr int raw_elements = slice_steps / 8 * 9 * raw_channels<T>;
+// A strip's numbers and sums over states: [channel][step], read and written as vectors of 4 steps by lanes of all
+// segments. A gap puts these into banks of their own.
+__host__ __device__ constexpr int place_of(int step) { return step + step / 32 * 4; }
+inline constexpr int strip_pitch = slice_steps + 4, strip_floats = strip_channels * strip_pitch;
 
 // A lane as one of the strip: its channel and the first of its 4 steps.
 struct StripLane {
@@ -153,14 +125,31 @@ struct StripLane {
     __device__ int place() const { return channel * strip_pitch + place_of(step); }
 };
 
+// Rows of u, z, dy and delta come by 16 bytes, thread = step, and only the warp that brought a row reads it. Where a
+// strip's numbers are made or used up, a lane has 4 steps of a channel: a gap after 8 rows puts these into banks of
+// their own.
+template <class T>
+inline constexpr int raw_channels = 16 / static_cast<int>(sizeof(T));
+template <class T>
+inline constexpr int raw_elements = slice_steps / 8 * 9 * raw_channels<T>;
+
+// Where the block's channels of a sequence begin, and a row there.
+template <class T>
+struct Sequence {
+    T* first;
+    int stride;
+    __device__ Sequence(const Rows& rows, const Operands& p, const Seat& at)
+        : first(rows.row<T>(at.batch * p.length) + at.first_channel), stride(rows.stride) {}
+    __device__ T* row(int i) const { return first + static_cast<int64_t>(i) * stride; }
+};
+
 // The team's rows in shared memory.
 template <class T>
-class TeamRows {
+class SharedRows {
   public:
     static constexpr int strips = raw_channels<T> / strip_channels;  // in 16 bytes
-    enum Array : int { array_u = 0, array_z = 2, array_delta = 4, array_dy = 6, row_arrays };  // two buffers of most
 
-    __device__ TeamRows(const Seat& at, const StripLane& lane, T* raw)
+    __device__ SharedRows(const Seat& at, const StripLane& lane, T* raw)
         : row_(raw + (at.thread + at.thread / 8) * raw_channels<T>),
           steps_(raw + (lane.step + lane.step / 8) * raw_channels<T> + lane.channel) {}
     // Brings the thread's row from `from` on, or zeros.
@@ -187,16 +176,6 @@ class TeamRows {
     T *row_, *steps_;
 };
 
-// Where the block's channels of a sequence begin, and a row there.
-template <class T>
-struct Sequence {
-    T* first;
-    int stride;
-    __device__ Sequence(const Rows& rows, const Operands& p, const Seat& at)
-        : first(rows.row<T>(at.batch * p.length) + at.first_channel), stride(rows.stride) {}
-    __device__ T* row(int i) const { return first + static_cast<int64_t>(i) * stride; }
-};
-
 // Selective B and C of a slice: 64 rows of B, then 64 of C, with a gap after each segment.
 inline constexpr int matrix_segment = steps * states + 8, matrix_elements = segments * matrix_segment;
 template <class T>
@@ -214,21 +193,32 @@ __device__ inline void fetch_matrices(const Operands& p, const Seat& at, int64_t
         copy_ahead<4 * sizeof(T)>(shared + matrix_elements * sizeof(T), p.c.row<T>(from) + column, exists);
     }
 }
+__device__ inline void load_two(const float* from, float (&v)[2]) {
+    const float2 x = *reinterpret_cast<const float2*>(from);
+    v[0] = x.x, v[1] = x.y;
+}
+__device__ inline void load_two(const bf16* from, float (&v)[2]) {
+    const float2 x = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(from));
+    v[0] = x.x, v[1] = x.y;
+}
+__device__ inline void store_two(float* to, const float (&v)[2]) {
+    *reinterpret_cast<float2*>(to) = make_float2(v[0], v[1]);
+}
 // A lane's part of them.
 template <class T>
-__device__ inline void read_matrices(const Seat& at, const T* matrices, float (&b)[steps], float (&c)[steps]) {
+__device__ inline void read_matrices(const Seat& at, const T* matrices, float (&b)[steps][lane_states],
+                                     float (&c)[steps][lane_states]) {
     const T* const from = matrices + at.segment * matrix_segment + at.state;
 #pragma unroll
     for (int i = 0; i < steps; ++i) {
-        b[i] = load(from + i * states);
-        c[i] = load(from + i * states + matrix_elements);
+        load_two(from + i * states, b[i]);
+        load_two(from + i * states + matrix_elements, c[i]);
     }
 }
 
-// What the lanes need of a strip's steps: dt of the lane's four with its slope in delta, and its segment's sum to
-// `totals`.
-__device__ inline void make_steps(const Seat& at, const StripLane& lane, int count, bool softened, float bias,
-                                  float (&dt)[4], float (&slope)[4], float* totals) {
+// dt of 4 steps from what is in delta's place, its slope in delta, and the sum over their segment to `totals`.
+__device__ inline void make_steps(const StripLane& lane, int count, bool softened, float bias, float (&dt)[4],
+                                  float (&slope)[4], float* totals) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
         const float x = dt[j] + bias;
@@ -244,23 +234,13 @@ __device__ inline void make_steps(const Seat& at, const StripLane& lane, int cou
     }
     float total = (dt[0] + dt[1]) + (dt[2] + dt[3]);
     total += __shfl_xor_sync(all_lanes, total, 1);
-    total += __shfl_xor_sync(all_lanes, total, 2);
-    if (lane.order % 4 == 0) totals[lane.channel * segments + lane.step / steps] = total;
+    if (lane.order % 2 == 0) totals[lane.channel * segments + lane.step / steps] = total;
 }
 
-// A quantity's sum over states.
-__device__ inline void add_parts(const float* from, float (&v)[4]) {
-    float s[parts][4];
-#pragma unroll
-    for (int i = 0; i < parts; ++i) load_four(from + i * part_floats, s[i]);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) v[j] = (s[0][j] + s[1][j]) + (s[2][j] + s[3][j]);
-}
-
-// Sums over the 4 lanes of a quad, which are 4 states, for 4 steps. In the layout of mma.m16n8k8 the lanes of a quad
-// hold 4 columns of a row of A twice, so a B with ones for the first four in even columns and for the others in odd ones
-// leaves the sums in all lanes of the quad; the lane of this vector of steps stores them. tf32 leaves out bits: 4e-4 of a
-// term on average, a fourth of what a bf16 result loses; where kExact these are added up too.
+// Sums over the 4 lanes of a quad for 4 steps. In the layout of mma.m16n8k8 these hold 4 columns of a row of A twice,
+// so a B with ones for the first four in even columns and for the others in odd ones leaves the sums in all lanes of
+// the quad. tf32 leaves out bits: 4e-4 of a term on average, a fourth of what a bf16 result loses; where kExact these
+// are added up too.
 struct Ones {
     float even, odd;
     __device__ explicit Ones(int lane) : even(lane / 4 % 2 == 0 ? 1.0f : 0.0f), odd(1.0f - even) {}
@@ -279,20 +259,47 @@ __device__ inline void store_quad_sums(const Ones& ones, const float (&v)[4], bo
     if (ours) store_four(to, sum);
 }
 
-// Scans over a slice's segments: what they add to a state becomes what the slice has added so far. A decay of zero
-// where there is no segment before (after, for `backward`) keeps them free of branches. Shuffles stay in the order that
-// they are written in, so those that do not wait for each other stand together.
-template <bool kReverse, int kCount>
-__device__ inline void shift(int distance, const float (&from)[kCount], float (&to)[kCount]) {
+// What both warps have added up over their states.
+__device__ inline void load_sums(const float* from, float (&v)[4]) {
+    float other[4];
+    load_four(from, v);
+    load_four(from + strip_floats, other);
 #pragma unroll
-    for (int m = 0; m < kCount; ++m)
-        to[m] = kReverse ? __shfl_down_sync(all_lanes, from[m], 4 * distance)
-                         : __shfl_up_sync(all_lanes, from[m], 4 * distance);
-}
-template <int kCount>
-__device__ inline void add_decayed(const float (&decay)[kCount], const float (&x)[kCount], float (&end)[kCount]) {
-#pragma unroll
-    for (int m = 0; m < kCount; ++m) end[m] = fmaf(decay[m], x[m], end[m]);
+    for (int j = 0; j < 4; ++j) v[j] += other[j];
 }
 
-}  // namespace nigiri::cuda::scan::team
+// Scans over a slice's segments, one forwards and one backwards: what a segment adds to a state becomes what the slice
+// has added so far. Decays of zero where there is no segment to come from keep them free of branches. Shuffles stay in
+// the order that they are written in, so those that do not wait for each other stand together.
+template <bool kReverse>
+__device__ inline float from_segment(float x, int distance) {
+    return kReverse ? __shfl_down_sync(all_lanes, x, 4 * distance) : __shfl_up_sync(all_lanes, x, 4 * distance);
+}
+template <bool kReverse>
+class Scan {
+  public:
+    __device__ Scan(const Seat& at, const float (&decay)[lane_states]) {
+#pragma unroll
+        for (int s = 0; s < lane_states; ++s) decay_[s] = (kReverse ? at.is_last() : at.is_first()) ? 0.0f : decay[s];
+    }
+    __device__ void shift(const float (&end)[lane_states], int distance) {
+#pragma unroll
+        for (int s = 0; s < lane_states; ++s) from_[s] = from_segment<kReverse>(end[s], distance);
+        if (distance < segments / 2) {
+#pragma unroll
+            for (int s = 0; s < lane_states; ++s) decay_from_[s] = from_segment<kReverse>(decay_[s], distance);
+        }
+    }
+    __device__ void join(float (&end)[lane_states]) {
+#pragma unroll
+        for (int s = 0; s < lane_states; ++s) {
+            end[s] = fmaf(decay_[s], from_[s], end[s]);
+            decay_[s] *= decay_from_[s];
+        }
+    }
+
+  private:
+    float decay_[lane_states], from_[lane_states], decay_from_[lane_states];
+};
+
+}  // namespace nigiri::cuda::scan::quads

@@ -1,6 +1,6 @@
 // The selective scan's forward pass for sixteen real states with selective B and C, as Mamba has them.
-#include "kernels/cuda/selective_scan_team_forward.cuh"
-#include "kernels/cuda/selective_scan_team_plan.h"
+#include "kernels/cuda/selective_scan_quads_forward.cuh"
+#include "kernels/cuda/selective_scan_quads_plan.h"
 
 namespace nigiri::cuda::scan {
 namespace {
