@@ -47,10 +47,11 @@ struct Seat {
         first_channel = block * p.groups * strip_channels;
         strips = min(p.groups, (p.channels - first_channel) / strip_channels);
     }
-    __device__ int64_t row(const Operands& p, int64_t slice) const { return batch * p.length + slice * slice_steps; }
-    __device__ int count(const Operands& p, int64_t slice) const {
-        const int64_t left = p.length - slice * slice_steps;
-        return left < slice_steps ? static_cast<int>(left) : slice_steps;
+    __device__ int64_t row(const Operands& p, int slice) const {
+        return batch * p.length + int64_t{slice} * slice_steps;
+    }
+    __device__ int count(const Operands& p, int slice) const {
+        return min(static_cast<int>(p.length) - slice * slice_steps, slice_steps);
     }
     __device__ void barrier() const { warps_barrier(1 + team, team_warps); }
     __device__ bool is_first() const { return segment == 0; }
@@ -78,13 +79,19 @@ class Mail {
         outbox_ = shared_address(boxes + (last ? 0 : at.team + 1) * team_bytes) + offset;
         if (far_) outbox_ = cluster_address(outbox_, static_cast<uint32_t>((at.rank + 1) % p.span));
     }
-    __device__ void receive(int channel, uint32_t turn, float (&x)[lane_states]) const {
-        const uint32_t from = inbox_ + static_cast<uint32_t>(channel * channel_bytes);
+    // Has a look at what is for `channel`, some time before it is needed.
+    struct Letter {
         uint64_t first, second;
-        do read_boxes(from, first, second);
-        while (!__all_sync(all_lanes, is_of(first, turn) && is_of(second, turn)));
-        x[0] = __uint_as_float(static_cast<uint32_t>(first));
-        x[1] = __uint_as_float(static_cast<uint32_t>(second));
+    };
+    __device__ Letter look(int channel) const {
+        Letter letter;
+        read_boxes(inbox_ + static_cast<uint32_t>(channel * channel_bytes), letter.first, letter.second);
+        return letter;
+    }
+    __device__ void receive(Letter letter, int channel, uint32_t turn, float (&x)[lane_states]) const {
+        while (!__all_sync(all_lanes, is_of(letter.first, turn) && is_of(letter.second, turn))) letter = look(channel);
+        x[0] = __uint_as_float(static_cast<uint32_t>(letter.first));
+        x[1] = __uint_as_float(static_cast<uint32_t>(letter.second));
     }
     // Without a branch, so that what follows can begin before.
     __device__ void send(bool ours, const float (&x)[lane_states], int channel, uint32_t turn) const {
@@ -133,15 +140,22 @@ inline constexpr int raw_channels = 16 / static_cast<int>(sizeof(T));
 template <class T>
 inline constexpr int raw_elements = slice_steps / 8 * 9 * raw_channels<T>;
 
-// Where the block's channels of a sequence begin, and a row there.
-template <class T>
-struct Sequence {
-    T* first;
-    int stride;
-    __device__ Sequence(const Rows& rows, const Operands& p, const Seat& at)
-        : first(rows.row<T>(at.batch * p.length) + at.first_channel), stride(rows.stride) {}
-    __device__ T* row(int i) const { return first + static_cast<int64_t>(i) * stride; }
+// Where the block's channels of a sequence begin, and the bytes from row to row. A table of these is in shared memory:
+// it takes many instructions to make one, and registers to keep them.
+struct alignas(16) Sequence {
+    unsigned char* first;
+    int pitch;
+
+    template <class T>
+    __device__ static Sequence of(const Rows& rows, const Operands& p, const Seat& at) {
+        return {reinterpret_cast<unsigned char*>(rows.row<T>(at.batch * p.length) + at.first_channel),
+                rows.stride * static_cast<int>(sizeof(T))};
+    }
 };
+template <class T>
+__device__ inline T* row_of(const Sequence& sequence, int i, int element) {
+    return reinterpret_cast<T*>(sequence.first + static_cast<int64_t>(i) * sequence.pitch) + element;
+}
 
 // The team's rows in shared memory.
 template <class T>
@@ -179,7 +193,7 @@ class SharedRows {
 // Selective B and C of a slice: 64 rows of B, then 64 of C, with a gap after each segment.
 inline constexpr int matrix_segment = steps * states + 8, matrix_elements = segments * matrix_segment;
 template <class T>
-__device__ inline void fetch_matrices(const Operands& p, const Seat& at, int64_t slice, T* to) {
+__device__ inline void fetch_matrices(const Operands& p, const Seat& at, int slice, T* to) {
     const int count = at.count(p, slice);
     const int64_t row = at.row(p, slice);
     constexpr int vectors = states / 4;

@@ -12,24 +12,30 @@ enum StripRow : int { row_dt, row_x, row_g, row_slope, row_gate, sum_y, sum_ddt 
 // Raw rows. u, z and delta have two buffers, used by turns, and later the gradients in their places.
 enum RawArray : int { raw_u = 0, raw_z = 2, raw_delta = 4, raw_dy = 6, raw_arrays };
 
+// A warp's sums of dA over segments: [channel][segment][state] of a strip, with gaps against bank conflicts.
+inline constexpr int segment_sums_pitch = segments * states / team_warps + 8;
+inline constexpr int segment_sums_floats = strip_channels * segment_sums_pitch;
+
 // A block's shared memory: tables of its channels, then what every team has. B and C arrive where a strip is, between
 // two slices.
 template <class T>
 struct BackwardMemory {
-    int a, vectors, boxes, teams;          // where they begin; the boxes are all teams'
-    int strip, totals, starts, raw, sums;  // in a team's memory of `team` bytes
+    int sequences, a, vectors, boxes, teams;             // where they begin; the boxes are all teams'
+    int strip, totals, segment_sums, starts, raw, sums;  // in a team's memory of `team` bytes
     int state_floats, vector_floats, team;
     size_t bytes;
 
     __host__ __device__ explicit BackwardMemory(const Operands& p) {
         const int channels = strip_channels * p.groups, size = static_cast<int>(sizeof(float));
-        a = 0;
+        sequences = 0;
+        a = sequences + 8 * static_cast<int>(sizeof(Sequence));
         vectors = a + size * channels * states;
         boxes = vectors + size * 2 * channels;
         teams = boxes + Mail::bytes(p) * p.rounds;
         strip = 0;
         totals = strip + size * strip_rows * strip_floats;
-        starts = totals + size * strip_channels * segments;
+        segment_sums = totals + size * strip_channels * segments;
+        starts = segment_sums + size * team_warps * segment_sums_floats;
         raw = starts + size * 2 * raw_channels<T> * states;
         sums = raw + static_cast<int>(sizeof(T)) * raw_arrays * raw_elements<T>;
         state_floats = channels * states;
@@ -39,14 +45,6 @@ struct BackwardMemory {
     }
 };
 
-// The sum over segments of the lane's states is added to `to`, which has all states of a channel.
-__device__ inline void add_state_sums(const Seat& at, const float (&x)[lane_states], float* to) {
-    const bool odd = at.segment % 2 != 0;
-    float total = (odd ? x[1] : x[0]) + __shfl_xor_sync(all_lanes, odd ? x[0] : x[1], 4);
-    total += __shfl_xor_sync(all_lanes, total, 8);
-    total += __shfl_xor_sync(all_lanes, total, 16);
-    if (at.segment < 2) to[at.state + at.segment] += total;
-}
 // kWhole: z, delta and softplus are there.
 template <class T, bool kWhole, int kUnroll>
 __device__ inline void backward(const BackwardOperands& p, unsigned char* memory) {
@@ -65,6 +63,7 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
     unsigned char* const own = memory + places.teams + places.team * at.team;
     float* const strip_start = reinterpret_cast<float*>(own + places.strip);
     float* const totals = reinterpret_cast<float*>(own + places.totals);
+    float* const segment_sums = reinterpret_cast<float*>(own + places.segment_sums) + at.half * segment_sums_floats;
     float* const starts = reinterpret_cast<float*>(own + places.starts);
     float* const state_sums = reinterpret_cast<float*>(own + places.sums);  // dA
     // d bias and d skip of every channel, from the warp's steps
@@ -82,32 +81,36 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
 
     const StripLane lane(at);
     const SharedRows<T> rows(at, lane, reinterpret_cast<T*>(own + places.raw));
-    const Sequence<T> us(p.u, p, at), zs(p.z, p, at), dys(p.dy, p, at), deltas(p.delta, p, at);
-    const Sequence<T> dus(p.du, p, at), dzs(p.dz, p, at), ddeltas(p.ddelta, p, at);
-    const auto row_of = [&](int64_t slice, bool& exists) {
-        exists = at.thread < at.count(p, slice);
-        return static_cast<int>(slice) * slice_steps + (exists ? at.thread : 0);
-    };
-    const auto fetch_gradient = [&](int64_t slice, int strip) {
+    enum { of_u, of_z, of_delta, of_dy, of_du, of_dz, of_ddelta, of_starts };
+    Sequence* const sequences = reinterpret_cast<Sequence*>(memory + places.sequences);
+    if (threadIdx.x == 0) {
+        const Rows* const all[] = {&p.u, &p.z, &p.delta, &p.dy, &p.du, &p.dz, &p.ddelta};
+#pragma unroll
+        for (int i = 0; i < 7; ++i) sequences[i] = Sequence::of<T>(*all[i], p, at);
+        sequences[of_starts] = {
+            reinterpret_cast<unsigned char*>(p.checkpoints.at<false>(at.batch * p.channels + at.first_channel, 0)),
+            static_cast<int>(p.batch) * p.channels * states * static_cast<int>(sizeof(float))};
+    }
+    __syncthreads();
+    const auto fetch_gradient = [&](int slice, int strip) {
         if (slice < 0) return;
-        bool exists;
-        const int row = row_of(slice, exists);
-        rows.fetch(dys.row(row) + strip * strip_channels, raw_dy, exists);
+        const bool exists = at.thread < at.count(p, slice);
+        const int row = slice * slice_steps + (exists ? at.thread : 0);
+        rows.fetch(row_of<T>(sequences[of_dy], row, strip * strip_channels), raw_dy, exists);
     };
-    const auto fetch_inputs = [&](int64_t slice, int strip, int buffer) {
+    const auto fetch_inputs = [&](int slice, int strip, int buffer) {
         if (slice < 0) return;
-        bool exists;
-        const int row = row_of(slice, exists), channel = strip * strip_channels;
-        rows.fetch(us.row(row) + channel, raw_u + buffer, exists);
-        if (gated) rows.fetch(zs.row(row) + channel, raw_z + buffer, exists);
-        if (given) rows.fetch(deltas.row(row) + channel, raw_delta + buffer, exists);
+        const bool exists = at.thread < at.count(p, slice);
+        const int row = slice * slice_steps + (exists ? at.thread : 0), channel = strip * strip_channels;
+        rows.fetch(row_of<T>(sequences[of_u], row, channel), raw_u + buffer, exists);
+        if (gated) rows.fetch(row_of<T>(sequences[of_z], row, channel), raw_z + buffer, exists);
+        if (given) rows.fetch(row_of<T>(sequences[of_delta], row, channel), raw_delta + buffer, exists);
         constexpr int floats = raw_channels<T> * states / team_threads;
-        const int first = at.thread * floats;
-        const int64_t of_block = (slice * p.batch + at.batch) * p.channels + at.first_channel;
-        copy_ahead<4 * floats>(shared_address(starts + buffer * raw_channels<T> * states + first),
-                               p.checkpoints.at<false>(of_block + channel + first / states, first % states), true);
+        const int place = channel * states + at.thread * floats;
+        copy_ahead<4 * floats>(shared_address(starts + buffer * raw_channels<T> * states + at.thread * floats),
+                               row_of<float>(sequences[of_starts], slice, place), true);
     };
-    const int64_t first_slice = p.slices - 1 - at.position;
+    const int slices = static_cast<int>(p.slices), first_slice = slices - 1 - at.position;
     T* const matrices = reinterpret_cast<T*>(strip_start);
     fetch_inputs(first_slice, 0, 0);
     fetch_gradient(first_slice, 0);
@@ -119,8 +122,8 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
     float* const segment_strip = strip_start + place_of(at.segment * steps);
     const int own_part = at.half * strip_floats;
     int buffer = 0;
-    for (int64_t turn = at.position; turn < p.slices; turn += at.ring) {
-        const int64_t slice = p.slices - 1 - turn;
+    for (int turn = at.position; turn < slices; turn += at.ring) {
+        const int slice = slices - 1 - turn;
         const auto mail_turn = static_cast<uint32_t>(turn + 1);
         const int count = at.count(p, slice);
         float b[steps][lane_states], c[steps][lane_states], db[steps][lane_states], dc[steps][lane_states];
@@ -174,6 +177,7 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
 #pragma unroll kUnroll
             for (int k = 0; k < strip_channels; ++k) {
                 float* const k_strip = segment_strip + k * strip_pitch;
+                const auto letter = mail.look(channel + k);
                 float a[lane_states], slice_start[lane_states], decay[lane_states];
                 float abar[steps][lane_states], h[steps][lane_states], state[lane_states], before[lane_states];
                 load_two(a_table + (channel + k) * states + at.state, a);
@@ -219,7 +223,7 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
                     }
                 }
                 float slice_after[lane_states], start[lane_states], after[lane_states];
-                mail.receive(channel + k, mail_turn, slice_after);
+                mail.receive(letter, channel + k, mail_turn, slice_after);
                 {
                     Scan<true> back(at, decay);
                     Scan<false> forth(at, decay);
@@ -289,9 +293,18 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
                     store_quad_sums<true>(ones, v, at.quad == q, k_strip + own_part + sum_ddt * strip_floats + 4 * q);
                     store_quad_sums<true>(ones, w, at.quad == q, k_strip + own_part + sum_du * strip_floats + 4 * q);
                 }
-                add_state_sums(at, da, state_sums + (channel + k) * states);
+                store_two(segment_sums + k * segment_sums_pitch + lane_states * at.lane, da);
             }
             at.barrier();
+            {
+                const int state = lane.order;  // of the warp's
+                const float* const from = segment_sums + lane.channel * segment_sums_pitch + state;
+                float da[segments];
+#pragma unroll
+                for (int i = 0; i < segments; ++i) da[i] = from[i * (states / team_warps)];
+                state_sums[(channel + lane.channel) * states + states / team_warps * at.half + state] +=
+                    ((da[0] + da[1]) + (da[2] + da[3])) + ((da[4] + da[5]) + (da[6] + da[7]));
+            }
             const float skip = skips[channel + lane.channel];
             float dbias = 0, dskip = 0;
             {
@@ -328,11 +341,11 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
             if (strip % strips_of_rows + 1 == strips_of_rows) {
                 __syncwarp();
                 if (at.thread < count) {
-                    const int row = static_cast<int>(slice) * slice_steps + at.thread;
+                    const int row = slice * slice_steps + at.thread;
                     const int first = (strip + 1 - strips_of_rows) * strip_channels;
-                    rows.store(dus.row(row) + first, raw_u + buffer);
-                    if (gated) rows.store(dzs.row(row) + first, raw_z + buffer);
-                    if (given) rows.store(ddeltas.row(row) + first, raw_delta + buffer);
+                    rows.store(row_of<T>(sequences[of_du], row, first), raw_u + buffer);
+                    if (gated) rows.store(row_of<T>(sequences[of_dz], row, first), raw_z + buffer);
+                    if (given) rows.store(row_of<T>(sequences[of_ddelta], row, first), raw_delta + buffer);
                 }
                 buffer ^= 1;
             }

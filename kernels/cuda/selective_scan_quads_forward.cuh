@@ -10,13 +10,14 @@ template <class T>
 struct ForwardMemory {
     enum Row : int { row_dt, row_x, sum_y, strip_rows = 4 };
     enum Raw : int { raw_u = 0, raw_z = 2, raw_delta = 4, raw_arrays = 6 };  // two buffers each; y goes to u's place
-    int a, vectors, boxes, teams;
+    int sequences, a, vectors, boxes, teams;
     int strip, totals, raw, matrices, team;
     size_t bytes;
 
     __host__ __device__ explicit ForwardMemory(const Operands& p) {
         const int channels = strip_channels * p.groups, size = static_cast<int>(sizeof(float));
-        a = 0;
+        sequences = 0;
+        a = sequences + 4 * static_cast<int>(sizeof(Sequence));
         vectors = a + size * channels * states;
         boxes = vectors + size * 2 * channels;
         teams = boxes + Mail::bytes(p) * p.rounds;
@@ -59,20 +60,28 @@ __device__ inline void forward(const ForwardOperands& p, unsigned char* memory) 
         skips[i] = p.skip != nullptr ? p.skip[at.first_channel + i] : 0.0f;
     }
 
+    const int slices = static_cast<int>(p.slices);
     const StripLane lane(at);
     const SharedRows<T> rows(at, lane, reinterpret_cast<T*>(own + places.raw));
-    const Sequence<T> us(p.u, p, at), zs(p.z, p, at), deltas(p.delta, p, at), ys(p.y, p, at);
-    const auto fetch_rows = [&](int64_t slice, int strip, int buffer) {
-        if (slice >= p.slices) return;
+    enum { of_u, of_z, of_delta, of_y };
+    Sequence* const sequences = reinterpret_cast<Sequence*>(memory + places.sequences);
+    if (threadIdx.x == 0) {
+        const Rows* const all[] = {&p.u, &p.z, &p.delta, &p.y};
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sequences[i] = Sequence::of<T>(*all[i], p, at);
+    }
+    __syncthreads();
+    const auto fetch_rows = [&](int slice, int strip, int buffer) {
+        if (slice >= slices) return;
         const bool exists = at.thread < at.count(p, slice);
-        const int row = static_cast<int>(slice) * slice_steps + (exists ? at.thread : 0);
+        const int row = slice * slice_steps + (exists ? at.thread : 0);
         const int channel = strip * strip_channels;
-        rows.fetch(us.row(row) + channel, M::raw_u + buffer, exists);
-        if (gated) rows.fetch(zs.row(row) + channel, M::raw_z + buffer, exists);
-        if (given) rows.fetch(deltas.row(row) + channel, M::raw_delta + buffer, exists);
+        rows.fetch(row_of<T>(sequences[of_u], row, channel), M::raw_u + buffer, exists);
+        if (gated) rows.fetch(row_of<T>(sequences[of_z], row, channel), M::raw_z + buffer, exists);
+        if (given) rows.fetch(row_of<T>(sequences[of_delta], row, channel), M::raw_delta + buffer, exists);
     };
     fetch_rows(at.position, 0, 0);
-    if (at.position < p.slices) fetch_matrices(p, at, at.position, matrices);
+    if (at.position < slices) fetch_matrices(p, at, at.position, matrices);
     cluster_barrier();
 
     const Ones ones(at.lane);
@@ -80,7 +89,7 @@ __device__ inline void forward(const ForwardOperands& p, unsigned char* memory) 
     float* const segment_strip = strip_start + place_of(at.segment * steps);
     const int own_part = at.half * strip_floats;
     int buffer = 0;
-    for (int64_t slice = at.position; slice < p.slices; slice += at.ring) {
+    for (int slice = at.position; slice < slices; slice += at.ring) {
         const auto mail_turn = static_cast<uint32_t>(slice + 1);
         const int count = at.count(p, slice);
         float* const checkpoint =
@@ -111,6 +120,7 @@ __device__ inline void forward(const ForwardOperands& p, unsigned char* memory) 
 #pragma unroll kUnroll
             for (int k = 0; k < strip_channels; ++k) {
                 float* const k_strip = segment_strip + k * strip_pitch;
+                const auto letter = mail.look(channel + k);
                 float a[lane_states], decay[lane_states], h[lane_states], slice_start[lane_states];
                 float abar[steps][lane_states], input[steps][lane_states];
                 load_two(a_table + (channel + k) * states + at.state, a);
@@ -134,7 +144,7 @@ __device__ inline void forward(const ForwardOperands& p, unsigned char* memory) 
                         }
                     }
                 }
-                mail.receive(channel + k, mail_turn, slice_start);
+                mail.receive(letter, channel + k, mail_turn, slice_start);
                 {
                     Scan<false> forth(at, decay);
 #pragma unroll
@@ -171,7 +181,7 @@ __device__ inline void forward(const ForwardOperands& p, unsigned char* memory) 
                 }
             }
             at.barrier();
-            if (strip == 0 && slice + at.ring < p.slices) fetch_matrices(p, at, slice + at.ring, matrices);
+            if (strip == 0 && slice + at.ring < slices) fetch_matrices(p, at, slice + at.ring, matrices);
             {
                 const float skip = skips[channel + lane.channel];
                 float u[4], y[4];
@@ -190,8 +200,8 @@ __device__ inline void forward(const ForwardOperands& p, unsigned char* memory) 
             if (strip % strips_of_rows + 1 == strips_of_rows) {
                 __syncwarp();
                 if (at.thread < count)
-                    rows.store(ys.row(static_cast<int>(slice) * slice_steps + at.thread) +
-                                   (strip + 1 - strips_of_rows) * strip_channels,
+                    rows.store(row_of<T>(sequences[of_y], slice * slice_steps + at.thread,
+                                         (strip + 1 - strips_of_rows) * strip_channels),
                                M::raw_u + buffer);
                 buffer ^= 1;
             }
@@ -201,7 +211,7 @@ __device__ inline void forward(const ForwardOperands& p, unsigned char* memory) 
     if (p.state.data == nullptr || at.position != p.slices % at.ring) return;
     for (int channel = 0; channel < channels; ++channel) {
         float x[lane_states];
-        mail.receive(channel, static_cast<uint32_t>(p.slices + 1), x);
+        mail.receive(mail.look(channel), channel, static_cast<uint32_t>(p.slices + 1), x);
         if (at.is_first()) store_two(p.state.at<false>(state_row + channel, at.state), x);
     }
 }

@@ -6,7 +6,7 @@
 #include "kernels/cuda/selective_scan_quads.cuh"
 #include "kernels/cuda/selective_scan_quads.h"
 
-namespace nigiri::cuda::scan::team {
+namespace nigiri::cuda::scan::quads {
 
 // Clocks of a multiprocessor for a team's slice of a channel, those of a team that has one for itself, and the bytes
 // that a sample and block of channels moves beside its channels' rows.
@@ -59,4 +59,4 @@ bool suits(const Operands& p, const States& checkpoints) {
             (checkpoints.channel_stride % 4 == 0 && reinterpret_cast<uintptr_t>(checkpoints.data) % 16 == 0));
 }
 
-}  // namespace nigiri::cuda::scan::team
+}  // namespace nigiri::cuda::scan::quads
