@@ -328,9 +328,9 @@ void CudaBackend::selective_scan_backward(const SelectiveScanBackward& op) {
                             is_complex.value ? 400.0 : 180.0,
                             is_complex.value ? 2600.0 : 700.0,
                             4};
-        const bool by_teams = scan_variant != 9 && !is_complex.value && rule.value == Discretization::euler &&
-                              mix.value == Mix::selective && suits_teams<T>(p);
-        const Launch launch = by_teams ? plan_teams<T>(p, multiprocessors_, stream_)
+        const bool by_quads = scan_variant != 9 && !is_complex.value && rule.value == Discretization::euler &&
+                              mix.value == Mix::selective && suits_quads<T>(p);
+        const Launch launch = by_quads ? plan_quads<T>(p, multiprocessors_, stream_)
                                        : plan(p, op.a[1], budget, multiprocessors_, stream_);
         const auto shares_of = [&](bool selective) {
             return selective ? allocate({p.blocks, rows, p.numbers}, DType::f32) : Tensor();
@@ -338,8 +338,8 @@ void CudaBackend::selective_scan_backward(const SelectiveScanBackward& op) {
         const Tensor db = shares_of(p.selective_b), dc = shares_of(p.selective_c);
         const Tensor sums = allocate({p.batch * p.span, place.count, p.channels}, DType::f32);
         p.db = db.as<float>(), p.dc = dc.as<float>(), p.sums = sums.as<float>();
-        if (by_teams)
-            start_teams<T>(p, launch);
+        if (by_quads)
+            start_quads<T>(p, launch);
         else
             start(backward_kernel<T, is_complex.value, rule.value, mix.value>, launch, p,
                   "the selective scan's backward pass");

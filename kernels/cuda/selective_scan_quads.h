@@ -9,17 +9,17 @@ extern int scan_variant;
 
 // Whether the operands, beside being of that kind, can be read and written by vectors.
 template <class T>
-bool suits_teams(const ForwardOperands& p);
+bool suits_quads(const ForwardOperands& p);
 template <class T>
-bool suits_teams(const BackwardOperands& p);
+bool suits_quads(const BackwardOperands& p);
 
 template <class T>
-void start_teams(ForwardOperands& p, int multiprocessors, cudaStream_t stream);
+void start_quads(ForwardOperands& p, int multiprocessors, cudaStream_t stream);
 
 // Chooses strips (groups), teams (rounds) and span and writes them to `p`.
 template <class T>
-Launch plan_teams(BackwardOperands& p, int multiprocessors, cudaStream_t stream);
+Launch plan_quads(BackwardOperands& p, int multiprocessors, cudaStream_t stream);
 template <class T>
-void start_teams(const BackwardOperands& p, const Launch& launch);
+void start_quads(const BackwardOperands& p, const Launch& launch);
 
 }  // namespace nigiri::cuda::scan

@@ -48,15 +48,20 @@ Launch plan(P& p, const Cost& cost, int multiprocessors, cudaStream_t stream, F&
     return {stream, blocks, team_threads * p.rounds, p.span, bytes_of(p)};
 }
 
-inline bool whole(const Rows& rows, int bytes) { return rows.data == nullptr || rows.vector >= bytes; }
+// Whether rows can be read and written by vectors of so many bytes.
+inline bool whole(const Rows& rows, int bytes) {
+    return rows.data == nullptr || (rows.vector >= bytes && rows.stride < 1 << 28);
+}
 
 template <class T>
 bool suits(const Operands& p, const States& checkpoints) {
     constexpr int vector = 4 * static_cast<int>(sizeof(T));
+    constexpr int64_t most = int64_t{1} << 28;  // rows and what lies between two are counted in 32 bits
     return p.numbers == states && p.channels % raw_channels<T> == 0 && whole(p.u, 16) && whole(p.delta, 16) &&
-           whole(p.z, 16) && whole(p.b, vector) && whole(p.c, vector) &&
+           whole(p.z, 16) && whole(p.b, vector) && whole(p.c, vector) && p.length < most &&
+           p.batch * p.channels * states < most &&
            (checkpoints.data == nullptr ||
-            (checkpoints.channel_stride % 4 == 0 && reinterpret_cast<uintptr_t>(checkpoints.data) % 16 == 0));
+            (checkpoints.channel_stride == states && reinterpret_cast<uintptr_t>(checkpoints.data) % 16 == 0));
 }
 
 }  // namespace nigiri::cuda::scan::quads
