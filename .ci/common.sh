@@ -25,7 +25,7 @@ configure() {
     local options=("$@")
     if command -v ccache > /dev/null; then
         # Paths relative to the project, so that every clone on a machine shares what was compiled.
-        export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+        export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros
         options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
     fi
     if [[ -f $folder/CMakeCache.txt ]] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" "$folder/CMakeCache.txt"; then

@@ -89,7 +89,7 @@ class PlayCommand final : public Command {
   private:
     fs::path file_;
     std::string output_ = "auto";
-    int buffer_ms_ = 0;
+    int buffer_ms_ = unhurried_buffer_ms;
     bool list_ = false;
 };
 

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <atomic>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
+#include "app/stop_signals.h"
 #include "kernels/backend.h"
 
 namespace nigiri::app {
@@ -66,10 +66,5 @@ std::unique_ptr<Command> make_selfcheck_command();
 std::unique_ptr<Command> make_bench_command();
 std::unique_ptr<Command> make_task_command();
 std::unique_ptr<Command> make_studio_command();  // in a library of its own, which not every build has
-
-// Becomes true on Ctrl-C or SIGTERM; a second Ctrl-C ends the process at once.
-const std::atomic<bool>& stop_requested();
-// Once, before other threads are made.
-void catch_stop_signals();
 
 }  // namespace nigiri::app

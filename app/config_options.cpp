@@ -1,5 +1,6 @@
 #include "app/config_options.h"
 
+#include <CLI/CLI.hpp>
 #include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>

@@ -3,12 +3,17 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "app/command.h"
 #include "model/config.h"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace nigiri::app {
 

@@ -322,7 +322,7 @@ class GenerateCommand final : public Command {
 
     fs::path model_, prompt_, output_, path_;
     double seconds_ = 4, prompt_seconds_ = 0;
-    int count_ = 1, buffer_ms_ = 0;
+    int count_ = 1, buffer_ms_ = unhurried_buffer_ms;
     std::string engine_, format_ = "wav", play_on_ = "auto", weights_ = "auto";
     bool play_ = false, endless_ = false, guard_ = false, honest_ = false;
     SamplingOptions sampling_;

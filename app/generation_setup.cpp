@@ -1,5 +1,6 @@
 #include "app/generation_setup.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>

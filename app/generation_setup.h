@@ -5,9 +5,12 @@
 #include <optional>
 #include <string>
 
-#include "app/command.h"
 #include "model/checkpoint.h"
 #include "model/generator.h"
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace nigiri::app {
 

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <iostream>
 
-#include "app/command.h"
+#include "app/stop_signals.h"
 
 namespace nigiri::app {
 

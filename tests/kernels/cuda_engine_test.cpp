@@ -2,6 +2,9 @@
 // arithmetic as on the device, apart from the special function unit's last bits and the order of sums in its products.
 #include <gtest/gtest.h>
 
+#include "kernels/cuda/engine/host_lanes.h"
+
+#include "kernels/cuda/engine/sampling.h"
 #include "kernels/half.h"
 #include "tests/support/check.h"
 #include "tests/support/emulated_engine.h"

@@ -5,6 +5,9 @@
 #include <cmath>
 #include <span>
 
+#include "kernels/cuda/engine/host_lanes.h"
+
+#include "kernels/cuda/engine/sampling.h"
 #include "model/sampler.h"
 #include "tests/support/emulated_engine.h"
 #include "tests/support/recurrent_programs.h"

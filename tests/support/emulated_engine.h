@@ -3,160 +3,37 @@
 // mean that no barrier is missing.
 #pragma once
 
-#include <cstring>
-#include <limits>
-
-#include "kernels/cuda/engine/host_lanes.h"
-
 #include "kernels/cuda/engine/grouped_engine.h"
-#include "kernels/cuda/engine/network_step.h"
-#include "kernels/cuda/engine/sampling.h"
+
+namespace nigiri::cuda::engine {
+struct BlockMemory;
+}
 
 namespace nigiri::test {
-
-template <int kStreams, int kParts>
-class HostBlock {
-  public:
-    using Warp = cuda::engine::HostWarp<kParts>;
-    static constexpr int warps = cuda::engine::Columns<Warp, kStreams>::warps;
-
-    explicit HostBlock(bool backwards) : backwards_(backwards), registers_(warps) {}
-
-    template <class F>
-    void phase(F&& f) {
-        for (int i = 0; i < warps; ++i) {
-            const int w = backwards_ ? warps - 1 - i : i;
-            f(Warp(w), registers_[static_cast<size_t>(w)]);
-        }
-    }
-    template <class F>
-    void each(F&& f) {
-        phase(f);
-    }
-    void ended(int) {}
-    // One block runs all stages.
-    void await_below(int) {}
-    void give_below(int) {}
-
-  private:
-    bool backwards_;
-    std::vector<cuda::engine::Registers<Warp, kStreams>> registers_;
-};
 
 class EmulatedEngine final : public cuda::engine::GroupedEngine {
   public:
     EmulatedEngine(const RecurrentProgram& program, WeightFormat weights, int64_t streams, int per_group,
-                   bool backwards = false)
-        : GroupedEngine(program, weights, streams, per_group),
-          backwards_(backwards),
-          state_(static_cast<size_t>(groups()) * image().program.state_size),
-          shared_((image().program.shared.size + sizeof(cuda::engine::Piece) - 1) / sizeof(cuda::engine::Piece)) {
-        const std::vector<unsigned char> head = cuda::engine::shared_image(image());
-        std::memcpy(shared_.data(), head.data(), head.size());
-    }
+                   bool backwards = false);
 
     std::string description() const override { return "emulated blocks"; }
 
   protected:
-    void read_group(int64_t group, float* state) const override {
-        std::memcpy(state, group_state(group), image().program.state_size * sizeof(float));
-    }
-    void write_group(int64_t group, const float* state) override {
-        std::memcpy(const_cast<float*>(group_state(group)), state, image().program.state_size * sizeof(float));
-    }
-
-    void run(uint32_t position, const int32_t* codes, float* logits) override {
-        const auto& p = image().program;
-        by_kind([&]<int kStreams, int kParts>() {
-            HostBlock<kStreams, kParts> block(backwards_);
-            int loaded = -1;
-            for (int64_t g = 0; g < groups(); ++g) {
-                const auto m = memory(g);
-                for (int s = 0; s < kStreams; ++s) m.codes[s] = code_of(codes, g * kStreams + s);
-                cuda::engine::network_step<kStreams>(block, m, p, 0, p.stages, position, loaded, [&](auto&) {
-                    for (int s = 0; s < kStreams && g * kStreams + s < streams(); ++s)
-                        std::memcpy(logits + (g * kStreams + s) * p.vocabulary, m.logits() + s * p.vocabulary_padded,
-                                    static_cast<size_t>(p.vocabulary) * sizeof(float));
-                });
-            }
-        });
-    }
-
-    void run_draw(uint32_t position, const DrawRequest& request, const DrawSink& sink, int64_t& drawn) override {
-        const auto& p = image().program;
-        std::vector<int32_t> codes = request.codes;
-        std::vector<float> bits(codes.size());
-        bool goes_on = true;
-        by_kind([&]<int kStreams, int kParts>() {
-            HostBlock<kStreams, kParts> block(backwards_);
-            int loaded = -1;
-            for (int64_t t = 0; t < request.samples && goes_on; ++t) {
-                for (int64_t g = 0; g < groups(); ++g) {
-                    const auto m = memory(g);
-                    for (int s = 0; s < kStreams; ++s) m.codes[s] = code_of(codes.data(), g * kStreams + s);
-                    const auto at = static_cast<uint32_t>((position + t) % p.wrap);
-                    cuda::engine::network_step<kStreams>(block, m, p, 0, p.stages, at, loaded, [&](auto&) {
-                        for (int64_t s = g * kStreams; s < std::min((g + 1) * kStreams, streams()); ++s) {
-                            const auto i = static_cast<size_t>(s);
-                            const DrawControls c = request.controls(s);
-                            const Random& dice = request.dice[i];
-                            const auto d = cuda::engine::draw_code<cuda::engine::HostWarp<kParts>>(
-                                m.logits() + (s - g * kStreams) * p.vocabulary_padded, p.vocabulary,
-                                {static_cast<float>(c.temperature), static_cast<float>(c.top_p),
-                                 static_cast<int32_t>(c.top_k)},
-                                cuda::engine::random_uniform(dice.seed(), dice.stream(),
-                                                             dice.position() + static_cast<uint64_t>(t)));
-                            if (!d.is_valid) throw Error("the model's output is not a number");
-                            codes[i] = d.code, bits[i] = d.bits;
-                        }
-                    });
-                }
-                ++drawn;
-                goes_on = sink(1, codes.data(), bits.data());
-            }
-        });
-    }
+    void read_group(int64_t group, float* state) const override;
+    void write_group(int64_t group, const float* state) override;
+    void run(uint32_t position, const int32_t* codes, float* logits) override;
+    void run_draw(uint32_t position, const DrawRequest& request, const DrawSink& sink, int64_t& drawn) override;
 
   private:
     template <int kParts, class F>
-    void by_streams(F&& f) {
-        switch (per_group()) {
-            case 1:
-                return f.template operator()<1, kParts>();
-            case 2:
-                return f.template operator()<2, kParts>();
-            case 4:
-                return f.template operator()<4, kParts>();
-            default:
-                return f.template operator()<8, kParts>();
-        }
-    }
+    void by_streams(F&& f);
     template <class F>
-    void by_kind(F&& f) {
-        if (image().program.parts == 2)
-            by_streams<2>(f);
-        else
-            by_streams<3>(f);
-    }
+    void by_kind(F&& f);
     int32_t code_of(const int32_t* codes, int64_t stream) const { return stream < streams() ? codes[stream] : 0; }
     const float* group_state(int64_t group) const {
         return state_.data() + static_cast<size_t>(group) * image().program.state_size;
     }
-    // What a sample leaves in shared memory the next one must not need, apart from operands and statistics, which must
-    // be numbers.
-    cuda::engine::BlockMemory memory(int64_t group) {
-        const auto& l = image().program.shared;
-        auto* bytes = reinterpret_cast<unsigned char*>(shared_.data());
-        cuda::engine::BlockMemory m(l, bytes, image().weights.data(), image().constants.data());
-        m.state = const_cast<float*>(group_state(group));
-        const auto poison = [&](float* from, uint32_t end) {
-            std::fill(from, reinterpret_cast<float*>(bytes + end), std::numeric_limits<float>::quiet_NaN());
-        };
-        poison(m.x(), l.operand_x);
-        poison(m.u(), l.stats);
-        poison(m.logits(), l.codes);
-        return m;
-    }
+    cuda::engine::BlockMemory memory(int64_t group);
 
     bool backwards_;
     std::vector<float> state_;
