@@ -147,8 +147,8 @@ struct alignas(16) Sequence {
     int pitch;
 
     template <class T>
-    __device__ static Sequence of(const Rows& rows, const Operands& p, const Seat& at) {
-        return {reinterpret_cast<unsigned char*>(rows.row<T>(at.batch * p.length) + at.first_channel),
+    __device__ static Sequence of(const Rows& rows, const Operands& p, int64_t batch, int first_channel) {
+        return {reinterpret_cast<unsigned char*>(rows.row<T>(batch * p.length) + first_channel),
                 rows.stride * static_cast<int>(sizeof(T))};
     }
 };

@@ -31,7 +31,7 @@ inline int teams_of_variant() { return scan_variant == 1 ? 8 : scan_variant == 3
 template <class T>
 Launch plan_quads(BackwardOperands& p, int multiprocessors, cudaStream_t stream) {
     // dB and dC are written and read as float32.
-    const quads::Cost cost{240, 1200, 4.0 * sizeof(float) * quads::states, teams_of_variant()};
+    const quads::Cost cost{450, 1500, 4.0 * sizeof(float) * quads::states, teams_of_variant()};
     return quads::plan(p, cost, multiprocessors, stream,
                        [](const BackwardOperands& q) { return quads::BackwardMemory<T>(q).bytes; });
 }

@@ -86,7 +86,7 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
     if (threadIdx.x == 0) {
         const Rows* const all[] = {&p.u, &p.z, &p.delta, &p.dy, &p.du, &p.dz, &p.ddelta};
 #pragma unroll
-        for (int i = 0; i < 7; ++i) sequences[i] = Sequence::of<T>(*all[i], p, at);
+        for (int i = 0; i < 7; ++i) sequences[i] = Sequence::of<T>(*all[i], p, at.batch, at.first_channel);
         sequences[of_starts] = {
             reinterpret_cast<unsigned char*>(p.checkpoints.at<false>(at.batch * p.channels + at.first_channel, 0)),
             static_cast<int>(p.batch) * p.channels * states * static_cast<int>(sizeof(float))};

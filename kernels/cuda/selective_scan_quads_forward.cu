@@ -24,7 +24,7 @@ template bool suits_quads<bf16>(const ForwardOperands&);
 // What is being compared: 0 eight teams, 2 the same with all channels of a strip unrolled, 3 ten teams.
 template <class T>
 void start_quads(ForwardOperands& p, int multiprocessors, cudaStream_t stream) {
-    const quads::Cost cost{110, 460, 0, scan_variant == 3 ? 10 : 8};
+    const quads::Cost cost{175, 750, 0, scan_variant == 3 ? 10 : 8};
     const Launch launch = quads::plan(p, cost, multiprocessors, stream,
                                       [](const ForwardOperands& q) { return quads::ForwardMemory<T>(q).bytes; });
     const bool whole = p.z.data != nullptr && p.delta.data != nullptr && p.softplus;

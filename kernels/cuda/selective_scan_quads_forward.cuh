@@ -68,7 +68,7 @@ __device__ inline void forward(const ForwardOperands& p, unsigned char* memory) 
     if (threadIdx.x == 0) {
         const Rows* const all[] = {&p.u, &p.z, &p.delta, &p.y};
 #pragma unroll
-        for (int i = 0; i < 4; ++i) sequences[i] = Sequence::of<T>(*all[i], p, at);
+        for (int i = 0; i < 4; ++i) sequences[i] = Sequence::of<T>(*all[i], p, at.batch, at.first_channel);
     }
     __syncthreads();
     const auto fetch_rows = [&](int slice, int strip, int buffer) {

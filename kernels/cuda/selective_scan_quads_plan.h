@@ -21,7 +21,7 @@ template <class P, class F>
 Launch plan(P& p, const Cost& cost, int multiprocessors, cudaStream_t stream, F&& bytes_of) {
     // Handing a number on to the next team, to one on another multiprocessor; the bytes that memory moves a clock.
     constexpr size_t most_memory = 227 << 10;
-    constexpr double hop = 200, far_hop = 800, bytes_a_clock = 2300;
+    constexpr double hop = 300, far_hop = 800, bytes_a_clock = 2300;
     double best = 0;
     P chosen = p;
     for (const int strips : {8, 4, 2})
