@@ -3,6 +3,7 @@
 // events.
 //   cuda_scan_bench            all rows
 //   cuda_scan_bench 0 3 --once rows 0 and 3, one run each (for a profiler)
+//   cuda_scan_bench --variant=9 the kernels for any number of states; 0 to 3 are ways to do sixteen real ones
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
