@@ -102,13 +102,18 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
         if (slice < 0) return;
         const bool exists = at.thread < at.count(p, slice);
         const int row = slice * slice_steps + (exists ? at.thread : 0), channel = strip * strip_channels;
-        rows.fetch(row_of<T>(sequences[of_u], row, channel), raw_u + buffer, exists);
-        if (gated) rows.fetch(row_of<T>(sequences[of_z], row, channel), raw_z + buffer, exists);
-        if (given) rows.fetch(row_of<T>(sequences[of_delta], row, channel), raw_delta + buffer, exists);
         constexpr int floats = raw_channels<T> * states / team_threads;
         const int place = channel * states + at.thread * floats;
+        // All of the table at once: copies are not moved past its reading.
+        const T* const from_u = row_of<T>(sequences[of_u], row, channel);
+        const T* const from_z = row_of<T>(sequences[of_z], row, channel);
+        const T* const from_delta = row_of<T>(sequences[of_delta], row, channel);
+        const float* const from_starts = row_of<float>(sequences[of_starts], slice, place);
+        rows.fetch(from_u, raw_u + buffer, exists);
+        if (gated) rows.fetch(from_z, raw_z + buffer, exists);
+        if (given) rows.fetch(from_delta, raw_delta + buffer, exists);
         copy_ahead<4 * floats>(shared_address(starts + buffer * raw_channels<T> * states + at.thread * floats),
-                               row_of<float>(sequences[of_starts], slice, place), true);
+                               from_starts, true);
     };
     const int slices = static_cast<int>(p.slices), first_slice = slices - 1 - at.position;
     T* const matrices = reinterpret_cast<T*>(strip_start);
@@ -343,9 +348,12 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
                 if (at.thread < count) {
                     const int row = slice * slice_steps + at.thread;
                     const int first = (strip + 1 - strips_of_rows) * strip_channels;
-                    rows.store(row_of<T>(sequences[of_du], row, first), raw_u + buffer);
-                    if (gated) rows.store(row_of<T>(sequences[of_dz], row, first), raw_z + buffer);
-                    if (given) rows.store(row_of<T>(sequences[of_ddelta], row, first), raw_delta + buffer);
+                    T* const to_du = row_of<T>(sequences[of_du], row, first);
+                    T* const to_dz = row_of<T>(sequences[of_dz], row, first);
+                    T* const to_ddelta = row_of<T>(sequences[of_ddelta], row, first);
+                    rows.store(to_du, raw_u + buffer);
+                    if (gated) rows.store(to_dz, raw_z + buffer);
+                    if (given) rows.store(to_ddelta, raw_delta + buffer);
                 }
                 buffer ^= 1;
             }

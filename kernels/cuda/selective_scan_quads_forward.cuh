@@ -76,9 +76,13 @@ __device__ inline void forward(const ForwardOperands& p, unsigned char* memory) 
         const bool exists = at.thread < at.count(p, slice);
         const int row = slice * slice_steps + (exists ? at.thread : 0);
         const int channel = strip * strip_channels;
-        rows.fetch(row_of<T>(sequences[of_u], row, channel), M::raw_u + buffer, exists);
-        if (gated) rows.fetch(row_of<T>(sequences[of_z], row, channel), M::raw_z + buffer, exists);
-        if (given) rows.fetch(row_of<T>(sequences[of_delta], row, channel), M::raw_delta + buffer, exists);
+        // All of the table at once: copies are not moved past its reading.
+        const T* const from_u = row_of<T>(sequences[of_u], row, channel);
+        const T* const from_z = row_of<T>(sequences[of_z], row, channel);
+        const T* const from_delta = row_of<T>(sequences[of_delta], row, channel);
+        rows.fetch(from_u, M::raw_u + buffer, exists);
+        if (gated) rows.fetch(from_z, M::raw_z + buffer, exists);
+        if (given) rows.fetch(from_delta, M::raw_delta + buffer, exists);
     };
     fetch_rows(at.position, 0, 0);
     if (at.position < slices) fetch_matrices(p, at, at.position, matrices);
