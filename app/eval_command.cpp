@@ -104,7 +104,10 @@ class EvalCommand final : public Command {
                                       if (const std::string note = slow_note(r); !note.empty()) say(note);
                                   }};
         const bool cuda = network.backend().name() == "cuda";
-        return make_engine(network, segment_ == 0 ? 1 : cuda ? 528 : 16, choice);
+        // Segments side by side: as many as fill a GPU, or share what is read of the weights; a recording is one
+        // sequence.
+        const int64_t streams = segment_ == 0 ? 1 : cuda ? 528 : 16;
+        return make_engine(network, streams, choice);
     }
 
     fs::path model_, data_;

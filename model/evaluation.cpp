@@ -108,13 +108,12 @@ Evaluation evaluate_segments(RecurrentEngine& engine, const std::vector<std::spa
     std::vector<std::span<const uint8_t>> ordered = segments;
     std::stable_sort(ordered.begin(), ordered.end(), [](auto a, auto b) { return a.size() > b.size(); });
 
-    const auto first_code = static_cast<int32_t>(vocabulary / 2);
     std::vector<int32_t> codes(streams);
     std::vector<float> logits(streams * vocabulary), weights(vocabulary), blocks(weight_blocks(vocabulary));
     Evaluation result;
     for (size_t first = 0; first < ordered.size(); first += streams) {
         const size_t together = std::min(streams, ordered.size() - first);
-        std::fill(codes.begin(), codes.end(), first_code);
+        std::fill(codes.begin(), codes.end(), start_code(engine.vocabulary()));
         for (size_t t = 0; t < ordered[first].size(); ++t) {
             if (t % 1024 == 0 && progress && !progress(result.samples)) {
                 rewind();

@@ -25,7 +25,8 @@ struct Clip {
 };
 
 // The code that stands before the first sample: silence.
-inline int32_t start_code(const ModelConfig& config) { return static_cast<int32_t>(config.vocabulary / 2); }
+inline int32_t start_code(int64_t vocabulary) { return static_cast<int32_t>(vocabulary / 2); }
+inline int32_t start_code(const ModelConfig& config) { return start_code(config.vocabulary); }
 
 // What runs a network, as it was chosen.
 struct EngineReport {

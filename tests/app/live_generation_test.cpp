@@ -218,7 +218,7 @@ TEST(LiveGeneration, AFailureKeepsTheFile) {
 }
 
 // A sanitizer keeps what was given back.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef NIGIRI_SANITIZED
 size_t resident_bytes() {
     std::ifstream in("/proc/self/statm");
     size_t total = 0, resident = 0;
