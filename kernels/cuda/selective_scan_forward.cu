@@ -295,7 +295,7 @@ void CudaBackend::selective_scan_forward(const SelectiveScanForward& op) {
             return start(kernel, launch, p, "the selective scan of a few steps");
         }
         if constexpr (!is_complex.value && rule.value == Discretization::euler && mix.value == Mix::selective)
-            if (scan_variant != 9 && suits_quads<T>(p)) return start_quads<T>(p, multiprocessors_, stream_);
+            if (suits_quads<T>(p)) return start_quads<T>(p, multiprocessors_, stream_);
         using M = Matrices<T, is_complex.value, mix.value>;
         const Budget budget{forward_warps,
                             Mail::bytes(p.padded) + forward_columns * Columns<T>::bytes,

@@ -5,8 +5,6 @@
 
 namespace nigiri::cuda::scan {
 
-extern int scan_variant;
-
 // Whether the operands, beside being of that kind, can be read and written by vectors.
 template <class T>
 bool suits_quads(const ForwardOperands& p);

@@ -46,7 +46,7 @@ struct BackwardMemory {
 };
 
 // kWhole: z, delta and softplus are there.
-template <class T, bool kWhole, int kUnroll>
+template <class T, bool kWhole>
 __device__ inline void backward(const BackwardOperands& p, unsigned char* memory) {
     constexpr bool kExact = sizeof(T) == 4;  // y, of which only dz is made
     constexpr int strips_of_rows = SharedRows<T>::strips;
@@ -179,7 +179,7 @@ __device__ inline void backward(const BackwardOperands& p, unsigned char* memory
                 const bool last = strip + 1 >= at.strips;
                 fetch_gradient(last ? slice - at.ring : slice, last ? 0 : strip + 1);
             }
-#pragma unroll kUnroll
+#pragma unroll 1
             for (int k = 0; k < strip_channels; ++k) {
                 float* const k_strip = segment_strip + k * strip_pitch;
                 const auto letter = mail.look(channel + k);

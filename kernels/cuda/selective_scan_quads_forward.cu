@@ -5,11 +5,13 @@
 namespace nigiri::cuda::scan {
 namespace {
 
-template <class T, int kTeams, bool kWhole, int kUnroll>
-__global__ void __launch_bounds__(quads::team_threads* kTeams, 1)
+constexpr int most_teams = 8;
+
+template <class T, bool kWhole>
+__global__ void __launch_bounds__(quads::team_threads* most_teams, 1)
     quads_forward_kernel(const __grid_constant__ ForwardOperands p) {
     extern __shared__ __align__(16) unsigned char memory[];
-    quads::forward<T, kWhole, kUnroll>(p, memory);
+    quads::forward<T, kWhole>(p, memory);
 }
 
 }  // namespace
@@ -21,17 +23,13 @@ bool suits_quads(const ForwardOperands& p) {
 template bool suits_quads<float>(const ForwardOperands&);
 template bool suits_quads<bf16>(const ForwardOperands&);
 
-// What is being compared: 0 eight teams, 2 the same with all channels of a strip unrolled, 3 ten teams.
 template <class T>
 void start_quads(ForwardOperands& p, int multiprocessors, cudaStream_t stream) {
-    const quads::Cost cost{175, 750, 0, scan_variant == 3 ? 10 : 8};
+    const quads::Cost cost{175, 750, 0, most_teams};
     const Launch launch = quads::plan(p, cost, multiprocessors, stream,
                                       [](const ForwardOperands& q) { return quads::ForwardMemory<T>(q).bytes; });
     const bool whole = p.z.data != nullptr && p.delta.data != nullptr && p.softplus;
-    const auto kernel = !whole            ? quads_forward_kernel<T, 10, false, 1>
-                      : scan_variant == 2 ? quads_forward_kernel<T, 8, true, 4>
-                      : scan_variant == 3 ? quads_forward_kernel<T, 10, true, 1>
-                                          : quads_forward_kernel<T, 8, true, 1>;
+    const auto kernel = whole ? quads_forward_kernel<T, true> : quads_forward_kernel<T, false>;
     start(kernel, launch, p, "the selective scan");
 }
 template void start_quads<float>(ForwardOperands&, int, cudaStream_t);

@@ -31,7 +31,7 @@ struct ForwardMemory {
 };
 
 // kWhole: z, delta and softplus are there.
-template <class T, bool kWhole, int kUnroll>
+template <class T, bool kWhole>
 __device__ inline void forward(const ForwardOperands& p, unsigned char* memory) {
     using M = ForwardMemory<T>;
     constexpr bool kExact = sizeof(T) == 4;
@@ -121,7 +121,7 @@ __device__ inline void forward(const ForwardOperands& p, unsigned char* memory) 
                 fetch_rows(last ? slice + at.ring : slice, last ? 0 : strip + strips_of_rows, buffer ^ 1);
             }
             if (strip == 0) read_matrices(at, matrices, b, c);
-#pragma unroll kUnroll
+#pragma unroll 1
             for (int k = 0; k < strip_channels; ++k) {
                 float* const k_strip = segment_strip + k * strip_pitch;
                 const auto letter = mail.look(channel + k);

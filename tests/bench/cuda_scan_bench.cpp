@@ -3,7 +3,6 @@
 // events.
 //   cuda_scan_bench            all rows
 //   cuda_scan_bench 0 3 --once rows 0 and 3, one run each (for a profiler)
-//   cuda_scan_bench --variant=9 the kernels for any number of states; 0 to 3 are ways to do sixteen real ones
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -15,10 +14,6 @@
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/random.h"
-
-namespace nigiri::cuda::scan {
-extern int scan_variant;
-}
 
 namespace nigiri {
 namespace {
@@ -147,44 +142,6 @@ class Bench {
             cuda_->selective_scan_forward({s, y, {}, checkpoints});
             cuda_->selective_scan_backward({s, checkpoints, dy, du, ddelta, dbias, da, db, dc, dskip, dz});
         });
-        if (cuda::scan::scan_variant != 9 && u.size() <= (int64_t{1} << 25)) {
-            const auto floats_of = [&](const Tensor& t) {
-                std::vector<uint8_t> raw(static_cast<size_t>(t.size()) * size_of(t.dtype()));
-                cuda_->download(t, raw.data());
-                std::vector<float> v(static_cast<size_t>(t.size()));
-                for (size_t i = 0; i < v.size(); ++i)
-                    v[i] = t.dtype() == DType::f32
-                             ? reinterpret_cast<const float*>(raw.data())[i]
-                             : static_cast<float>(reinterpret_cast<const BFloat16*>(raw.data())[i]);
-                return v;
-            };
-            const std::vector<std::pair<const char*, const Tensor*>> results = {
-                {"y", &y},   {"ck", &checkpoints}, {"du", &du}, {"ddelta", &ddelta}, {"dz", &dz},
-                {"db", &db}, {"dc", &dc},          {"da", &da}, {"dbias", &dbias},   {"dskip", &dskip}};
-            std::vector<std::vector<float>> ours;
-            const auto once = [&] {
-                for (const Tensor* t : {&da, &dbias, &dskip})
-                    cudaMemsetAsync(t->view().data, 0, static_cast<size_t>(t->size()) * 4, cuda_->stream());
-                cuda_->selective_scan_forward({s, y, {}, checkpoints});
-                cuda_->selective_scan_backward({s, checkpoints, dy, du, ddelta, dbias, da, db, dc, dskip, dz});
-                cuda_->synchronize();
-            };
-            const int variant = cuda::scan::scan_variant;
-            once();
-            for (const auto& [name, t] : results) ours.push_back(floats_of(*t));
-            cuda::scan::scan_variant = 9;
-            once();
-            cuda::scan::scan_variant = variant;
-            std::printf("against the old kernels:");
-            for (size_t k = 0; k < results.size(); ++k) {
-                const std::vector<float> old = floats_of(*results[k].second);
-                double difference = 0, norm = 0;
-                for (size_t i = 0; i < old.size(); ++i)
-                    difference += std::pow(double{ours[k][i]} - old[i], 2), norm += std::pow(double{old[i]}, 2);
-                std::printf(" %s %.1e", results[k].first, std::sqrt(difference / norm));
-            }
-            std::printf("\n");
-        }
         const double element = static_cast<double>(size_of(r.dtype)), samples = static_cast<double>(u.size());
         const double matrices = r.is_complex ? 0 : 2 * static_cast<double>(b.size()) * element;
         const double gb = (4 * samples * element + matrices) * 1e-6 / plain;
@@ -239,8 +196,6 @@ int main(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
         if (std::strcmp(argv[i], "--once") == 0)
             once = true;
-        else if (std::strncmp(argv[i], "--variant=", 10) == 0)
-            cuda::scan::scan_variant = std::atoi(argv[i] + 10);
         else
             chosen.push_back(static_cast<size_t>(std::atoi(argv[i])));
     }
