@@ -180,6 +180,11 @@ class Mail {
     bool far_;
 };
 
+struct ForwardOperands : Operands {
+    Rows y;
+    States state, checkpoints;
+};
+
 // What the host prepares for both passes.
 Operands operands_of(const SelectiveScan& op);
 Rows rows_of(const View& v);
@@ -201,6 +206,12 @@ struct Launch {
     int threads, span;
     size_t shared;
 };
+
+inline constexpr size_t shared_memory = 226 << 10;  // of a block
+
+// How many clusters of `span` blocks that have a multiprocessor each run at once. Clusters stay within a part
+// of the chip whose size only the driver knows.
+int clusters_at_once(int span, int multiprocessors);
 
 // Chooses groups, rounds and span and writes them to `p`.
 Launch plan(Operands& p, int64_t states, const Budget& budget, int multiprocessors, cudaStream_t stream);

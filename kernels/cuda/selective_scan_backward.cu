@@ -17,6 +17,7 @@
 
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/selective_scan_gradients.cuh"
+#include "kernels/cuda/selective_scan_quads.h"
 
 namespace nigiri::cuda::scan {
 namespace {
@@ -327,15 +328,21 @@ void CudaBackend::selective_scan_backward(const SelectiveScanBackward& op) {
                             is_complex.value ? 400.0 : 180.0,
                             is_complex.value ? 2600.0 : 700.0,
                             4};
-        const Launch launch = plan(p, op.a[1], budget, multiprocessors_, stream_);
+        const bool by_quads = !is_complex.value && rule.value == Discretization::euler &&
+                              mix.value == Mix::selective && suits_quads<T>(p);
+        const Launch launch = by_quads ? plan_quads<T>(p, multiprocessors_, stream_)
+                                       : plan(p, op.a[1], budget, multiprocessors_, stream_);
         const auto shares_of = [&](bool selective) {
             return selective ? allocate({p.blocks, rows, p.numbers}, DType::f32) : Tensor();
         };
         const Tensor db = shares_of(p.selective_b), dc = shares_of(p.selective_c);
         const Tensor sums = allocate({p.batch * p.span, place.count, p.channels}, DType::f32);
         p.db = db.as<float>(), p.dc = dc.as<float>(), p.sums = sums.as<float>();
-        start(backward_kernel<T, is_complex.value, rule.value, mix.value>, launch, p,
-              "the selective scan's backward pass");
+        if (by_quads)
+            start_quads<T>(p, launch);
+        else
+            start(backward_kernel<T, is_complex.value, rule.value, mix.value>, launch, p,
+                  "the selective scan's backward pass");
 
         for (const auto& [shares, to] : {std::pair(p.db, op.db), std::pair(p.dc, op.dc)})
             if (shares != nullptr) add_shares<T>(stream_, shares, p.blocks, rows, p.numbers, rows_of(to));

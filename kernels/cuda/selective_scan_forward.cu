@@ -10,14 +10,10 @@
 
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/selective_scan.cuh"
+#include "kernels/cuda/selective_scan_quads.h"
 
 namespace nigiri::cuda::scan {
 namespace {
-
-struct ForwardOperands : Operands {
-    Rows y;
-    States state, checkpoints;
-};
 
 constexpr int forward_warps = 12;
 constexpr int forward_columns = 3;  // u, delta and z of a warp
@@ -298,6 +294,8 @@ void CudaBackend::selective_scan_forward(const SelectiveScanForward& op) {
                                                : few_steps_kernel<T, is_complex.value, rule.value, few_steps>;
             return start(kernel, launch, p, "the selective scan of a few steps");
         }
+        if constexpr (!is_complex.value && rule.value == Discretization::euler && mix.value == Mix::selective)
+            if (suits_quads<T>(p)) return start_quads<T>(p, multiprocessors_, stream_);
         using M = Matrices<T, is_complex.value, mix.value>;
         const Budget budget{forward_warps,
                             Mail::bytes(p.padded) + forward_columns * Columns<T>::bytes,

@@ -9,10 +9,8 @@ namespace {
 
 __global__ void probe_kernel(int) {}
 
-constexpr size_t shared_memory = 226 << 10;
+}  // namespace
 
-// How many clusters of `span` blocks that have a multiprocessor each run at once. Clusters stay within a part
-// of the chip whose size only the driver knows.
 int clusters_at_once(int span, int multiprocessors) {
     if (span == 1) return multiprocessors;
     static std::array<int, 9> known{};  // writing the same answer twice does no harm
@@ -35,8 +33,6 @@ int clusters_at_once(int span, int multiprocessors) {
     check(cudaOccupancyMaxActiveClusters(&answer, probe_kernel, &config), "asking how many clusters fit");
     return count = std::max(1, answer);
 }
-
-}  // namespace
 
 Rows rows_of(const View& v) {
     if (!v) return {};

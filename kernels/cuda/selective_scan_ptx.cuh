@@ -48,6 +48,22 @@ __device__ inline void write_box(uint32_t shared, uint64_t word) {
 __device__ inline void write_box_of_cluster(uint32_t cluster, uint64_t word) {
     asm volatile("st.relaxed.cluster.shared::cluster.b64 [%0], %1;" ::"r"(cluster), "l"(word) : "memory");
 }
+// Two neighbouring boxes at once; writing, those of this block if `near`, of the cluster if `far`.
+__device__ inline void read_boxes(uint32_t shared, uint64_t& first, uint64_t& second) {
+    asm volatile("ld.relaxed.cluster.shared::cta.v2.b64 {%0, %1}, [%2];"
+                 : "=l"(first), "=l"(second)
+                 : "r"(shared)
+                 : "memory");
+}
+__device__ inline void write_boxes_if(bool near, bool far, uint32_t address, uint64_t first, uint64_t second) {
+    asm volatile(
+        "{\n\t.reg .pred p, q;\n\t"
+        "setp.ne.u32 p, %0, 0;\n\tsetp.ne.u32 q, %1, 0;\n\t"
+        "@p st.relaxed.cluster.shared::cta.v2.b64 [%2], {%3, %4};\n\t"
+        "@q st.relaxed.cluster.shared::cluster.v2.b64 [%2], {%3, %4};\n\t}" ::"r"(static_cast<uint32_t>(near)),
+        "r"(static_cast<uint32_t>(far)), "r"(address), "l"(first), "l"(second)
+        : "memory");
+}
 __device__ inline void cluster_barrier() {
     asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
 }

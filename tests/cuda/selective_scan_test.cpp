@@ -189,6 +189,30 @@ TEST_F(CudaSelectiveScan, IsTheJudgeWithAnyChannelsAndStates) {
         }
 }
 
+// Sixteen real states with selective B and C have kernels of their own where rows can be read by 16 bytes; gaps of 4
+// elements make these impossible for bf16.
+TEST_F(CudaSelectiveScan, IsTheJudgeOfSixteenStates) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+        for (const int64_t channels : {8, 16, 24, 32, 40, 72, 128, 136})
+            for (const int64_t gap : {0, 4, 8}) expect_judged({}, 3, 150, channels, 16, dtype, gap);
+        for (const int64_t length : test::odd_lengths) expect_judged({}, 2, length, 16, 16, dtype, 0);
+        const auto without = [&](auto... members) {
+            ScanVariant v;
+            ((v.*members = false), ...);
+            expect_judged(v, 2, 200, 24, 16, dtype, 0);
+        };
+        without(&ScanVariant::softplus);
+        without(&ScanVariant::softplus, &ScanVariant::bias);
+        without(&ScanVariant::delta);
+        without(&ScanVariant::bias);
+        without(&ScanVariant::skip);
+        without(&ScanVariant::z);
+        without(&ScanVariant::skip, &ScanVariant::z);
+        expect_judged({}, 1, 9000, 8, 16, dtype, 0);
+        expect_judged({}, 40, 700, 136, 16, dtype, 0);
+    }
+}
+
 // Sequences that go round the ring several times, in one block and in clusters of blocks.
 TEST_F(CudaSelectiveScan, IsTheJudgeOnLongSequences) {
     for (const DType dtype : {DType::f32, DType::bf16})
