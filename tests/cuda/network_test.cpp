@@ -162,14 +162,7 @@ TEST_P(CudaNetwork, IsCausal) {
     }
 }
 
-std::string test_name(const testing::TestParamInfo<test::NamedModel>& info) {
-    std::string name = info.param.name;
-    for (char& c : name)
-        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-    return name;
-}
-
-INSTANTIATE_TEST_SUITE_P(Models, CudaNetwork, testing::ValuesIn(test::all_models()), test_name);
+INSTANTIATE_TEST_SUITE_P(Models, CudaNetwork, testing::ValuesIn(test::all_models()), test::name_of_case);
 
 class CudaTraining : public testing::TestWithParam<std::string> {
   protected:

@@ -34,14 +34,7 @@ TEST_P(CudaRecordedSteps, AreThePlainOnesBitForBit) {
         }
 }
 
-std::string test_name(const testing::TestParamInfo<test::NamedModel>& info) {
-    std::string name = info.param.name;
-    for (char& c : name)
-        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-    return name;
-}
-
-INSTANTIATE_TEST_SUITE_P(Models, CudaRecordedSteps, testing::ValuesIn(test::all_models()), test_name);
+INSTANTIATE_TEST_SUITE_P(Models, CudaRecordedSteps, testing::ValuesIn(test::all_models()), test::name_of_case);
 
 // Widths and lengths at which the paths of long sequences and wide layers are taken: tall products, batches of slabs,
 // clusters, segments of chunks.

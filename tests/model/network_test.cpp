@@ -19,13 +19,6 @@ Tensor random_tokens(Backend& backend, int64_t batch, int64_t length, int64_t vo
 
 class EveryNetwork : public testing::TestWithParam<test::NamedModel> {};
 
-std::string test_name(const testing::TestParamInfo<test::NamedModel>& info) {
-    std::string name = info.param.name;
-    for (char& c : name)
-        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-    return name;
-}
-
 // Two layers a stage, three stages: every parameter's gradient against central differences in double.
 TEST_P(EveryNetwork, HasTheGradientsOfFiniteDifferences) {
     const ModelConfig& config = GetParam().config;
@@ -152,7 +145,7 @@ TEST_P(EveryNetwork, HasAsManyParametersAsItsConfigurationSays) {
     EXPECT_EQ(network.parameters().count(), parameter_count(GetParam().config));
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, EveryNetwork, testing::ValuesIn(test::all_models()), test_name);
+INSTANTIATE_TEST_SUITE_P(Models, EveryNetwork, testing::ValuesIn(test::all_models()), test::name_of_case);
 
 // The reference networks: 5.22, 5.92 and 5.06 million parameters.
 TEST(Presets, HaveThePublishedSizes) {

@@ -1,6 +1,9 @@
 // Small networks of every kind, for the tests of the model library.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <cctype>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -16,6 +19,14 @@ struct NamedModel {
 
 // What googletest prints for a parameter.
 inline void PrintTo(const NamedModel& m, std::ostream* out) { *out << m.name; }
+
+// A name that googletest takes.
+inline std::string name_of_case(const testing::TestParamInfo<NamedModel>& info) {
+    std::string name = info.param.name;
+    for (char& c : name)
+        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+    return name;
+}
 
 inline ModelConfig small_model(const LayerConfig& layer, UNetForm form = UNetForm::sashimi) {
     ModelConfig c;

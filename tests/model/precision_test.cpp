@@ -77,14 +77,7 @@ TEST_P(EveryPrecision, StepsAgreeWithTheParallelPass) {
     EXPECT_LE(std::sqrt(difference / test::dot(parallel, parallel)), 0.1);
 }
 
-std::string test_name(const testing::TestParamInfo<test::NamedModel>& info) {
-    std::string name = info.param.name;
-    for (char& c : name)
-        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-    return name;
-}
-
-INSTANTIATE_TEST_SUITE_P(Models, EveryPrecision, testing::ValuesIn(test::all_models()), test_name);
+INSTANTIATE_TEST_SUITE_P(Models, EveryPrecision, testing::ValuesIn(test::all_models()), test::name_of_case);
 
 // A step with weights rounded by the optimizer is a step with weights rounded from their values.
 TEST(Precision, RoundedWeightsKeepUpWithTheirValues) {

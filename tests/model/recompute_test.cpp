@@ -56,14 +56,7 @@ TEST_P(CheapRecomputation, HasTheSameGradientsBitForBit) {
         << "bfloat16";
 }
 
-std::string test_name(const testing::TestParamInfo<test::NamedModel>& info) {
-    std::string name = info.param.name;
-    for (char& c : name)
-        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-    return name;
-}
-
-INSTANTIATE_TEST_SUITE_P(Models, CheapRecomputation, testing::ValuesIn(test::all_models()), test_name);
+INSTANTIATE_TEST_SUITE_P(Models, CheapRecomputation, testing::ValuesIn(test::all_models()), test::name_of_case);
 
 // Counted in bytes a sample: of 26 to 29 a channel of a layer's width, 10 are cheap to compute again (norm 2, and in
 // Mamba blocks convolution 4 and gate or delta 4, in S4+MLP the other norm 2 and two GELUs 2 and 4). What is no layer's

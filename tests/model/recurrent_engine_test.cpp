@@ -111,13 +111,6 @@ std::vector<test::NamedModel> engine_models() {
     return models;
 }
 
-std::string test_name(const testing::TestParamInfo<test::NamedModel>& info) {
-    std::string name = info.param.name;
-    for (char& c : name)
-        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-    return name;
-}
-
 class EveryEngine : public testing::TestWithParam<test::NamedModel> {
   protected:
     std::shared_ptr<Backend> backend = make_backend("cpu");
@@ -225,7 +218,7 @@ TEST_P(EveryEngine, RoundsWeightsAsLittleAsItsFormatDoes) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, EveryEngine, testing::ValuesIn(engine_models()), test_name);
+INSTANTIATE_TEST_SUITE_P(Models, EveryEngine, testing::ValuesIn(engine_models()), test::name_of_case);
 
 class Engine : public testing::Test {
   protected:

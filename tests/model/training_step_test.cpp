@@ -36,14 +36,7 @@ TEST_P(RecordedSteps, AreThePlainOnesBitForBit) {
     }
 }
 
-std::string test_name(const testing::TestParamInfo<test::NamedModel>& info) {
-    std::string name = info.param.name;
-    for (char& c : name)
-        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-    return name;
-}
-
-INSTANTIATE_TEST_SUITE_P(Models, RecordedSteps, testing::ValuesIn(test::all_models()), test_name);
+INSTANTIATE_TEST_SUITE_P(Models, RecordedSteps, testing::ValuesIn(test::all_models()), test::name_of_case);
 
 TEST(TrainingStep, GoesOnPlainlyWhereRecordingFails) {
     const Config config = test::small_config();
