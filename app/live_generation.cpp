@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t samples_a_piece = 1024;  // between two looks at the player, where they take no more than a block
 constexpr size_t events_kept = 1000;
-constexpr auto pause = std::chrono::milliseconds(4);
+constexpr auto ring_pause = std::chrono::milliseconds(4);
 
 class Live {
   public:
@@ -107,7 +107,7 @@ class Live {
                 at += player_->write(samples.subspan(at));
                 pump();
                 if (at == n || stop_) break;
-                std::this_thread::sleep_for(pause);
+                std::this_thread::sleep_for(ring_pause);
             }
         }
         if (player_) pump();
@@ -123,7 +123,7 @@ class Live {
         while (!stop_ && !player_->done()) {
             pump();
             if (progress) progress(status());
-            std::this_thread::sleep_for(pause);
+            std::this_thread::sleep_for(ring_pause);
         }
         result_.heard_seconds = player_->heard_seconds();
         result_.dry_runs = player_->dry_runs();

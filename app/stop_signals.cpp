@@ -9,7 +9,7 @@ namespace nigiri::app {
 
 namespace {
 
-std::atomic<bool> stop{false};
+std::atomic<bool> stop_asked{false};
 
 sigset_t stop_signals() {
     sigset_t set;
@@ -23,7 +23,7 @@ void wait_for_signals() {
     const sigset_t set = stop_signals();
     int number = 0;
     if (sigwait(&set, &number) != 0) return;
-    stop.store(true);
+    stop_asked.store(true);
     if (sigwait(&set, &number) != 0) return;
     std::signal(number, SIG_DFL);
     pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
@@ -32,7 +32,7 @@ void wait_for_signals() {
 
 }  // namespace
 
-const std::atomic<bool>& stop_requested() { return stop; }
+const std::atomic<bool>& stop_requested() { return stop_asked; }
 
 // A thread waits for the signals; no handler ever interrupts another. oneDNN's generated code for products of long
 // matrices keeps its stack pointer in memory from the heap, and a handler's frame, written below it, was seen to

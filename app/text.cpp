@@ -34,6 +34,12 @@ std::string thousands(double value) {
     return fixed(value, 0) + " ";
 }
 
+std::string rounded(double value) {
+    std::string text = thousands(value);
+    while (!text.empty() && text.back() == ' ') text.pop_back();
+    return text;
+}
+
 std::string bytes_text(double bytes) {
     if (bytes >= 1e9) return fixed(bytes / 1e9, 1) + " GB";
     if (bytes >= 1e6) return fixed(bytes / 1e6, 0) + " MB";

@@ -9,9 +9,11 @@
 namespace nigiri::app {
 
 std::string fixed(double value, int digits);
-std::string duration(double seconds);  // "1 h 02 min", "3 min 05 s", "12 s"
-std::string thousands(double value);   // "21.3 k", "1.20 M"
-std::string bytes_text(double bytes);  // "412 MB", "1.3 GB"
+std::string duration(double seconds);         // "1 h 02 min", "3 min 05 s", "12 s"
+std::string thousands(double value);          // "21.3 k", "1.20 M"; "859 ", so that a unit may follow
+std::string rounded(double value);            // the same for a table: "859"
+inline constexpr const char* no_value = "–";  // in a table
+std::string bytes_text(double bytes);         // "412 MB", "1.3 GB"
 
 // A line that rewrites itself on a terminal; elsewhere a plain line now and then. Always on stderr.
 class ProgressLine {

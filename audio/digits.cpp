@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr std::array<const char*, digit_classes> words = {"zero", "one", "two",   "three", "four",
                                                           "five", "six", "seven", "eight", "nine"};
-constexpr int64_t fade = digit_rate / 100;
+constexpr int64_t digit_fade = digit_rate / 100;
 
 std::optional<int> digit_of_folder(const std::string& name) {
     for (int d = 0; d < digit_classes; ++d)
@@ -139,8 +139,9 @@ std::vector<int16_t> read_digit(const fs::path& path) {
     }
     if (n == 0) throw AudioError(AudioFault::empty, "'" + path.string() + "' holds no samples");
     if (n > digit_samples)
-        for (int64_t i = 0; i < fade; ++i)
-            samples[static_cast<size_t>(digit_samples - 1 - i)] *= static_cast<float>(i) / static_cast<float>(fade);
+        for (int64_t i = 0; i < digit_fade; ++i)
+            samples[static_cast<size_t>(digit_samples - 1 - i)] *=
+                static_cast<float>(i) / static_cast<float>(digit_fade);
     samples.resize(digit_samples);
     std::vector<int16_t> pcm(samples.size());
     std::transform(samples.begin(), samples.end(), pcm.begin(), to_pcm16);

@@ -18,15 +18,17 @@
 #include "audio/tags.h"
 
 namespace nigiri {
+
+struct CloseSoundFile {
+    void operator()(SNDFILE* file) const { sf_close(file); }
+};
+
 namespace {
+
+using Handle = std::unique_ptr<SNDFILE, CloseSoundFile>;
 
 constexpr int lowest_rate = 1000, highest_rate = 2'000'000;
 constexpr size_t block_values = 1 << 15;  // of all channels together
-
-struct CloseFile {
-    void operator()(SNDFILE* file) const { sf_close(file); }
-};
-using Handle = std::unique_ptr<SNDFILE, CloseFile>;
 
 std::string quoted(const std::filesystem::path& path) { return std::string("'").append(path.string()).append("'"); }
 
@@ -131,7 +133,7 @@ const char* name_of(AudioFault fault) {
 struct AudioReader::State {
     std::filesystem::path path;
     AudioInfo info;
-    Handle file;
+    std::unique_ptr<SNDFILE, CloseSoundFile> file;
     int format = 0, rate = 0;
     Resampler resampler{1, 1};
     std::vector<float> interleaved, mono, ready;  // `ready`: at the wanted rate, not yet handed out

@@ -17,7 +17,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double queue_seconds = 2;
 
-void check_rate(int rate) {
+void check_playable(int rate) {
     if (rate < 1000 || rate > 768000) throw Error("cannot play at " + std::to_string(rate) + " Hz");
 }
 
@@ -101,12 +101,12 @@ class FileOutput : public AudioOutput {
 }  // namespace
 
 std::unique_ptr<AudioOutput> open_null_output(int rate, bool real_time) {
-    check_rate(rate);
+    check_playable(rate);
     return std::make_unique<NullOutput>(rate, real_time);
 }
 
 std::unique_ptr<AudioOutput> open_file_output(const std::filesystem::path& path, int rate) {
-    check_rate(rate);
+    check_playable(rate);
     return std::make_unique<FileOutput>(path, rate);
 }
 

@@ -10,7 +10,7 @@
 namespace nigiri {
 namespace {
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr float float_infinity = std::numeric_limits<float>::infinity();
 
 }  // namespace
 
@@ -40,8 +40,8 @@ void Overview::add_first(int64_t begin, int64_t end) {
             x = joint.data();
         }
         std::array<float, lanes> low, high, energy{};
-        low.fill(infinity);
-        high.fill(-infinity);
+        low.fill(float_infinity);
+        high.fill(-float_infinity);
         for (size_t i = 0; i < joint.size(); i += lanes)
             for (size_t k = 0; k < lanes; ++k) {
                 const float v = x[i + k];
@@ -49,7 +49,7 @@ void Overview::add_first(int64_t begin, int64_t end) {
                 high[k] = v > high[k] ? v : high[k];
                 energy[k] += v * v;
             }
-        Block b{infinity, -infinity, 0};
+        Block b{float_infinity, -float_infinity, 0};
         for (size_t k = 0; k < lanes; ++k) {
             b.lowest = std::min(b.lowest, low[k]);
             b.highest = std::max(b.highest, high[k]);
@@ -71,7 +71,7 @@ bool Overview::update(int64_t budget) {
         const std::vector<Block>& below = levels_[l];
         std::vector<Block>& level = levels_[l + 1];
         while ((level.size() + 1) * static_cast<size_t>(factor) <= below.size()) {
-            Block b{infinity, -infinity, 0};
+            Block b{float_infinity, -float_infinity, 0};
             double energy = 0;
             for (size_t k = level.size() * factor; k < (level.size() + 1) * factor; ++k) {
                 b.lowest = std::min(b.lowest, below[k].lowest);
@@ -89,7 +89,7 @@ SampleSummary Overview::summary(int64_t begin, int64_t end) const {
     begin = std::max<int64_t>(begin, 0);
     end = std::min(end, size_);
     if (begin >= end) return {};
-    Sum sum{infinity, -infinity, 0};
+    Sum sum{float_infinity, -float_infinity, 0};
     const auto samples = [&](int64_t from, int64_t to) {
         while (from < to) {
             const auto part = sound_->piece(from);

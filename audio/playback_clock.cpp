@@ -6,8 +6,8 @@
 namespace nigiri {
 namespace {
 
-constexpr double settling = 0.2;  // seconds in which a difference falls to 1 / e: several blocks of any device
-constexpr double jump = 0.15;     // seconds: more is no unevenness, the device stood still
+constexpr double settling = 0.2;         // seconds in which a difference falls to 1 / e: several blocks of any device
+constexpr double longest_jitter = 0.15;  // seconds: more is no unevenness, the device stood still
 
 }  // namespace
 
@@ -27,7 +27,8 @@ void PlaybackClock::update(double now, int64_t taken, int64_t written) {
             taken_ = said;  // after a rest: the first sample is only just being taken
         } else {
             const double guess = taken_at(now), error = said - guess;
-            taken_ = std::abs(error) > jump * rate_ ? said : guess + error * (1 - std::exp((now_ - now) / settling));
+            taken_ = std::abs(error) > longest_jitter * rate_ ? said
+                                                              : guess + error * (1 - std::exp((now_ - now) / settling));
         }
         running_ = true;
     } else {

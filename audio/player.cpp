@@ -14,7 +14,7 @@ constexpr double shortest_queue = 0.02, longest_queue = 0.5;  // seconds
 // The device runs empty so many times within so many seconds: it will not get better by itself.
 constexpr size_t often = 3;
 constexpr double lately = 30;
-constexpr auto period = std::chrono::milliseconds(10);
+constexpr auto transport_period = std::chrono::milliseconds(10);
 
 }  // namespace
 
@@ -166,7 +166,7 @@ void Player::run(const std::stop_token& stop) {
         if (idle_)
             wake_.wait(lock, stop, changed);
         else
-            wake_.wait_for(lock, stop, period, changed);
+            wake_.wait_for(lock, stop, transport_period, changed);
     }
 }
 

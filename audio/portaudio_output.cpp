@@ -12,7 +12,7 @@
 namespace nigiri {
 namespace {
 
-constexpr double queue_seconds = 2;
+constexpr double device_queue_seconds = 2;
 
 class PortAudioOutput : public AudioOutput {
   public:
@@ -112,7 +112,7 @@ class PortAudioOutput : public AudioOutput {
                 device_rate_ = static_cast<int>(std::lround(candidate));
                 if (const PaStreamInfo* stream = Pa_GetStreamInfo(stream_)) latency_ = stream->outputLatency;
                 if (device_rate_ != rate) resampler_.emplace(rate, device_rate_);
-                return static_cast<size_t>(queue_seconds * device_rate_) + 8192;
+                return static_cast<size_t>(device_queue_seconds * device_rate_) + 8192;
             }
         fail_with("'" + name_ + "' cannot be opened", error);
     }

@@ -10,7 +10,7 @@
 namespace nigiri {
 namespace {
 
-constexpr auto period = std::chrono::milliseconds(20);
+constexpr auto recorder_period = std::chrono::milliseconds(20);
 
 int64_t longest(const RecorderOptions& o) {
     if (o.rate < 1000 || o.rate > 768000) throw Error("cannot record at " + std::to_string(o.rate) + " Hz");
@@ -91,7 +91,7 @@ void Recorder::record(const std::stop_token& stop) {
         if (last) break;
         if (options_.on_change) options_.on_change();
         std::unique_lock lock(nothing);
-        timer.wait_for(lock, stop, period, [] { return false; });
+        timer.wait_for(lock, stop, recorder_period, [] { return false; });
     }
     resampler.finish(converted);
     add(converted);

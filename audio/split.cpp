@@ -16,7 +16,7 @@ namespace {
 constexpr double held_out_share = 0.06;          // of the files, for validation and for the test each
 constexpr uint64_t split_stream = 0x73706c6974;  // keeps these draws apart from all others of the seed
 
-std::string lower(std::string s) {
+std::string lower_case(std::string s) {
     std::transform(s.begin(), s.end(), s.begin(), [](unsigned char c) { return std::tolower(c); });
     return s;
 }
@@ -41,7 +41,7 @@ const char* name_of(Split split) {
 }
 
 std::optional<Split> split_of_folder(const std::string& name) {
-    const std::string s = lower(name);
+    const std::string s = lower_case(name);
     if (s == "train" || s == "training") return Split::train;
     if (s == "valid" || s == "validation" || s == "val") return Split::valid;
     if (s == "test") return Split::test;

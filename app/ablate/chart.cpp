@@ -13,8 +13,8 @@ namespace nigiri::app {
 namespace {
 
 constexpr size_t colours = 10;
-constexpr double width = 600, left = 60, most_right = 180, top = 14, bottom = 48;
-constexpr double name_height = 15, letter = 6.9;  // of the style's font size
+constexpr double chart_width = 600, left_margin = 60, most_right = 180, top_margin = 14, bottom_margin = 48;
+constexpr double name_height = 15, letter_width = 6.9;  // of the style's font size
 
 std::string number(double x) { return fixed(x, 1); }
 
@@ -81,12 +81,12 @@ void spread_out(std::vector<EndName>& names, double low, double high) {
 }
 
 std::string shortened(const std::string& name, double room) {
-    const auto most = static_cast<size_t>(room / letter);
+    const auto most = static_cast<size_t>(room / letter_width);
     return name.size() <= most ? name : name.substr(0, most - 1) + "…";
 }
 
 std::string open_svg(const std::string& title, double height) {
-    return "<svg class=\"chart\" role=\"img\" viewBox=\"0 0 " + number(width) + " " + number(height) +
+    return "<svg class=\"chart\" role=\"img\" viewBox=\"0 0 " + number(chart_width) + " " + number(height) +
            "\" aria-label=\"" + html_escape(title) + "\">\n";
 }
 
@@ -111,10 +111,10 @@ class ChartPainter {
         y_range_.widen(0.04);
         if (chart_.markers && !chart_.log_x) x_range_.widen(0.04);
         if (x_range_.low == x_range_.high) x_range_.widen(0.1);
-        right_ = width - std::clamp(letter * static_cast<double>(longest) + 22, 40.0, most_right);
-        height_ = std::max(330.0, top + bottom + name_height * static_cast<double>(shown));
-        x_ = {x_range_.low, x_range_.high, left, right_, chart_.log_x};
-        y_ = {y_range_.low, y_range_.high, height_ - bottom, top, false};
+        right_ = chart_width - std::clamp(letter_width * static_cast<double>(longest) + 22, 40.0, most_right);
+        height_ = std::max(330.0, top_margin + bottom_margin + name_height * static_cast<double>(shown));
+        x_ = {x_range_.low, x_range_.high, left_margin, right_, chart_.log_x};
+        y_ = {y_range_.low, y_range_.high, height_ - bottom_margin, top_margin, false};
         out_ = open_svg(chart_.title, height_);
         axes();
         for (size_t i = 0; i < chart_.series.size(); ++i) curve(chart_.series[i], beside(i));
@@ -127,16 +127,16 @@ class ChartPainter {
         const std::vector<double> y = ticks(y_range_.low, y_range_.high, 6), x = x_ticks();
         const std::vector<std::string> y_texts = tick_texts(y), x_texts = tick_texts(x);
         for (size_t i = 0; i < y.size(); ++i) {
-            out_ += line(left, y_(y[i]), right_, y_(y[i]), "grid");
-            out_ += text_at(left - 8, y_(y[i]) + 4, y_texts[i], "y");
+            out_ += line(left_margin, y_(y[i]), right_, y_(y[i]), "grid");
+            out_ += text_at(left_margin - 8, y_(y[i]) + 4, y_texts[i], "y");
         }
         for (size_t i = 0; i < x.size(); ++i) {
-            out_ += line(x_(x[i]), height_ - bottom, x_(x[i]), height_ - bottom + 5, "axis");
-            out_ += text_at(x_(x[i]), height_ - bottom + 19, x_texts[i], "x");
+            out_ += line(x_(x[i]), height_ - bottom_margin, x_(x[i]), height_ - bottom_margin + 5, "axis");
+            out_ += text_at(x_(x[i]), height_ - bottom_margin + 19, x_texts[i], "x");
         }
-        out_ += line(left, height_ - bottom, right_, height_ - bottom, "axis");
-        out_ += text_at((left + right_) / 2, height_ - 8, chart_.x_name, "x name");
-        out_ += "<text class=\"x name\" transform=\"translate(14 " + number((top + height_ - bottom) / 2) +
+        out_ += line(left_margin, height_ - bottom_margin, right_, height_ - bottom_margin, "axis");
+        out_ += text_at((left_margin + right_) / 2, height_ - 8, chart_.x_name, "x name");
+        out_ += "<text class=\"x name\" transform=\"translate(14 " + number((top_margin + height_ - bottom_margin) / 2) +
                 ") rotate(-90)\">" + html_escape(chart_.y_name) + "</text>\n";
     }
 
@@ -148,11 +148,11 @@ class ChartPainter {
             for (const ChartPoint& p : s.points) all.push_back(p.x);
         std::sort(all.begin(), all.end());
         for (const double v : all)
-            if (kept.empty() || x_(v) - x_(kept.back()) > letter * 8) kept.push_back(v);
+            if (kept.empty() || x_(v) - x_(kept.back()) > letter_width * 8) kept.push_back(v);
         return kept;
     }
 
-    double y_of(double v) const { return std::clamp(y_(v), top, height_ - bottom); }
+    double y_of(double v) const { return std::clamp(y_(v), top_margin, height_ - bottom_margin); }
 
     // Bars at one place stand side by side, a few pixels from each other.
     double beside(size_t series) const {
@@ -174,7 +174,7 @@ class ChartPainter {
                 const ChartPoint& before = s.points[i - 1];
                 const double share = (before.y - y_range_.high) / (before.y - p.y);
                 if (share > 0 && share < 1)
-                    path += number(x_(before.x + share * (p.x - before.x))) + "," + number(top) + " ";
+                    path += number(x_(before.x + share * (p.x - before.x))) + "," + number(top_margin) + " ";
             }
             inside = true;
             path += number(x_(p.x) + aside) + "," + number(y_of(p.y)) + " ";
@@ -204,14 +204,14 @@ class ChartPainter {
         std::vector<EndName> names;
         for (size_t i = 0; i < chart_.series.size(); ++i)
             if (!chart_.series[i].points.empty()) names.push_back({y_of(chart_.series[i].points.back().y) + 4, i});
-        spread_out(names, top + 8, height_ - bottom + 4);
+        spread_out(names, top_margin + 8, height_ - bottom_margin + 4);
         for (const EndName& n : names) {
             const ChartSeries& s = chart_.series[n.series];
             const ChartPoint& end = s.points.back();
             const double x = right_ + 14;
             out_ += line(x_(end.x) + beside(n.series) + 4, y_of(end.y), x - 3, n.y - 4, "leader " + marks_of(s.colour));
             out_ +=
-                text_at(x, n.y, shortened(s.name, width - right_ - 18), "end t" + std::to_string(s.colour % colours));
+                text_at(x, n.y, shortened(s.name, chart_width - right_ - 18), "end t" + std::to_string(s.colour % colours));
         }
     }
 
@@ -279,19 +279,19 @@ std::string dots_svg(const std::string& title, const std::string& x_name, const 
     }
     if (range.empty()) return "";
     range.widen(0.06);
-    const double names = std::clamp(1.1 * letter * static_cast<double>(longest) + 20, 80.0, 270.0);
-    const double height = top + bottom + row * static_cast<double>(lines.size());
-    const Scale x{range.low, range.high, names, width - 24, false};
+    const double names = std::clamp(1.1 * letter_width * static_cast<double>(longest) + 20, 80.0, 270.0);
+    const double height = top_margin + bottom_margin + row * static_cast<double>(lines.size());
+    const Scale x{range.low, range.high, names, chart_width - 24, false};
     std::string out = open_svg(title, height);
     const std::vector<double> places = ticks(range.low, range.high, 7);
     const std::vector<std::string> texts = tick_texts(places);
     for (size_t i = 0; i < places.size(); ++i) {
-        out += line(x(places[i]), top, x(places[i]), height - bottom, "grid");
-        out += text_at(x(places[i]), height - bottom + 19, texts[i], "x");
+        out += line(x(places[i]), top_margin, x(places[i]), height - bottom_margin, "grid");
+        out += text_at(x(places[i]), height - bottom_margin + 19, texts[i], "x");
     }
     for (size_t i = 0; i < lines.size(); ++i) {
         const DotLine& l = lines[i];
-        const double y = top + row * (static_cast<double>(i) + 0.5);
+        const double y = top_margin + row * (static_cast<double>(i) + 0.5);
         const std::string marks = marks_of(l.colour);
         out += text_at(names - 10, y + 4, shortened(l.name, names - 10), "y");
         const auto s = spread(l.values);
@@ -305,8 +305,8 @@ std::string dots_svg(const std::string& title, const std::string& x_name, const 
             out +=
                 "<circle class=\"dot " + marks + "\" cx=\"" + number(x(v)) + "\" cy=\"" + number(y) + "\" r=\"4\" />\n";
     }
-    out += line(names, height - bottom, width - 24, height - bottom, "axis");
-    out += text_at((names + width - 24) / 2, height - 8, x_name, "x name");
+    out += line(names, height - bottom_margin, chart_width - 24, height - bottom_margin, "axis");
+    out += text_at((names + chart_width - 24) / 2, height - 8, x_name, "x name");
     return out + "</svg>\n";
 }
 

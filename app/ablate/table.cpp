@@ -11,15 +11,6 @@ namespace nigiri::app {
 
 namespace {
 
-constexpr const char* no_value = "–";
-
-// "21.3 k", "859".
-std::string rounded(double value) {
-    std::string text = thousands(value);
-    while (!text.empty() && text.back() == ' ') text.pop_back();
-    return text;
-}
-
 std::string signed_text(double value, int digits) { return (value >= 0 ? "+" : "−") + fixed(std::abs(value), digits); }
 
 std::string options_text(const RowSummary& row) {

@@ -11,20 +11,11 @@ namespace nigiri::app {
 
 namespace {
 
-constexpr const char* no_value = "–";
-
 std::string shown(const MetricInfo& metric, std::optional<double> value) {
     if (!value || !std::isfinite(*value)) return no_value;
     if (metric.unit == "share") return fixed(100 * *value, 0) + " %";
     if (metric.unit == "bits") return fixed(*value, 3);
     return fixed(*value, *value < 100 ? 2 : 0);
-}
-
-// "21.3 k", "859".
-std::string rounded(double value) {
-    std::string text = thousands(value);
-    while (!text.empty() && text.back() == ' ') text.pop_back();
-    return text;
 }
 
 // The least of the values, if there are two to choose among and it is less than all others by more than `margin`.

@@ -13,8 +13,6 @@ using nlohmann::json;
 
 namespace {
 
-constexpr const char* no_value = "–";
-
 std::string score(double value) { return fixed(value, std::abs(value) < 100 ? 2 : 1); }
 std::string percent(double share) { return fixed(100 * share, 1) + " %"; }
 

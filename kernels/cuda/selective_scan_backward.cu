@@ -328,8 +328,8 @@ void CudaBackend::selective_scan_backward(const SelectiveScanBackward& op) {
                             is_complex.value ? 400.0 : 180.0,
                             is_complex.value ? 2600.0 : 700.0,
                             4};
-        const bool by_quads = !is_complex.value && rule.value == Discretization::euler &&
-                              mix.value == Mix::selective && suits_quads<T>(p);
+        const bool by_quads = !is_complex.value && rule.value == Discretization::euler && mix.value == Mix::selective &&
+                              suits_quads<T>(p);
         const Launch launch = by_quads ? plan_quads<T>(p, multiprocessors_, stream_)
                                        : plan(p, op.a[1], budget, multiprocessors_, stream_);
         const auto shares_of = [&](bool selective) {

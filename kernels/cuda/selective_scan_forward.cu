@@ -294,7 +294,8 @@ void CudaBackend::selective_scan_forward(const SelectiveScanForward& op) {
                                                : few_steps_kernel<T, is_complex.value, rule.value, few_steps>;
             return start(kernel, launch, p, "the selective scan of a few steps");
         }
-        if constexpr (!is_complex.value && rule.value == Discretization::euler && mix.value == Mix::selective)
+        if constexpr (std::is_same_v<T, cuda::bf16> && !is_complex.value && rule.value == Discretization::euler &&
+                      mix.value == Mix::selective)
             if (suits_quads<T>(p)) return start_quads<T>(p, multiprocessors_, stream_);
         using M = Matrices<T, is_complex.value, mix.value>;
         const Budget budget{forward_warps,

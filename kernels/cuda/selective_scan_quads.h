@@ -5,7 +5,8 @@
 
 namespace nigiri::cuda::scan {
 
-// Whether the operands, beside being of that kind, can be read and written by vectors.
+// Whether the operands, beside being of that kind, can be read and written by vectors, and these kernels are the faster
+// ones. The forward pass is for bfloat16 only.
 template <class T>
 bool suits_quads(const ForwardOperands& p);
 template <class T>

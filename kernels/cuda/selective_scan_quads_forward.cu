@@ -16,11 +16,14 @@ __global__ void __launch_bounds__(quads::team_threads* most_teams, 1)
 
 }  // namespace
 
+// Of longer sequences, and of float32 ones, the kernel for any number of states is faster by 2 to 50 % (measured on an
+// H200); of shorter ones this one, by 6 to 18 %.
+constexpr int64_t most_steps = 8192;
+
 template <class T>
 bool suits_quads(const ForwardOperands& p) {
-    return quads::suits<T>(p, p.checkpoints) && quads::whole(p.y, 16);
+    return p.length <= most_steps && quads::suits<T>(p, p.checkpoints) && quads::whole(p.y, 16);
 }
-template bool suits_quads<float>(const ForwardOperands&);
 template bool suits_quads<bf16>(const ForwardOperands&);
 
 template <class T>
@@ -32,7 +35,6 @@ void start_quads(ForwardOperands& p, int multiprocessors, cudaStream_t stream) {
     const auto kernel = whole ? quads_forward_kernel<T, true> : quads_forward_kernel<T, false>;
     start(kernel, launch, p, "the selective scan");
 }
-template void start_quads<float>(ForwardOperands&, int, cudaStream_t);
 template void start_quads<bf16>(ForwardOperands&, int, cudaStream_t);
 
 }  // namespace nigiri::cuda::scan

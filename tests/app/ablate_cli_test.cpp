@@ -126,7 +126,7 @@ TEST_F(Ablate, GoesOnWhereItWasStoppedOrKilled) {
             if (starts % 2)
                 EXPECT_TRUE(code == 0 || code == 128 + SIGINT) << code << ": the latter before it could listen";
             else
-                EXPECT_EQ(code, 128 + SIGKILL);
+                EXPECT_TRUE(code == 128 + SIGKILL || code == 0) << code << ": the latter if it ended just before";
             for (const std::string row : {"s4", "mlp"})
                 for (const std::string seed : {"0", "1"}) {
                     const fs::path run = at("pieces/runs") / row / ("seed-" + seed);

@@ -186,6 +186,10 @@ TEST_F(Cli, BeginsWithTheWeightsOfAModel) {
                        "1",
                        "--validate-every",
                        "0",
+                       "--schedule",
+                       "constant",
+                       "--warmup",
+                       "0",
                        "--threads",
                        "1"};
         if (more.empty()) a.insert(a.end(), {"--from", text("model.safetensors")});

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 using test::TemporaryFolder;
 
 // A folder of `count` different recordings of a second and a bit.
-void fill(const fs::path& folder, int count, const std::string& prefix = "piece") {
+void fill_pieces(const fs::path& folder, int count, const std::string& prefix = "piece") {
     fs::create_directories(folder);
     for (int i = 0; i < count; ++i)
         write_audio(folder / (prefix + std::to_string(i) + ".wav"),
@@ -46,7 +46,7 @@ bool noted(const ScanReport& report, const std::string& words) {
 
 TEST(Scan, ReportsEveryBrokenFileAndUsesTheGood) {
     const TemporaryFolder folder;
-    fill(folder.path(), 4);
+    fill_pieces(folder.path(), 4);
     const auto file = [&](const std::string& name, const std::string& bytes) {
         test::write_bytes(folder / name, bytes);
     };
@@ -140,10 +140,10 @@ TEST(Scan, GivesExactCountsAndLevels) {
 
 TEST(Scan, KeepsSplitFolders) {
     const TemporaryFolder folder;
-    fill(folder / "train/sub", 3, "a");
-    fill(folder / "Validation", 2, "b");
-    fill(folder / "test", 1, "c");
-    fill(folder.path(), 1, "stray");
+    fill_pieces(folder / "train/sub", 3, "a");
+    fill_pieces(folder / "Validation", 2, "b");
+    fill_pieces(folder / "test", 1, "c");
+    fill_pieces(folder.path(), 1, "stray");
     const ScanReport report = scan(folder.path());
     EXPECT_EQ(files_of(report, Split::train),
               (std::set<std::string>{"train/sub/a0.wav", "train/sub/a1.wav", "train/sub/a2.wav"}));
@@ -154,9 +154,9 @@ TEST(Scan, KeepsSplitFolders) {
 
 TEST(Scan, KeepsTheTestsCopyOfADuplicate) {
     const TemporaryFolder folder;
-    fill(folder / "train", 3, "a");
-    fill(folder / "valid", 1, "b");
-    fill(folder / "test", 1, "c");
+    fill_pieces(folder / "train", 3, "a");
+    fill_pieces(folder / "valid", 1, "b");
+    fill_pieces(folder / "test", 1, "c");
     fs::copy_file(folder / "test/c0.wav", folder / "train/copy.wav");
     write_audio(folder / "train/copy.flac", read_audio(folder / "test/c0.wav").samples,
                 16000);  // other bytes, same samples
@@ -168,8 +168,8 @@ TEST(Scan, KeepsTheTestsCopyOfADuplicate) {
 
 TEST(Scan, FollowsLinksOnce) {
     const TemporaryFolder folder, elsewhere;
-    fill(folder / "music", 3);
-    fill(elsewhere.path(), 1, "far");
+    fill_pieces(folder / "music", 3);
+    fill_pieces(elsewhere.path(), 1, "far");
     fs::create_directory_symlink(folder.path(), folder / "music/loop");
     fs::create_directory_symlink(elsewhere.path(), folder / "far");
     const ScanReport report = scan(folder.path());
@@ -180,9 +180,9 @@ TEST(Scan, FollowsLinksOnce) {
 
 TEST(Scan, ListRestrictsTrainingOnly) {
     const TemporaryFolder folder;
-    fill(folder / "train", 4, "a");
-    fill(folder / "valid", 1, "b");
-    fill(folder / "test", 1, "c");
+    fill_pieces(folder / "train", 4, "a");
+    fill_pieces(folder / "valid", 1, "b");
+    fill_pieces(folder / "test", 1, "c");
     test::write_bytes(folder / "list", "train/a0.wav\na2.wav\nmissing.wav\n");
     ScanOptions options;
     options.files = folder / "list";
@@ -198,7 +198,7 @@ TEST(Scan, ListRestrictsTrainingOnly) {
 
 TEST(Scan, DoesNotDependOnThreads) {
     const TemporaryFolder folder;
-    fill(folder.path(), 12);
+    fill_pieces(folder.path(), 12);
     ScanOptions one, four;
     one.threads = 1, four.threads = 4;
     EXPECT_EQ(to_json(scan(folder.path(), one)), to_json(scan(folder.path(), four)));
@@ -226,7 +226,7 @@ TEST(Scan, RefusesWhatIsNoFolder) {
 
 TEST(Scan, CanBeCancelledAndReportsProgress) {
     const TemporaryFolder folder;
-    fill(folder.path(), 3);
+    fill_pieces(folder.path(), 3);
     EXPECT_THROW(scan(folder.path(), {}, [](double, const std::string&) { return false; }), Cancelled);
     int calls = 0;
     scan(folder.path(), {}, [&](double f, const std::string& what) {

@@ -11,7 +11,6 @@ namespace nigiri::studio {
 namespace {
 
 constexpr int64_t overview_budget = 4'000'000;  // new values a frame: some eight milliseconds
-constexpr double zoom_step = 0.8;               // a notch of the wheel
 
 struct Area {
     ImVec2 at, size;
@@ -104,7 +103,7 @@ void draw_sound_plot(Deck& deck, const char* id, ImVec2 size, const Axis& vertic
 
     const ImGuiIO& io = ImGui::GetIO();
     const double here = view.sample_at(io.MousePos.x, a.at.x, a.size.x);
-    if (hovered && io.MouseWheel != 0) view.zoom(std::pow(zoom_step, static_cast<double>(io.MouseWheel)), here);
+    if (hovered && io.MouseWheel != 0) view.zoom(std::pow(ui::zoom_step, static_cast<double>(io.MouseWheel)), here);
     if (pressed) deck.player().seek(static_cast<int64_t>(std::max(here, 0.0)));
 }
 

@@ -13,7 +13,6 @@ namespace nigiri::studio {
 namespace {
 
 constexpr int64_t samples_a_frame = 4'000'000;  // of a new sound's overview: some eight milliseconds
-constexpr double zoom_step = 0.8;               // a notch of the wheel
 
 // Steps of the time axis in seconds; the first that leaves room for its numbers is taken.
 constexpr std::array<double, 22> steps = {0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2,
@@ -102,7 +101,7 @@ void SoundView::handle(ImVec2 at, ImVec2 size, ViewEvents& events) {
         if (io.MouseWheel != 0 && io.KeyShift)
             range.move(-0.1 * static_cast<double>(io.MouseWheel) * range.span());
         else if (io.MouseWheel != 0)
-            range.zoom(std::pow(zoom_step, static_cast<double>(io.MouseWheel)), here);
+            range.zoom(std::pow(ui::zoom_step, static_cast<double>(io.MouseWheel)), here);
         if (io.MouseWheelH != 0) range.move(-0.1 * static_cast<double>(io.MouseWheelH) * range.span());
         if (ImGui::IsMouseDragging(ImGuiMouseButton_Middle) || ImGui::IsMouseDragging(ImGuiMouseButton_Right))
             range.move(-static_cast<double>(io.MouseDelta.x) * range.span() / static_cast<double>(size.x));

@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr size_t most_listed = 100;
+constexpr size_t most_comparisons_listed = 100;
 
 Comparison::Row row_of(const std::vector<const app::ComparedClip*>& clips) {
     Comparison::Row row;
@@ -170,7 +170,7 @@ std::vector<fs::path> list_comparisons(const fs::path& parent) {
     for (fs::directory_iterator it(parent, code), end; !code && it != end; it.increment(code))
         if (std::error_code none; fs::exists(app::report_files(it->path()).json, none)) folders.push_back(it->path());
     std::sort(folders.rbegin(), folders.rend());
-    if (folders.size() > most_listed) folders.resize(most_listed);
+    if (folders.size() > most_comparisons_listed) folders.resize(most_comparisons_listed);
     return folders;
 }
 

@@ -16,7 +16,7 @@ using nlohmann::json;
 namespace {
 
 constexpr double least_seconds = 0.5;
-constexpr size_t most_listed = 500;
+constexpr size_t most_tests_listed = 500;
 
 app::BlindTest made(const Comparison& comparison, const ListeningTest::Setup& setup) {
     const size_t n = comparison.players.size();
@@ -157,7 +157,7 @@ std::vector<SavedTest> list_tests(const fs::path& folder, const std::atomic<bool
     std::sort(files.rbegin(), files.rend());  // names begin with the time
     std::vector<SavedTest> tests;
     for (const fs::path& file : files) {
-        if (stop.load() || tests.size() >= most_listed) break;
+        if (stop.load() || tests.size() >= most_tests_listed) break;
         try {
             const app::BlindTest test = app::BlindTest::load(file);
             Context context = context_of(file);

@@ -12,7 +12,6 @@ namespace nigiri::studio {
 
 namespace {
 
-constexpr double zoom_step = 0.8;         // a notch of the wheel
 constexpr size_t points_a_stroke = 4000;  // vertices have 16-bit indices
 constexpr size_t most_dots = 150;         // more of them would be a band
 constexpr float column_width = 1;         // pixels that share one lowest and highest value
@@ -101,7 +100,7 @@ void Plot::handle(const Frame& frame) {
     const auto x_share = [&](float x) { return static_cast<double>((x - frame.from.x) / width); };
     const auto y_share = [&](float y) { return static_cast<double>((frame.to.y - y) / height); };
     if (ImGui::IsItemHovered()) {
-        const double factor = std::pow(zoom_step, static_cast<double>(io.MouseWheel));
+        const double factor = std::pow(ui::zoom_step, static_cast<double>(io.MouseWheel));
         if (io.MouseWheel != 0 && io.KeyShift)
             state.move(-0.1 * static_cast<double>(io.MouseWheel), 0);
         else if (io.MouseWheel != 0 && io.MousePos.x < frame.from.x)

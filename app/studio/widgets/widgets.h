@@ -10,6 +10,8 @@
 
 namespace nigiri::studio::ui {
 
+inline constexpr double zoom_step = 0.8;  // a notch of the wheel, wherever it zooms
+
 // The name that the following widgets are marked under.
 void set_page(const std::string& page);
 void mark(const std::string& label);
