@@ -159,7 +159,7 @@ TEST(StudioForm, AModelOfNoPresetsSizeIsTrainedAsThePresetChosen) {
     TrainingForm form;
     form.choose_preset("tiny");
     form.choose_model("/somewhere/piano/checkpoints/best.safetensors");
-    ModelNetwork own{.config = measured_config(), .preset = "", .parameters = 12345};
+    ModelNetwork own{.config = measured_config(), .preset = "", .parameters = 12345, .licence = ""};
     own.config.signal.quantization = "linear";
     form.take_model(own);
     EXPECT_EQ(form.size(), "12.3 k parameters");
@@ -190,6 +190,7 @@ TEST(StudioForm, AModelIsReadBesideTheWindow) {
     ASSERT_TRUE(result->network.has_value()) << result->error;
     EXPECT_EQ(result->network->preset, "small");
     EXPECT_EQ(layer_name(result->network->config.model), "mamba-s6");
+    EXPECT_EQ(result->network->licence, "CC BY-SA 4.0");
     EXPECT_EQ(result->network->parameters, parameter_count(result->network->config.model));
     EXPECT_TRUE(comes([&] { return wakes >= 1; }));
 

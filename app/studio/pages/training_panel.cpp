@@ -173,6 +173,8 @@ void TrainingPanel::draw_network() {
     if (!fixed) note(layer_explained(layer));
     ImGui::EndDisabled();
     if (fixed) note(why);
+    if (fixed && form_.model && !form_.model->licence.empty())
+        note("Its licence holds for what becomes of it: " + form_.model->licence);
     marks().note("train.size", form_.size());
     marks().note("train.layer", layer);
 }

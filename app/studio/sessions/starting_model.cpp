@@ -10,6 +10,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr size_t longest_licence = 200;  // characters; a line for people, from a file of whoever
+
 std::string preset_of(const ModelConfig& model) {
     const auto& names = preset_names();
     const auto it = std::find_if(names.begin(), names.end(), [&](const std::string& name) {
@@ -25,7 +27,11 @@ std::string preset_of(const ModelConfig& model) {
 ModelNetwork read_network(const fs::path& model) {
     const Checkpoint checkpoint = Checkpoint::read(app::model_path(model));
     const Config& config = checkpoint.config();
-    return {.config = config, .preset = preset_of(config.model), .parameters = checkpoint.parameters()};
+    const auto licence = checkpoint.facts().find("licence");
+    return {.config = config,
+            .preset = preset_of(config.model),
+            .parameters = checkpoint.parameters(),
+            .licence = licence != checkpoint.facts().end() ? licence->second.substr(0, longest_licence) : ""};
 }
 
 void StartingModel::want(const fs::path& model) {
