@@ -192,7 +192,9 @@ TEST_F(StudioTraining, AnExistingRunKeepsItsNetworkAndTakesTheNewLimit) {
 
 TEST_F(StudioTraining, BeginsWithTheWeightsOfAModel) {
     TrainingSession session({});
-    session.start(plan("first", 200));
+    TrainingPlan first = plan("first", 600);
+    first.config.training.learning_rate = 1e-2;
+    session.start(first);
     const double learned = wait_for(session, TrainingStage::finished).best_valid_bits;
     // A step that moves nothing leaves the model as it was, whatever network the form says.
     TrainingPlan still = plan("still", 1);

@@ -159,23 +159,26 @@ void TrainingPanel::draw_model(Desk& desk) {
 void TrainingPanel::draw_network() {
     const bool fixed = !form_.from.empty();
     static const char* const why = "Those of the model: its weights fit no other network.";
-    ImGui::BeginDisabled(fixed);
+    std::string preset = form_.ready() ? form_.size() : "";
     ui::label("Size", column);
-    std::string preset = form_.size();
+    ImGui::BeginDisabled(fixed);
     if (ui::choice("##preset", preset, preset_names())) form_.choose_preset(preset);
+    ImGui::EndDisabled();
     ui::help(fixed ? why
                    : "How large a network is trained. A larger one ends up better and takes longer for every step.");
     if (!fixed) note(preset_explained(preset));
+    std::string layer = !fixed ? form_.layer : form_.model ? layer_name(form_.model->config.model) : "";
     ui::label("Layer", column);
-    std::string layer = fixed && form_.model ? layer_name(form_.model->config.model) : form_.layer;
+    ImGui::BeginDisabled(fixed);
     if (ui::choice("##layer", layer, layer_names())) form_.layer = layer;
+    ImGui::EndDisabled();
     ui::help(fixed ? why : "How the network remembers what it has heard.");
     if (!fixed) note(layer_explained(layer));
-    ImGui::EndDisabled();
-    if (fixed) note(why);
-    if (fixed && form_.model && !form_.model->licence.empty())
-        note("Its licence holds for what becomes of it: " + form_.model->licence);
-    marks().note("train.size", form_.size());
+    if (form_.model) {
+        note(why);
+        if (!form_.model->licence.empty()) note("Its licence holds for what becomes of it: " + form_.model->licence);
+    }
+    marks().note("train.size", preset);
     marks().note("train.layer", layer);
 }
 

@@ -78,7 +78,7 @@ std::string TrainingForm::training_preset() const { return model && !model->pres
 std::string TrainingForm::size() const {
     if (!model) return preset;
     return !model->preset.empty() ? model->preset
-                                  : app::thousands(static_cast<double>(model->parameters)) + "parameters";
+                                  : app::thousands(static_cast<double>(model->parameters)) + " parameters";
 }
 
 Config TrainingForm::config() const {
