@@ -80,7 +80,8 @@ void TrainingRun::open(const std::shared_ptr<Backend>& backend) {
     } else if (!request_.from.empty()) {
         from = Checkpoint::read(model_path(request_.from));
         // Its licence, and what it was trained on, are this model's too.
-        facts["from"] = request_.from.filename().string();
+        const fs::path named = request_.from.has_filename() ? request_.from : request_.from.parent_path();
+        facts["from"] = named.filename().string();
         for (const auto& [name, value] : from->facts()) facts["from." + name] = value;
     }
     auto trainer = std::make_unique<Trainer>(backend, request_.config, request_.run, *source_, facts);

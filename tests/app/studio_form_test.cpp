@@ -171,6 +171,21 @@ TEST(StudioForm, AModelOfNoPresetsSizeIsTrainedAsThePresetChosen) {
     EXPECT_EQ(form.free_name("/nowhere"), "v1.5-tuned");
 }
 
+TEST(StudioForm, AModelBringsTheLicencesOfThoseItBeganWith) {
+    const test::TemporaryFolder folder;
+    const Config config = measured_config();
+    const Network network(make_backend("cpu", 1), config.model, DType::f32, 1, config.training.length);
+    const auto licence = [&](const ModelFacts& facts) {
+        save_checkpoint(folder / "model.safetensors", config, network, nullptr, {}, facts);
+        return read_network(folder / "model.safetensors").licence;
+    };
+    EXPECT_EQ(licence({{"data", "piano"}}), "");
+    EXPECT_EQ(licence({{"from.licence", "CC BY 4.0"}}), "CC BY 4.0");
+    EXPECT_EQ(licence({{"licence", "CC0"}, {"from.licence", "CC BY 4.0"}, {"from.from.licence", "CC0"}}),
+              "CC BY 4.0; CC0");
+    EXPECT_LE(licence({{"licence", std::string(100000, 'x')}}).size(), 200u);
+}
+
 TEST(StudioForm, AModelIsReadBesideTheWindow) {
     const test::TemporaryFolder folder;
     std::ofstream(folder / "damaged.safetensors") << "this is no model";

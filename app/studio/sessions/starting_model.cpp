@@ -1,6 +1,7 @@
 #include "app/studio/sessions/starting_model.h"
 
 #include <algorithm>
+#include <set>
 
 #include "app/model_file.h"
 
@@ -22,16 +23,24 @@ std::string preset_of(const ModelConfig& model) {
     return it != names.end() ? *it : "";
 }
 
+std::string licences_of(const ModelFacts& facts) {
+    std::set<std::string> all;
+    for (const auto& [name, value] : facts)
+        if (name == "licence" || name.ends_with(".licence")) all.insert(value);
+    std::string text;
+    for (const std::string& licence : all) text += (text.empty() ? "" : "; ") + licence;
+    return text.substr(0, longest_licence);
+}
+
 }  // namespace
 
 ModelNetwork read_network(const fs::path& model) {
     const Checkpoint checkpoint = Checkpoint::read(app::model_path(model));
     const Config& config = checkpoint.config();
-    const auto licence = checkpoint.facts().find("licence");
     return {.config = config,
             .preset = preset_of(config.model),
             .parameters = checkpoint.parameters(),
-            .licence = licence != checkpoint.facts().end() ? licence->second.substr(0, longest_licence) : ""};
+            .licence = licences_of(checkpoint.facts())};
 }
 
 void StartingModel::want(const fs::path& model) {

@@ -13,7 +13,7 @@ struct ModelNetwork {
     Config config;
     std::string preset;  // whose size it has, whatever its layers are; empty: none's
     int64_t parameters = 0;
-    std::string licence;  // what the file says; empty: nothing
+    std::string licence;  // as the file says, with those of the models that it began with; empty: nothing
 };
 // `model`: a file or a run folder. Throws Error where it cannot be read.
 ModelNetwork read_network(const std::filesystem::path& model);
