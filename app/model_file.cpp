@@ -19,6 +19,14 @@ fs::path model_path(const fs::path& given) {
                 "give a checkpoint, or the --run folder of nigiri train");
 }
 
+std::string model_name(const fs::path& given) {
+    fs::path named = given.lexically_normal();
+    if (!named.has_filename()) named = named.parent_path();  // "runs/piano/"
+    const fs::path run = named.parent_path().parent_path();
+    if (named.parent_path().filename() == "checkpoints" && run.has_filename()) named = run;
+    return (named.extension() == ".safetensors" ? named.stem() : named.filename()).string();
+}
+
 std::vector<float> waveform(const Clip& clip, const SignalConfig& signal) {
     std::vector<float> samples(clip.codes.size());
     decode(clip.codes, parse_quantization(signal.quantization), samples);

@@ -12,6 +12,8 @@ namespace nigiri::app {
 
 // A model file, or a run folder, which stands for its best checkpoint.
 std::filesystem::path model_path(const std::filesystem::path& given);
+// "small-mamba-s4": what it is called. A checkpoint inside of a run folder goes by the run's name.
+std::string model_name(const std::filesystem::path& given);
 
 // A clip's codes as a waveform in [-1, 1].
 std::vector<float> waveform(const Clip& clip, const SignalConfig& signal);

@@ -79,7 +79,7 @@ class TrainCommand final : public Command {
         if (run_.empty())
             run_ = fs::path("runs") / (from_.empty()
                                            ? run_name(parser()->get_option("--preset")->as<std::string>(), config.model)
-                                           : from_.stem().string() + "-tuned");
+                                           : tuned_name(from_));
         // An existing run keeps its configuration; what is given on top may change its limits, not its model.
         if (const auto before = config_of_run(run_); before && !options_.names_model())
             config = options_.apply(*before);
@@ -92,10 +92,8 @@ class TrainCommand final : public Command {
 
     // The network is the model's; how it is trained comes from the preset and the options, as without --from.
     Config config_from_model() const {
-        const Config model = Checkpoint::read(from_).config();
-        Config config = options_.make();
-        config.model = model.model, config.signal = model.signal;
-        if (options_.names_model() && !(options_.apply(config).model == model.model))
+        const Config config = tuned_config(options_.make(), from_);
+        if (options_.names_model() && !(options_.apply(config).model == config.model))
             throw Error("the network of " + from_.string() + " is not the one of the options given",
                         "leave out the model's options");
         return config;

@@ -10,10 +10,19 @@ namespace nigiri::app {
 
 namespace fs = std::filesystem;
 
-std::optional<Config> config_of_run(const fs::path& run) {
+namespace {
+
+std::optional<Checkpoint> last_of_run(const fs::path& run) {
     const fs::path last = run / "checkpoints" / "last.safetensors";
     if (!fs::exists(last)) return std::nullopt;
-    return Checkpoint::read(last).config();
+    return Checkpoint::read(last);
+}
+
+}  // namespace
+
+std::optional<Config> config_of_run(const fs::path& run) {
+    const auto last = last_of_run(run);
+    return last ? std::optional(last->config()) : std::nullopt;
 }
 
 std::string run_name(const std::string& preset, const ModelConfig& model) {
@@ -21,6 +30,14 @@ std::string run_name(const std::string& preset, const ModelConfig& model) {
     for (char& c : name)
         if (c == '/' || c == ' ') c = '-';
     return name;
+}
+
+std::string tuned_name(const fs::path& model) { return model_name(model) + "-tuned"; }
+
+Config tuned_config(Config config, const fs::path& model) {
+    const Config own = Checkpoint::read(model_path(model)).config();
+    config.model = own.model, config.signal = own.signal;
+    return config;
 }
 
 MemoryNeed training_memory(const std::shared_ptr<Backend>& backend, const Config& config) {
@@ -55,10 +72,16 @@ void TrainingRun::open(const std::shared_ptr<Backend>& backend) {
                         {"train_seconds", fixed(data_->seconds(Split::train), 1)},
                         {"train_files", std::to_string(data_->recordings(Split::train).size())}};
     std::optional<Checkpoint> from;
-    if (!request_.from.empty()) {
-        from = Checkpoint::read(request_.from);
+    if (const auto last = last_of_run(request_.run)) {
+        // It goes on with itself; the model that it once began with is not needed any more, only what is known of it.
+        for (const auto& [name, value] : last->facts())
+            if (name == "from" || name.starts_with("from.")) facts[name] = value;
+        if (facts.count("from") == 0) request_.from.clear();
+    } else if (!request_.from.empty()) {
+        from = Checkpoint::read(model_path(request_.from));
         // Its licence, and what it was trained on, are this model's too.
-        facts["from"] = request_.from.filename().string();
+        const fs::path named = request_.from.has_filename() ? request_.from : request_.from.parent_path();
+        facts["from"] = named.filename().string();
         for (const auto& [name, value] : from->facts()) facts["from." + name] = value;
     }
     auto trainer = std::make_unique<Trainer>(backend, request_.config, request_.run, *source_, facts);

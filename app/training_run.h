@@ -12,7 +12,7 @@ struct TrainingRequest {
     std::filesystem::path data;
     std::filesystem::path files = {};  // if set: the list of training files to keep
     std::filesystem::path run;         // run folder; one that exists is continued
-    std::filesystem::path from = {};   // if set: the model whose weights a new run begins with
+    std::filesystem::path from = {};   // if set: the model (file or run folder) whose weights a new run begins with
     Config config;
     int threads = 0;
 };
@@ -21,6 +21,11 @@ struct TrainingRequest {
 std::optional<Config> config_of_run(const std::filesystem::path& run);
 // "small-mamba-s4": a folder's name for runs of this kind.
 std::string run_name(const std::string& preset, const ModelConfig& model);
+// "small-mamba-s4-tuned": the same for runs that begin with the weights of `model`, a file or a run folder.
+std::string tuned_name(const std::filesystem::path& model);
+// `config` with the network and the signal of `model`, which only a run of the same network can begin with. Throws
+// Error where it cannot be read.
+Config tuned_config(Config config, const std::filesystem::path& model);
 
 struct MemoryNeed {
     double needed = 0, available = 0;  // bytes; available 0: unknown

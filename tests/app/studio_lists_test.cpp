@@ -143,6 +143,11 @@ TEST(StudioLists, ModelsAppearAsTheyAreTrained) {
     EXPECT_TRUE(shows(all));
     EXPECT_EQ(list.value()[0].path, folder / "runs" / "second");
 
+    // Two files of one name can be told apart.
+    touch(folder / "other" / "mine.safetensors");
+    places.recent.push_back(folder / "other" / "mine.safetensors");
+    EXPECT_TRUE(shows({all[0], all[1], all[2], all[2] + ", in " + (folder / "other").string(), all[3], all[4]}));
+
     places.recent.clear();
     EXPECT_TRUE(shows({all[0], all[1], all[3], all[4]})) << "other places are looked at at once";
     places.runs = folder / "nowhere";

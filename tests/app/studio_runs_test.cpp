@@ -9,7 +9,6 @@
 
 #include "app/config_options.h"
 #include "app/studio/sessions/run_charts.h"
-#include "app/studio/sessions/training_form.h"
 #include "tests/support/temporary_folder.h"
 
 namespace nigiri::studio {
@@ -321,69 +320,6 @@ TEST_F(StudioRuns, ChartsTakeOverWhatIsLogged) {
     EXPECT_EQ(size(0), 2u);
     EXPECT_EQ(charts.series()[0].raw()[1], (PlotPoint{1500, 2}));
     EXPECT_FALSE(charts.series()[0].visible) << "what was hidden stays hidden";
-}
-
-TEST_F(StudioRuns, TheFormProposesFreeNames) {
-    const fs::path runs = folder.path() / "runs";
-    TrainingForm form;
-    EXPECT_EQ(form.preset, "small");
-    EXPECT_EQ(form.free_name(runs), "small-mamba-s4");
-    fs::create_directories(runs / "small-mamba-s4");
-    EXPECT_EQ(form.free_name(runs), "small-mamba-s4-2");
-    fs::create_directories(runs / "small-mamba-s4-2");
-    EXPECT_EQ(form.free_name(runs), "small-mamba-s4-3");
-    for (const char* bad : {"", ".", "..", "a/b", "small-mamba-s4"}) {
-        form.name = bad;
-        EXPECT_FALSE(form.name_problem(runs).empty()) << bad;
-    }
-    form.name = "Klavier, Opus 2";
-    EXPECT_EQ(form.name_problem(runs), "");
-
-    form.choose_preset("tiny");
-    form.layer = "mamba-s6";
-    form.minutes = 3;
-    const TrainingPlan plan = form.plan(runs, "/data");
-    EXPECT_EQ(plan.run, runs / "Klavier, Opus 2");
-    EXPECT_EQ(plan.data, "/data");
-    EXPECT_EQ(layer_name(plan.config.model), "mamba-s6");
-    EXPECT_EQ(plan.config.training.batch, preset_by_name("tiny").training.batch);
-    EXPECT_EQ(plan.config.training.minutes, 3);
-    EXPECT_EQ(plan.config.training.steps, 0);
-    EXPECT_GT(plan.config.training.preview_every, 0) << "one wants to hear it";
-    form.by_steps = true;
-    EXPECT_EQ(form.config().training.steps, form.steps);
-    EXPECT_EQ(form.config().training.minutes, 0);
-    for (const std::string& preset : preset_names()) EXPECT_FALSE(preset_explained(preset).empty()) << preset;
-    for (const std::string& layer : layer_names()) EXPECT_FALSE(layer_explained(layer).empty()) << layer;
-}
-
-TEST_F(StudioRuns, GoingOnKeepsTheRunsOwnEndUnlessAskedForMore) {
-    RunEntry entry{.path = run, .summary = RunSummary{}};
-    entry.summary->last.step = 300;
-    entry.summary->last.seconds = 90;
-    RunDetails details;
-    details.facts.config = preset_by_name("tiny");
-    details.facts.config->training.minutes = 10;
-    details.facts.data = folder.path();
-    details.facts.files = "/list";
-    Continuation c(entry, details, "/other");
-    EXPECT_EQ(c.data, folder.path());
-    EXPECT_EQ(c.plan().files, "/list");
-    EXPECT_EQ(c.left(), 8.5);
-    EXPECT_EQ(c.more, 8.5);
-    EXPECT_EQ(c.plan().config.training.minutes, 0) << "as it was planned";
-    c.more = 20;
-    EXPECT_EQ(c.plan().config.training.minutes, 21.5);
-
-    details.facts.config->training.minutes = 0;
-    details.facts.config->training.steps = 300;
-    details.facts.data = folder.path() / "gone";
-    const Continuation done(entry, details, "/other");
-    EXPECT_EQ(done.data, "/other");
-    EXPECT_EQ(done.plan().files, "") << "the list is of the folder that is gone";
-    EXPECT_EQ(done.left(), 0);
-    EXPECT_EQ(done.plan().config.training.steps, 300 + static_cast<int64_t>(done.more));
-    EXPECT_GT(done.more, 0);
 }
 
 }  // namespace

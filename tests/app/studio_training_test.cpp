@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "app/studio/sessions/memory_estimate.h"
 #include "app/studio/sessions/run_log.h"
 #include "app/studio/sessions/training_session.h"
 #include "audio/write.h"
@@ -191,6 +190,85 @@ TEST_F(StudioTraining, AnExistingRunKeepsItsNetworkAndTakesTheNewLimit) {
     EXPECT_NEAR(facts.baseline->order1, s.baseline->order1, 5e-5) << "kept with four digits";
 }
 
+TEST_F(StudioTraining, BeginsWithTheWeightsOfAModel) {
+    TrainingSession session({});
+    TrainingPlan first = plan("first", 600);
+    first.config.training.learning_rate = 1e-2;
+    session.start(first);
+    const double learned = wait_for(session, TrainingStage::finished).best_valid_bits;
+    // A step that moves nothing leaves the model as it was, whatever network the form says.
+    TrainingPlan still = plan("still", 1);
+    still.from = folder.path() / "first";
+    still.config.model.width = 16;
+    still.config.training.learning_rate = still.config.training.state_space_rate = 1e-12;
+    session.start(still);
+    TrainingSnapshot s = wait_for(session, TrainingStage::finished);
+    EXPECT_NEAR(s.valid_bits, learned, 1e-5) << "sums of the same float32 losses";
+    EXPECT_EQ(s.first_step, 0);
+    EXPECT_EQ(s.from, still.from);
+    ASSERT_TRUE(s.config.has_value());
+    EXPECT_EQ(s.config->model.width, 8);
+    // The first step of a run from nothing is far from there.
+    session.start(plan("nothing", 1));
+    s = wait_for(session, TrainingStage::finished);
+    EXPECT_GT(s.valid_bits, learned + 1);
+    EXPECT_EQ(s.from, "");
+    const RunFacts facts = read_facts(folder.path() / "still");
+    ASSERT_TRUE(facts.config.has_value()) << facts.problem;
+    EXPECT_EQ(facts.from, still.from);
+    EXPECT_EQ(read_facts(folder.path() / "nothing").from, "");
+}
+
+// It goes on with itself, also when the model is gone, and still knows what it began with.
+TEST_F(StudioTraining, ARunThatBeganWithAModelGoesOnWithItself) {
+    TrainingSession session({});
+    session.start(plan("first", 20));
+    wait_for(session, TrainingStage::finished);
+    const fs::path model = folder.path() / "model.safetensors";
+    fs::copy_file(folder.path() / "first" / "checkpoints" / "last.safetensors", model);
+    const auto tuned = [&](const std::string& run, int64_t steps) {
+        TrainingPlan p = plan(run, steps);
+        p.from = model;
+        p.config.training.schedule = Schedule::constant;  // no step depends on where the end is
+        session.start(p);
+        return wait_for(session, TrainingStage::finished);
+    };
+    tuned("whole", 20);
+    EXPECT_EQ(tuned("parts", 10).step, 10);
+    fs::remove(model);
+    const TrainingSnapshot s = tuned("parts", 20);
+    EXPECT_EQ(s.first_step, 10);
+    EXPECT_EQ(s.from, model);
+    EXPECT_EQ(losses(folder.path() / "parts"), losses(folder.path() / "whole"));
+    EXPECT_EQ(read_facts(folder.path() / "parts").from, model);
+    const ModelFacts facts = Checkpoint::read(folder.path() / "parts" / "checkpoints" / "last.safetensors").facts();
+    ASSERT_EQ(facts.count("from.data"), 1u) << "what the model was trained on";
+    EXPECT_EQ(facts.at("from.data"), "audio");
+    EXPECT_EQ(facts.at("from"), "model.safetensors");
+
+    // One that began from nothing does not say otherwise, whatever it is asked to begin with.
+    session.start(plan("plain", 5));
+    wait_for(session, TrainingStage::finished);
+    EXPECT_EQ(tuned("plain", 10).first_step, 5);
+    EXPECT_EQ(read_facts(folder.path() / "plain").from, "");
+}
+
+TEST_F(StudioTraining, AModelThatCannotBeReadIsAMessage) {
+    std::ofstream(folder.path() / "damaged.safetensors") << "this is no model";
+    TrainingSession session({});
+    for (const char* bad : {"damaged.safetensors", "nowhere", "audio"}) {
+        TrainingPlan p = plan("run", 5);
+        p.from = folder.path() / bad;
+        ASSERT_TRUE(session.start(p));
+        const TrainingSnapshot s = wait_for(session, TrainingStage::failed);
+        EXPECT_NE(s.error.find(bad), std::string::npos) << s.error;
+        EXPECT_FALSE(s.resumable);
+        EXPECT_FALSE(fs::exists(folder.path() / "run")) << "nothing is left behind";
+    }
+    ASSERT_TRUE(session.start(plan("run", 5)));
+    wait_for(session, TrainingStage::finished);
+}
+
 TEST_F(StudioTraining, StopsWhilePausedAndBeginsAnother) {
     TrainingSession session({});
     session.start(plan("run", 100000));
@@ -313,58 +391,6 @@ TEST_F(StudioTraining, TooLittleMemoryIsAMessageWithAWayOut) {
     const TrainingSnapshot s = wait_for(session, TrainingStage::failed);
     EXPECT_NE(s.error.find("memory"), std::string::npos) << s.error;
     EXPECT_NE(s.hint.find("smaller"), std::string::npos) << s.hint;
-}
-
-template <class Condition>
-bool wait_until(const Condition& condition) {
-    for (const auto end = std::chrono::steady_clock::now() + patience; std::chrono::steady_clock::now() < end;) {
-        if (condition()) return true;
-        std::this_thread::sleep_for(1ms);
-    }
-    return false;
-}
-
-TEST(StudioMemory, IsMeasuredForWhatIsWantedLast) {
-    std::atomic<int> wakes{0};
-    MemoryEstimate estimate([&] { ++wakes; });
-    EXPECT_FALSE(estimate.result().has_value());
-    Config config = tiny_config(5);
-    estimate.want(config, "cpu", 1);
-    config.training.batch = 2;
-    std::optional<MemoryEstimate::Result> result;
-    ASSERT_TRUE(wait_until([&] {
-        estimate.want(config, "cpu", 1);  // as a window does with every frame
-        return (result = estimate.result()).has_value();
-    }));
-    EXPECT_EQ(result->error, "");
-    EXPECT_EQ(result->need.needed, app::training_memory(make_backend("cpu", 1), config).needed);
-    EXPECT_TRUE(result->need.fits());
-    EXPECT_EQ(result->advice, "");
-    EXPECT_GT(wakes.load(), 0);
-    config.training.minutes = 77;  // no memory depends on it
-    estimate.want(config, "cpu", 1);
-    EXPECT_TRUE(estimate.result().has_value());
-}
-
-TEST(StudioMemory, SaysWhatToMakeSmaller) {
-    MemoryEstimate estimate({});
-    Config config = tiny_config(5);
-    config.training.batch = 4096;
-    config.training.length = 1 << 20;
-    std::optional<MemoryEstimate::Result> result;
-    ASSERT_TRUE(wait_until([&] {
-        estimate.want(config, "cpu", 1);
-        return (result = estimate.result()).has_value();
-    }));
-    EXPECT_FALSE(result->need.fits());
-    EXPECT_NE(result->advice.find("batch of"), std::string::npos) << result->advice;
-    config = tiny_config(5);
-    config.training.batch = -1;
-    ASSERT_TRUE(wait_until([&] {
-        estimate.want(config, "cpu", 1);
-        return (result = estimate.result()).has_value();
-    }));
-    EXPECT_NE(result->error.find("batch"), std::string::npos) << "what cannot be measured is said";
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "app/studio/widgets/theme.h"
 #include "app/studio/pages/train_panels.h"
 #include "app/studio/widgets/widgets.h"
+#include "app/model_file.h"
 #include "app/text.h"
 
 namespace nigiri::studio {
@@ -135,6 +136,7 @@ void RunPanel::draw_selected(Desk& desk, TrainView& view, const TrainingSnapshot
         std::string text =
             layer_name(facts.config->model) + ", " + with_commas(parameter_count(facts.config->model)) + " parameters";
         if (!facts.data.empty()) text += ", on " + facts.data.filename().string();
+        if (!facts.from.empty()) text += ", begun with " + app::model_name(facts.from);
         if (const size_t bad = log->damaged(); bad > 0) text += "; " + std::to_string(bad) + " damaged lines left out";
         ui::muted(text);
     } else {

@@ -6,6 +6,7 @@
 #include "app/studio/widgets/theme.h"
 #include "app/studio/pages/train_panels.h"
 #include "app/studio/widgets/widgets.h"
+#include "app/model_file.h"
 #include "app/text.h"
 
 namespace nigiri::studio {
@@ -64,6 +65,12 @@ class TrainPage final : public Page {
     }
 
     bool dropped(Desk& desk, const fs::path& path) override {
+        if (path.extension() == ".safetensors") {
+            training_.begin_with(desk, path);
+            view_.go_on.reset();
+            desk.messages.note("The next new training begins with " + app::model_name(path));
+            return true;
+        }
         std::error_code code;
         if (!fs::is_directory(path, code)) return false;
         if (is_run(path)) {

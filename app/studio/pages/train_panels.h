@@ -2,6 +2,7 @@
 #pragma once
 
 #include "app/studio/sessions/memory_estimate.h"
+#include "app/studio/sessions/model_list.h"
 #include "app/studio/widgets/plot.h"
 #include "app/studio/sessions/run_charts.h"
 #include "app/studio/studio.h"
@@ -36,13 +37,18 @@ extern const char* const bits_explained;
 // Left: the form, or the training under way.
 class TrainingPanel {
   public:
-    explicit TrainingPanel(const Wake& wake) : memory_(wake) {}
+    explicit TrainingPanel(const Wake& wake) : memory_(wake), models_(wake, list_models), starting_(wake) {}
     void draw(Desk& desk, TrainView& view, const TrainingSnapshot& now);
+    // A model's file or run folder, for a new run to begin with.
+    void begin_with(Desk& desk, const std::filesystem::path& model);
 
   private:
     void draw_form(Desk& desk, TrainView& view);
     void draw_continuation(Desk& desk, TrainView& view);
     void draw_data(Desk& desk);
+    void draw_model(Desk& desk);
+    void draw_network();
+    void draw_amount();
     void draw_advanced();
     void draw_memory(const Desk& desk, const Config& config);
     void draw_work(Desk& desk, TrainView& view, const TrainingSnapshot& now);
@@ -52,6 +58,8 @@ class TrainingPanel {
     TrainingForm form_;
     std::string suggested_;  // the name last put into the form by itself
     MemoryEstimate memory_;
+    ModelList models_;
+    StartingModel starting_;
     bool done_ = false;  // what ended was read, the form is wanted again
 };
 

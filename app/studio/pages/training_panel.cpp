@@ -7,6 +7,7 @@
 #include "app/studio/widgets/theme.h"
 #include "app/studio/pages/train_panels.h"
 #include "app/studio/widgets/widgets.h"
+#include "app/model_file.h"
 #include "app/text.h"
 
 namespace nigiri::studio {
@@ -17,6 +18,7 @@ namespace {
 
 constexpr float column = 92;  // of the names left of the fields
 constexpr float card = 356;
+const std::string from_nothing = "nothing (from the beginning)", from_file = "another file\u2026";
 constexpr double most_minutes = 60 * 24 * 60, most_steps = 1e8;
 
 void note(const std::string& text) {
@@ -117,19 +119,70 @@ void TrainingPanel::draw_data(Desk& desk) {
                          });
 }
 
-void TrainingPanel::draw_form(Desk& desk, TrainView& view) {
-    const fs::path runs = desk.settings.runs_folder();
-    draw_data(desk);
-    ui::label("Size", column);
-    std::string preset = form_.preset;
-    if (ui::choice("##preset", preset, preset_names())) form_.choose_preset(preset);
-    ui::help("How large a network is trained. A larger one ends up better and takes longer for every step.");
-    note(preset_explained(form_.preset));
-    ui::label("Layer", column);
-    ui::choice("##layer", form_.layer, layer_names());
-    ui::help("How the network remembers what it has heard.");
-    note(layer_explained(form_.layer));
+void TrainingPanel::begin_with(Desk& desk, const fs::path& model) {
+    remember(desk.settings.recent_models, model);
+    models_.refresh();
+    form_.choose_model(model);
+}
 
+void TrainingPanel::draw_model(Desk& desk) {
+    models_.want(model_places(desk.settings));
+    std::vector<std::string> labels = {from_nothing};
+    std::string chosen = form_.from.empty() ? from_nothing : app::model_name(form_.from);
+    for (const ModelEntry& m : models_.value()) {
+        labels.push_back(m.label);
+        if (m.path == form_.from) chosen = m.label;
+    }
+    labels.push_back(from_file);
+    ui::label("Begin with", column);
+    if (ui::choice("##from", chosen, labels)) {
+        if (chosen == from_nothing) form_.choose_model({});
+        for (const ModelEntry& m : models_.value())
+            if (m.label == chosen) form_.choose_model(m.path);
+        if (chosen == from_file)
+            desk.dialog.open({.wanted = FileDialog::Wanted::file,
+                              .title = "Open a model to begin with",
+                              .start = form_.from.has_parent_path() ? form_.from.parent_path() : fs::path(),
+                              .endings = {".safetensors"},
+                              .places = {desk.settings.runs_folder(), fs::path(NIGIRI_ASSETS_DIR) / "models"}},
+                             [this, &desk](const fs::path& path) { begin_with(desk, path); });
+    }
+    ui::help(
+        "A model that has learned already goes on learning, from your recordings: it gets good far sooner than one "
+        "from nothing. The model itself stays as it is." +
+        (form_.from.empty() ? "" : "\n\n" + form_.from.string()));
+    starting_.want(form_.from);
+    if (const auto found = starting_.result(); found && found->network && !form_.ready())
+        form_.take_model(*found->network);
+}
+
+void TrainingPanel::draw_network() {
+    const bool fixed = !form_.from.empty();
+    static const char* const why = "Those of the model: its weights fit no other network.";
+    std::string preset = form_.ready() ? form_.size() : "";
+    ui::label("Size", column);
+    ImGui::BeginDisabled(fixed);
+    if (ui::choice("##preset", preset, preset_names())) form_.choose_preset(preset);
+    ImGui::EndDisabled();
+    ui::help(fixed ? why
+                   : "How large a network is trained. A larger one ends up better and takes longer for every step.");
+    if (!fixed) note(preset_explained(preset));
+    std::string layer = !fixed ? form_.layer : form_.model ? layer_name(form_.model->config.model) : "";
+    ui::label("Layer", column);
+    ImGui::BeginDisabled(fixed);
+    if (ui::choice("##layer", layer, layer_names())) form_.layer = layer;
+    ImGui::EndDisabled();
+    ui::help(fixed ? why : "How the network remembers what it has heard.");
+    if (!fixed) note(layer_explained(layer));
+    if (form_.model) {
+        note(why);
+        if (!form_.model->licence.empty()) note("Its licence holds for what becomes of it: " + form_.model->licence);
+    }
+    marks().note("train.size", preset);
+    marks().note("train.layer", layer);
+}
+
+void TrainingPanel::draw_amount() {
     ui::label("Train for", column);
     double amount = form_.by_steps ? form_.steps : form_.minutes;
     if (whole_number("##amount", amount, form_.by_steps ? most_steps : most_minutes)) {
@@ -144,17 +197,30 @@ void TrainingPanel::draw_form(Desk& desk, TrainView& view) {
     ui::help(
         "You may pause or stop at any time, keep what was learned, and go on later. A fixed number of steps gives the "
         "same result every time; a number of minutes depends on the machine.");
+}
+
+void TrainingPanel::draw_form(Desk& desk, TrainView& view) {
+    const fs::path runs = desk.settings.runs_folder();
+    draw_data(desk);
+    draw_model(desk);
+    draw_network();
+    draw_amount();
     if (form_.name == suggested_) form_.name = suggested_ = form_.free_name(runs);
     ui::label("Name", column);
     ui::text_field("##name", form_.name);
     ui::help("The run is kept in a folder of this name in " + runs.string());
     draw_advanced();
-    draw_memory(desk, form_.config());
+    if (form_.ready())
+        draw_memory(desk, form_.config());
+    else if (const auto found = starting_.result())
+        ui::problem(found->error, found->hint);
+    else
+        note("Reading the model\u2026");
 
     const std::string problem = form_.name_problem(runs);
     if (!problem.empty()) ui::warning(problem);
     if (desk.data.empty()) note("Choose a folder of recordings to learn from; half an hour of one instrument is good.");
-    if (ui::primary("Start training", !desk.data.empty() && problem.empty()))
+    if (ui::primary("Start training", !desk.data.empty() && problem.empty() && form_.ready()))
         start(desk, view, form_.plan(run_path(runs), desk.data));
 }
 
@@ -249,6 +315,7 @@ void TrainingPanel::draw_work(Desk& desk, TrainView& view, const TrainingSnapsho
         if (now.parameters > 0) facts += ", " + with_commas(now.parameters) + " parameters";
         facts += ", " + std::to_string(now.config->training.batch) + " x " + with_commas(now.config->training.length) +
                  " samples a step";
+        if (!now.from.empty()) facts += ", begun with " + app::model_name(now.from);
         note(facts);
     }
     ImGui::Dummy({0, theme().units(2)});

@@ -29,7 +29,10 @@ std::vector<ModelEntry> list_models(const ModelPlaces& places) {
     const auto add = [&](const std::string& label, const fs::path& path) {
         const bool known =
             std::any_of(models.begin(), models.end(), [&](const ModelEntry& m) { return m.path == path; });
-        if (!known) models.push_back({label, path});
+        if (known) return;
+        const bool taken =
+            std::any_of(models.begin(), models.end(), [&](const ModelEntry& m) { return m.label == label; });
+        models.push_back({taken ? label + ", in " + path.parent_path().string() : label, path});
     };
     std::error_code code;
     std::vector<std::pair<fs::file_time_type, fs::path>> trained;

@@ -11,7 +11,7 @@
 namespace nigiri::studio {
 
 struct ModelEntry {
-    std::string label;           // "small-mamba-s4 (comes with Nigiri)"
+    std::string label;           // "small-mamba-s4 (comes with Nigiri)"; no two are the same
     std::filesystem::path path;  // checkpoint or run folder
 };
 

@@ -207,6 +207,7 @@ RunFacts read_facts(const fs::path& run) {
             for (const app::Assignment& a : all) {
                 if (a.first == "data") facts.data = a.second;
                 if (a.first == "files") facts.files = a.second;
+                if (a.first == "from") facts.from = a.second;
                 if (a.first.find('.') != std::string::npos) fields.push_back(a);
             }
             facts.baseline = baseline_of(all);

@@ -80,6 +80,7 @@ struct RunFacts {
     std::optional<Config> config;
     std::filesystem::path data;             // the folder it was trained on; empty: not said
     std::filesystem::path files;            // the list of training files that were kept; empty: all
+    std::filesystem::path from;             // the model whose weights it began with; empty: none
     std::optional<app::Baseline> baseline;  // of its validation audio, where the run kept it
     std::string problem;                    // why there is no configuration
 };

@@ -17,10 +17,11 @@ bool ended(TrainingStage stage) {
            stage == TrainingStage::finished || stage == TrainingStage::failed;
 }
 
-// What is trained: the plan's configuration, or the existing run's with the plan's limits.
+// What is trained: the plan's configuration, where it begins with a model for that network; or the existing run's with
+// the plan's limits.
 Config config_for(const TrainingPlan& plan) {
     const auto before = app::config_of_run(plan.run);
-    if (!before) return plan.config;
+    if (!before) return plan.from.empty() ? plan.config : app::tuned_config(plan.config, plan.from);
     Config config = *before;
     if (plan.config.training.steps > 0 || plan.config.training.minutes > 0) {
         config.training.steps = plan.config.training.steps;
@@ -169,8 +170,12 @@ void TrainingSession::guarded(const Part& part) {
 }
 
 void TrainingSession::begin(const TrainingPlan& plan) {
-    auto run = std::make_unique<app::TrainingRun>(app::TrainingRequest{
-        .data = plan.data, .files = plan.files, .run = plan.run, .config = config_for(plan), .threads = plan.threads});
+    auto run = std::make_unique<app::TrainingRun>(app::TrainingRequest{.data = plan.data,
+                                                                       .files = plan.files,
+                                                                       .run = plan.run,
+                                                                       .from = plan.from,
+                                                                       .config = config_for(plan),
+                                                                       .threads = plan.threads});
     {
         const std::lock_guard lock(mutex_);
         now_.config = run->config();
@@ -198,6 +203,7 @@ void TrainingSession::begin(const TrainingPlan& plan) {
     const TrainingState& state = run->trainer().state();
     {
         const std::lock_guard lock(mutex_);
+        now_.from = run->request().from;
         now_.memory = run->memory();
         now_.parameters = run->trainer().network().parameters().count();
         now_.first_step = now_.step = state.step;

@@ -13,8 +13,11 @@ struct TrainingPlan {
     std::filesystem::path data;
     std::filesystem::path files = {};  // if set: the list of training files to keep
     std::filesystem::path run;
-    // Of a new run. Where `run` holds one already, that one goes on with its own configuration; only the limits
-    // (training.steps, training.minutes) are taken from here, unless both are 0.
+    // If set: the model (file or run folder) whose weights a new run begins with.
+    std::filesystem::path from = {};
+    // Of a new run; with `from`, the network and the signal are that model's. Where `run` holds a run already, that one
+    // goes on with its own configuration; only the limits (training.steps, training.minutes) are taken from here,
+    // unless both are 0.
     Config config;
     std::string device = "auto";
     int threads = 0;
@@ -42,6 +45,7 @@ struct TrainingSnapshot {
     bool resumable = false;
 
     std::filesystem::path run, data;
+    std::filesystem::path from;    // the model whose weights it began with; empty: none
     std::optional<Config> config;  // once the run folder was looked at
     std::string device;            // what computes
     app::MemoryNeed memory;

@@ -159,7 +159,8 @@ bool checkbox(const char* label, bool& value) {
 bool choice(const char* label, std::string& value, const std::vector<std::string>& entries, float width) {
     ImGui::SetNextItemWidth(wide(width));
     bool changed = false;
-    const bool open = ImGui::BeginCombo(label, value.c_str());
+    const float room = ImGui::CalcItemWidth() - ImGui::GetFrameHeight() - ImGui::GetStyle().FramePadding.x;
+    const bool open = ImGui::BeginCombo(label, shortened(value, room).c_str());
     mark(label);
     if (open) {
         for (const std::string& entry : entries) {

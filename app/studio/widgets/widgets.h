@@ -30,7 +30,7 @@ bool primary(const char* label, bool enabled = true);
 bool button(const char* label, bool enabled = true);
 bool small_button(const char* label, bool enabled = true);
 bool checkbox(const char* label, bool& value);
-// Returns true when another was chosen. Entries are shown as they are.
+// Returns true when another was chosen. Entries are shown as they are, the chosen one shortened where it has no room.
 bool choice(const char* label, std::string& value, const std::vector<std::string>& entries, float width = 0);
 bool number(const char* label, int& value, int least, int most, float width = 0);
 bool slider(const char* label, double& value, double least, double most, const char* format, float width = 0);
