@@ -1,6 +1,7 @@
 #include "app/config_options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -164,6 +165,12 @@ std::vector<Assignment> ConfigOptions::assignments(bool model_only) const {
 bool ConfigOptions::names_model() const {
     return preset_option_->count() > 0 || (config_option_ && config_option_->count() > 0) || !layer_.empty() ||
            !centre_layer_.empty() || !assignments(true).empty();
+}
+
+bool ConfigOptions::gives(const std::string& path) const {
+    if (!config_file_.empty()) return true;  // it has all fields
+    const auto all = assignments(false);
+    return std::any_of(all.begin(), all.end(), [&](const Assignment& a) { return a.first == path; });
 }
 
 Config ConfigOptions::make() const { return apply(preset_by_name(preset_)); }

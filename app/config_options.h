@@ -32,6 +32,8 @@ class ConfigOptions {
     // Whether any option speaks about the model (preset, layer, sizes), so that it must be compared with an existing
     // run's.
     bool names_model() const;
+    // Whether an option, --set or a --config speaks about this field.
+    bool gives(const std::string& path) const;
     // From the preset (default `small`) and everything given.
     Config make() const;
     // What was given, on top of `base`; a --layer or --preset replaces the base's.

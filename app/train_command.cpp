@@ -22,7 +22,9 @@ class TrainCommand final : public Command {
         c.add_option("--data", data_, "folder of audio, or one made by nigiri prepare");
         c.add_option("--run", run_, "run folder; default runs/PRESET-LAYER");
         c.add_option("--files", files_, "text file that names the training files to keep");
-        c.add_option("--from", from_, "model whose weights a new run begins with, e.g. one of assets/models");
+        c.add_option(
+            "--from", from_,
+            "model whose weights a new run begins with, e.g. one of assets/models; a quarter of the preset's rates");
         options_.declare(c, /*training=*/true);
     }
 
@@ -90,9 +92,13 @@ class TrainCommand final : public Command {
         return config;
     }
 
-    // The network is the model's; how it is trained comes from the preset and the options, as without --from.
+    // The network is the model's; how it is trained comes from the preset and the options, as without --from, but for
+    // the rates where none are given.
     Config config_from_model() const {
-        const Config config = tuned_config(options_.make(), from_);
+        Config config = tuned_config(options_.make(), from_);
+        TrainingConfig& t = config.training;
+        if (!options_.gives("training.learning_rate")) t.learning_rate *= tuning_rate;
+        if (!options_.gives("training.state_space_rate")) t.state_space_rate *= tuning_rate;
         if (options_.names_model() && !(options_.apply(config).model == config.model))
             throw Error("the network of " + from_.string() + " is not the one of the options given",
                         "leave out the model's options");

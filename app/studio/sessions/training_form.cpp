@@ -15,10 +15,6 @@ namespace {
 
 constexpr int previews_of_small_networks = 500;  // steps; their presets make none, for the sake of scripts
 constexpr double usual_minutes = 10, usual_steps = 1000;
-// Of the preset's rates: steps as large as at the beginning undo what a model knows. small-mamba-s4 on other pianos,
-// validation bits after 50 and 300 steps of 2 x 8192: 2.58 and 2.43; with the preset's rates 3.29 and 2.45, with a
-// tenth of them 2.52 and 2.44.
-constexpr double tuning_rate = 0.25;
 
 int to_int(int64_t value) { return static_cast<int>(std::clamp<int64_t>(value, 0, std::numeric_limits<int>::max())); }
 
@@ -66,7 +62,7 @@ void TrainingForm::choose_model(const fs::path& chosen) {
 void TrainingForm::take_model(const ModelNetwork& read) {
     model = read;
     propose(preset_by_name(training_preset()).training);
-    learning_rate *= tuning_rate;
+    learning_rate *= app::tuning_rate;
 }
 
 void TrainingForm::propose(const TrainingConfig& training) {
@@ -89,7 +85,7 @@ Config TrainingForm::config() const {
     if (model) {
         c.model = model->config.model;
         c.signal = model->config.signal;
-        c.training.state_space_rate *= tuning_rate;
+        c.training.state_space_rate *= app::tuning_rate;
     } else {
         c.model.outer = c.model.centre = layer_by_name(layer);
     }
