@@ -136,8 +136,9 @@ class ChartPainter {
         }
         out_ += line(left_margin, height_ - bottom_margin, right_, height_ - bottom_margin, "axis");
         out_ += text_at((left_margin + right_) / 2, height_ - 8, chart_.x_name, "x name");
-        out_ += "<text class=\"x name\" transform=\"translate(14 " + number((top_margin + height_ - bottom_margin) / 2) +
-                ") rotate(-90)\">" + html_escape(chart_.y_name) + "</text>\n";
+        out_ += "<text class=\"x name\" transform=\"translate(14 " +
+                number((top_margin + height_ - bottom_margin) / 2) + ") rotate(-90)\">" + html_escape(chart_.y_name) +
+                "</text>\n";
     }
 
     // On a logarithmic axis the values themselves, where there is room for their texts.
@@ -210,8 +211,8 @@ class ChartPainter {
             const ChartPoint& end = s.points.back();
             const double x = right_ + 14;
             out_ += line(x_(end.x) + beside(n.series) + 4, y_of(end.y), x - 3, n.y - 4, "leader " + marks_of(s.colour));
-            out_ +=
-                text_at(x, n.y, shortened(s.name, chart_width - right_ - 18), "end t" + std::to_string(s.colour % colours));
+            out_ += text_at(x, n.y, shortened(s.name, chart_width - right_ - 18),
+                            "end t" + std::to_string(s.colour % colours));
         }
     }
 
