@@ -206,16 +206,16 @@ TEST_F(ScoredDigits, StandBesideRecordingsAndATrivialModel) {
     }
     EXPECT_NEAR(network.bits_per_sample.value(), 8, 1) << "it has learned nothing";
 
-    const auto json = to_json(o, result);
-    EXPECT_EQ(json["protocol"]["lower"], 0.40);
-    EXPECT_EQ(json["protocol"]["upper"], 0.95);
-    EXPECT_EQ(json["rows"][4]["fid"], network.scores.fid);
-    EXPECT_EQ(json["rows"][4]["layer"], "mamba-s4 (modified)");
+    const auto report = to_json(o, result);
+    EXPECT_EQ(report["protocol"]["lower"], 0.40);
+    EXPECT_EQ(report["protocol"]["upper"], 0.95);
+    EXPECT_EQ(report["rows"][4]["fid"], network.scores.fid);
+    EXPECT_EQ(report["rows"][4]["layer"], "mamba-s4 (modified)");
     const std::string page = to_html(o, result), text = to_markdown(o, result);
-    for (const std::string& report : {page, text}) {
-        EXPECT_NE(report.find("never with published ones"), std::string::npos);
-        EXPECT_NE(report.find("0.40 and 0.95"), std::string::npos);
-        EXPECT_NE(report.find("previous sample"), std::string::npos);
+    for (const std::string& written : {page, text}) {
+        EXPECT_NE(written.find("never with published ones"), std::string::npos);
+        EXPECT_NE(written.find("0.40 and 0.95"), std::string::npos);
+        EXPECT_NE(written.find("previous sample"), std::string::npos);
     }
     EXPECT_NE(page.find("data:audio/flac;base64,"), std::string::npos);
     EXPECT_NE(text.find("trained on a folder named"), std::string::npos);

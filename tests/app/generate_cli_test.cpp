@@ -76,8 +76,18 @@ TEST_F(GenerateCli, GoesOnUntilItIsStopped) {
                      "--json", "--threads", "1", "--device", "cpu"},
                     folder.path());
     ASSERT_TRUE(grows(at("e.wav"), process));
-    fs::copy_file(at("e.wav"), at("cut.wav"));
-    EXPECT_GT(read_audio(at("cut.wav")).samples.size(), 10000u) << "readable while it grows";
+    // Readable while it grows. A copy takes the size first and the header later, which may count more by then; the next
+    // one then does not.
+    size_t copied = 0;
+    for (int i = 0; i < 20 && copied == 0; ++i) {
+        fs::copy_file(at("e.wav"), at("cut.wav"), fs::copy_options::overwrite_existing);
+        try {
+            copied = read_audio(at("cut.wav")).samples.size();
+        } catch (const AudioError& e) {
+            EXPECT_EQ(e.fault(), AudioFault::truncated) << e.what();
+        }
+    }
+    EXPECT_GT(copied, 10000u);
     process.send(SIGINT);
     ASSERT_TRUE(process.ended_within(10));
     const auto r = process.wait();

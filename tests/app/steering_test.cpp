@@ -19,18 +19,18 @@ using test::Mode;
 
 constexpr int fade = 320;  // 20 ms at 16 kHz
 
-const SignalConfig signal_config{.sample_rate = 16000, .quantization = "linear", .scaling = "full-scale"};
+const SignalConfig steered_signal{.sample_rate = 16000, .quantization = "linear", .scaling = "full-scale"};
 
-std::unique_ptr<GuardedStream> stream_of(const Steering& steering, FakeEngine::Options engine = {},
-                                         std::optional<GuardOptions> guard = std::nullopt) {
+std::unique_ptr<GuardedStream> fake_stream(const Steering& steering, FakeEngine::Options engine = {},
+                                           std::optional<GuardOptions> guard = std::nullopt) {
     return std::make_unique<GuardedStream>(
         std::make_unique<Stream>(std::make_unique<FakeEngine>(std::move(engine)), steering.controls(), 128),
         std::move(guard));
 }
 
 // The same by an engine that draws codes itself.
-std::unique_ptr<GuardedStream> drawing_stream(const Steering& steering, FakeEngine::Options engine = {},
-                                              std::optional<GuardOptions> guard = std::nullopt) {
+std::unique_ptr<GuardedStream> drawing_fake_stream(const Steering& steering, FakeEngine::Options engine = {},
+                                                   std::optional<GuardOptions> guard = std::nullopt) {
     auto inner = std::make_unique<FakeEngine>(std::move(engine));
     return std::make_unique<GuardedStream>(
         std::make_unique<Stream>(
@@ -44,7 +44,7 @@ std::shared_ptr<Steering> hand() { return std::make_shared<Steering>(SamplingOpt
 // What the stream gives without a hand.
 std::vector<float> plain(int64_t samples, FakeEngine::Options engine = {}) {
     const auto steering = hand();
-    const auto stream = stream_of(*steering, std::move(engine));
+    const auto stream = fake_stream(*steering, std::move(engine));
     std::vector<float> out;
     for (int64_t i = 0; i < samples; ++i)
         out.push_back(decode_table(Quantization::linear)[static_cast<size_t>(test::next(*stream)[0].code)]);
@@ -53,7 +53,7 @@ std::vector<float> plain(int64_t samples, FakeEngine::Options engine = {}) {
 
 TEST(SteeredStream, IsTheStreamWhereNobodySteers) {
     const auto steering = hand();
-    SteeredStream stream(stream_of(*steering), nullptr, signal_config, steering, 0);
+    SteeredStream stream(fake_stream(*steering), nullptr, steered_signal, steering, 0);
     std::vector<float> out;
     for (int i = 0; i < 50; ++i) stream.make(100, out);
     EXPECT_EQ(out.size(), 5000u - fade) << "something to fade with is kept back";
@@ -65,7 +65,7 @@ TEST(SteeredStream, IsTheStreamWhereNobodySteers) {
 
 TEST(SteeredStream, GoesBackAndBranches) {
     const auto steering = hand();
-    SteeredStream stream(stream_of(*steering), nullptr, signal_config, steering, 0);
+    SteeredStream stream(fake_stream(*steering), nullptr, steered_signal, steering, 0);
     std::vector<float> out;
     steering->wish(Steering::Wish::back);
     stream.make(1000, out);
@@ -107,7 +107,7 @@ TEST(SteeredStream, MixesTwoModelsEachHearingItself) {
     for (const double mix : {0.0, 0.5, 1.0}) {
         const auto steering = hand();
         steering->set_mix(mix);
-        SteeredStream stream(stream_of(*steering), stream_of(*steering, quiet), signal_config, steering, 0);
+        SteeredStream stream(fake_stream(*steering), fake_stream(*steering, quiet), steered_signal, steering, 0);
         std::vector<float> out;
         stream.make(4000, out);
         stream.finish(out);
@@ -116,7 +116,7 @@ TEST(SteeredStream, MixesTwoModelsEachHearingItself) {
     }
     // A hand that jumps from one to the other is followed without a jump.
     const auto steering = hand();
-    SteeredStream stream(stream_of(*steering), stream_of(*steering, quiet), signal_config, steering, 0);
+    SteeredStream stream(fake_stream(*steering), fake_stream(*steering, quiet), steered_signal, steering, 0);
     std::vector<float> out;
     stream.make(2000, out);
     steering->set_mix(1);
@@ -141,14 +141,15 @@ TEST(SteeredStream, WaitsForTheOneThatWentBack) {
     bool met = false;
     for (uint64_t seed = test::seed(); !met; ++seed) {
         const auto steering = std::make_shared<Steering>(SamplingOptions{.seed = seed});
-        SteeredStream stream(stream_of(*steering, coin, guard), stream_of(*steering), signal_config, steering, 60000);
+        SteeredStream stream(fake_stream(*steering, coin, guard), fake_stream(*steering), steered_signal, steering,
+                             60000);
         steering->set_mix(1);
         std::vector<float> out;
         for (int i = 0; i < 20000 && out.size() < 5 * 16000; ++i) stream.make(128, out);
         stream.finish(out);
         met = !stream.take_events().empty();
         // The second goes on by itself whatever happens to the first; as both seeds are one, it is the plain stream.
-        const auto alone = stream_of(Steering({.seed = seed}));
+        const auto alone = fake_stream(Steering({.seed = seed}));
         std::vector<float> expected;
         for (size_t i = 0; i < out.size(); ++i)
             expected.push_back(decode_table(Quantization::linear)[static_cast<size_t>(test::next(*alone)[0].code)]);
@@ -169,8 +170,8 @@ TEST(SteeredStream, EnginesThatDrawFollowTheSameHand) {
     for (uint64_t seed = test::seed(); seed < test::seed() + 2 || events == 0; ++seed) {
         const auto play = [&](bool draws) {
             const auto steering = std::make_shared<Steering>(SamplingOptions{.seed = seed});
-            const auto make = draws ? drawing_stream : stream_of;
-            SteeredStream stream(make(*steering, coin, guard), make(*steering, {}, std::nullopt), signal_config,
+            const auto make = draws ? drawing_fake_stream : fake_stream;
+            SteeredStream stream(make(*steering, coin, guard), make(*steering, {}, std::nullopt), steered_signal,
                                  steering, 60000);
             std::vector<float> out;
             const auto until = [&](int64_t samples) {
@@ -195,7 +196,7 @@ TEST(SteeredStream, EnginesThatDrawFollowTheSameHand) {
 
 TEST(SteeredStream, GivesUpBetweenBlocks) {
     const auto steering = hand();
-    SteeredStream stream(drawing_stream(*steering), nullptr, signal_config, steering, 0);
+    SteeredStream stream(drawing_fake_stream(*steering), nullptr, steered_signal, steering, 0);
     std::vector<float> out;
     int asked = 0;
     stream.make(1'000'000, out, [&] { return ++asked < 3; });
@@ -207,8 +208,8 @@ TEST(SteeredStream, GivesUpBetweenBlocks) {
 TEST(Steering, RefusesWhatMakesNoSense) {
     EXPECT_THROW(Steering({.temperature = -1}), Error);
     const auto steering = hand();
-    EXPECT_THROW(SteeredStream(nullptr, nullptr, signal_config, steering, 0), Error);
-    EXPECT_THROW(SteeredStream(stream_of(*steering, {.streams = 2}), nullptr, signal_config, steering, 0), Error);
+    EXPECT_THROW(SteeredStream(nullptr, nullptr, steered_signal, steering, 0), Error);
+    EXPECT_THROW(SteeredStream(fake_stream(*steering, {.streams = 2}), nullptr, steered_signal, steering, 0), Error);
 }
 
 }  // namespace
