@@ -24,8 +24,8 @@ std::string run_name(const std::string& preset, const ModelConfig& model);
 // "small-mamba-s4-tuned": the same for runs that begin with the weights of `model`, a file or a run folder.
 std::string tuned_name(const std::filesystem::path& model);
 // What a model that goes on learning learns at, a share of the preset's rates: steps as large as at the beginning undo
-// what it knows. The first small-mamba-s4 on other pianos, validation bits after 50 and 300 steps of 2 x 8192: 2.58 and 2.43;
-// with the preset's rates 3.29 and 2.45, with a tenth of them 2.52 and 2.44.
+// what it knows. The first small-mamba-s4 on other pianos, validation bits after 50 and 300 steps of 2 x 8192: 2.58
+// and 2.43; with the preset's rates 3.29 and 2.45, with a tenth of them 2.52 and 2.44.
 inline constexpr double tuning_rate = 0.25;
 // `config` with the network and the signal of `model`, which only a run of the same network can begin with. Throws
 // Error where it cannot be read.
