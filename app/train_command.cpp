@@ -77,14 +77,18 @@ class TrainCommand final : public Command {
     }
 
     Config make_config() {
-        Config config = from_.empty() ? options_.make() : config_from_model();
+        Config config = options_.make();
         if (run_.empty())
             run_ = fs::path("runs") / (from_.empty()
                                            ? run_name(parser()->get_option("--preset")->as<std::string>(), config.model)
                                            : tuned_name(from_));
-        // An existing run keeps its configuration; what is given on top may change its limits, not its model.
-        if (const auto before = config_of_run(run_); before && !options_.names_model())
+        // An existing run keeps its configuration; what is given on top may change its limits, not its model. The model
+        // that it began with is not needed any more.
+        const auto before = config_of_run(run_);
+        if (before && !options_.names_model())
             config = options_.apply(*before);
+        else if (!before && !from_.empty())
+            config = config_from_model();
         if (parser()->get_option("--seed")->count() > 0) config.training.seed = common.seed;
         if (config.training.steps == 0 && config.training.minutes == 0 &&
             parser()->get_option("--minutes")->count() == 0 && parser()->get_option("--steps")->count() == 0)

@@ -209,6 +209,10 @@ TEST_F(Cli, BeginsWithTheWeightsOfAModel) {
     ASSERT_EQ(nigiri(tune("whole", 3, "1e-2")).code, 0);
     ASSERT_EQ(nigiri(tune("whole", 5, "1e-2")).code, 0);
     EXPECT_EQ(losses("whole").size(), 5u);
+    fs::rename(at("model.safetensors"), at("away.safetensors"));
+    ASSERT_EQ(nigiri(tune("whole", 6, "1e-2")).code, 0) << "the run needs the model no more";
+    EXPECT_EQ(losses("whole").size(), 6u);
+    fs::rename(at("away.safetensors"), at("model.safetensors"));
     ASSERT_EQ(nigiri(tune("replayed", 3, "1e-2")).code, 0);
     fs::copy(at("replayed/config.toml"), at("config.toml"));
     ASSERT_EQ(nigiri({"train", "--config", text("config.toml"), "--run", text("again"), "--threads", "1"}).code, 0);
