@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <thread>
@@ -182,24 +183,37 @@ TEST_P(EveryEngine, GoesOnFromItsOwnState) {
 }
 
 TEST_P(EveryEngine, TakesStatesOfTheNetworkAndGivesThemBack) {
+    constexpr int64_t by_engine = 37, after_it = 36;
     const Codes codes = random_codes(150, 2, config.vocabulary, random);
-    const auto span = std::span<const std::vector<int32_t>>(codes);
+    const auto part = [&](int64_t from, int64_t count) {
+        return std::span(codes).subspan(static_cast<size_t>(from), static_cast<size_t>(count));
+    };
+    const std::vector<int64_t> places = {0, 1, 3, 4, 13, 16, 30, 63, 64, 77};
     NetworkState plain = network.make_state(2);
-    const Logits expected = run(network, plain, codes);
-    for (const int64_t at : {0, 1, 3, 4, 13, 16, 30, 63, 64, 77}) {
-        NetworkState before = network.make_state(2);
-        const auto begin = static_cast<size_t>(at);
-        run(network, before, span.first(begin));
+    Logits all;
+    const auto go_to = [&](int64_t place) {
+        for (auto& logits : run(network, plain, part(plain.position, place - plain.position)))
+            all.push_back(std::move(logits));
+    };
+    std::vector<std::array<StreamState, 2>> states;
+    for (const int64_t at : places) {
+        go_to(at);
+        states.push_back({stream_state(network, plain, 0), stream_state(network, plain, 1)});
+    }
+    go_to(150);
+    const auto expected = [&](int64_t from, int64_t count) {
+        return Logits(all.begin() + from, all.begin() + from + count);
+    };
+    for (size_t i = 0; i < places.size(); ++i) {
+        const int64_t at = places[i], end = at + by_engine;
         const auto fast = engine(2, 2);
-        for (const int64_t stream : {0, 1}) fast->set_state(stream, stream_state(network, before, stream));
-        const Logits middle = run(*fast, span.subspan(begin, 37));
-        EXPECT_LT(difference(middle, Logits(expected.begin() + at, expected.begin() + at + 37), config.vocabulary),
+        for (const int64_t stream : {0, 1}) fast->set_state(stream, states[i][static_cast<size_t>(stream)]);
+        EXPECT_LT(difference(run(*fast, part(at, by_engine)), expected(at, by_engine), config.vocabulary),
                   float32_tolerance);
         NetworkState after = network.make_state(2);
         for (const int64_t stream : {0, 1}) set_network_state(network, after, stream, fast->state(stream));
-        EXPECT_EQ(after.position, at + 37);
-        EXPECT_LT(difference(run(network, after, span.subspan(begin + 37)),
-                             Logits(expected.begin() + at + 37, expected.end()), config.vocabulary),
+        EXPECT_EQ(after.position, end);
+        EXPECT_LT(difference(run(network, after, part(end, after_it)), expected(end, after_it), config.vocabulary),
                   float32_tolerance);
     }
 }
