@@ -11,7 +11,7 @@
 #include "audio/analysis.h"
 #include "audio/write.h"
 #include "kernels/backend.h"
-#include "tests/audio/support.h"
+#include "tests/app/studio.h"
 #include "tests/support/check.h"
 
 namespace nigiri::studio {
@@ -19,21 +19,10 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using test::read_json;
+using test::sound_rate;
+using test::wait;
 using namespace std::chrono_literals;
-
-constexpr int rate = 16000;
-constexpr auto patience = 120s;  // far above what a sanitizer's build needs; only a hang reaches it
-
-template <class Until>
-void wait(Until&& until) {
-    const auto end = std::chrono::steady_clock::now() + patience;
-    while (!until()) {
-        ASSERT_LT(std::chrono::steady_clock::now(), end);
-        std::this_thread::sleep_for(1ms);
-    }
-}
-
-json read_json(const fs::path& file) { return json::parse(test::bytes_of(file)); }
 
 class Comparing : public testing::Test {
   protected:
@@ -41,10 +30,7 @@ class Comparing : public testing::Test {
     ComparisonSession session{{}};
 
     fs::path model(const std::string& name, const std::string& layer) {
-        Config c = preset_by_name("tiny");
-        c.model.width = 8;
-        c.model.layers = 1;
-        c.model.pools = {4};
+        Config c = test::tiny_config();
         c.model.outer = c.model.centre = layer_by_name(layer);
         const Network network(make_backend("cpu", 1), c.model, DType::f32, 3, 256);
         const fs::path path = folder / (name + ".safetensors");
@@ -69,7 +55,7 @@ class Comparing : public testing::Test {
             for (int i = 0; i < 3; ++i) {
                 const fs::path file = folder / "audio" / part / ("tone" + std::to_string(i) + ".wav");
                 fs::create_directories(file.parent_path());
-                write_audio(file, test::sine(hertz += 30, 1.5, rate, 0.3), rate);
+                write_audio(file, test::sine(hertz += 30, 1.5, sound_rate, 0.3), sound_rate);
             }
         return folder / "audio";
     }
@@ -93,10 +79,10 @@ TEST_F(Comparing, MakesClipsThatAreEquallyLoud) {
         ASSERT_EQ(row.tracks.size(), 2u);
         ASSERT_TRUE(std::isfinite(row.lufs));
         for (const Track& t : row.tracks) {
-            ASSERT_EQ(t.sound->size(), rate / 2);
+            ASSERT_EQ(t.sound->size(), sound_rate / 2);
             std::vector<float> heard = t.sound->copy();
             for (float& x : heard) x *= t.gain;
-            EXPECT_NEAR(integrated_loudness(heard, rate), row.lufs, 0.01);
+            EXPECT_NEAR(integrated_loudness(heard, sound_rate), row.lufs, 0.01);
         }
     }
     EXPECT_EQ(c->common_clips(0, 1), (std::vector<int>{0, 1}));

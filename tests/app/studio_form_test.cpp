@@ -1,42 +1,18 @@
 // What is chosen before a training: the form, the model that the run begins with, the memory that it would need.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <fstream>
-#include <thread>
 
 #include "app/studio/sessions/memory_estimate.h"
 #include "app/studio/sessions/model_list.h"
 #include "app/studio/sessions/training_form.h"
-#include "tests/support/temporary_folder.h"
+#include "tests/app/studio.h"
 
 namespace nigiri::studio {
 namespace {
 
 namespace fs = std::filesystem;
-using namespace std::chrono_literals;
-
-constexpr auto form_patience = 60s;  // far above what a sanitizer's build needs; only a hang reaches it
-
-template <class Condition>
-bool comes(const Condition& condition) {
-    for (const auto end = std::chrono::steady_clock::now() + form_patience; std::chrono::steady_clock::now() < end;) {
-        if (condition()) return true;
-        std::this_thread::sleep_for(1ms);
-    }
-    return false;
-}
-
-// One layer of width 8.
-Config measured_config() {
-    Config c = preset_by_name("tiny");
-    c.model.width = 8;
-    c.model.layers = 1;
-    c.model.pools = {4};
-    c.training.batch = 1;
-    c.training.length = 256;
-    return c;
-}
+using test::soon;
 
 fs::path shipped_model(const std::string& name) { return model_places({}).shipped / name; }
 
@@ -159,7 +135,7 @@ TEST(StudioForm, AModelOfNoPresetsSizeIsTrainedAsThePresetChosen) {
     TrainingForm form;
     form.choose_preset("tiny");
     form.choose_model("/somewhere/piano/checkpoints/best.safetensors");
-    ModelNetwork own{.config = measured_config(), .preset = "", .parameters = 12345, .licence = ""};
+    ModelNetwork own{.config = test::tiny_training(), .preset = "", .parameters = 12345, .licence = ""};
     own.config.signal.quantization = "linear";
     form.take_model(own);
     EXPECT_EQ(form.size(), "12.3 k parameters");
@@ -173,7 +149,7 @@ TEST(StudioForm, AModelOfNoPresetsSizeIsTrainedAsThePresetChosen) {
 
 TEST(StudioForm, AModelBringsTheLicencesOfThoseItBeganWith) {
     const test::TemporaryFolder folder;
-    const Config config = measured_config();
+    const Config config = test::tiny_training();
     const Network network(make_backend("cpu", 1), config.model, DType::f32, 1, config.training.length);
     const auto licence = [&](const ModelFacts& facts) {
         save_checkpoint(folder / "model.safetensors", config, network, nullptr, {}, facts);
@@ -194,7 +170,7 @@ TEST(StudioForm, AModelIsReadBesideTheWindow) {
     EXPECT_FALSE(starting.result().has_value());
     std::optional<StartingModel::Result> result;
     const auto reads = [&](const fs::path& model) {
-        return comes([&] {
+        return soon([&] {
             starting.want(model);  // as a window does with every frame
             return (result = starting.result()).has_value();
         });
@@ -207,7 +183,7 @@ TEST(StudioForm, AModelIsReadBesideTheWindow) {
     EXPECT_EQ(layer_name(result->network->config.model), "mamba-s6");
     EXPECT_EQ(result->network->licence, "CC BY-SA 4.0");
     EXPECT_EQ(result->network->parameters, parameter_count(result->network->config.model));
-    EXPECT_TRUE(comes([&] { return wakes >= 1; }));
+    EXPECT_TRUE(soon([&] { return wakes >= 1; }));
 
     for (const char* bad : {"damaged.safetensors", "nowhere"}) {
         ASSERT_TRUE(reads(folder / bad));
@@ -227,11 +203,11 @@ TEST(StudioMemory, IsMeasuredForWhatIsWantedLast) {
     std::atomic<int> wakes{0};
     MemoryEstimate estimate([&] { ++wakes; });
     EXPECT_FALSE(estimate.result().has_value());
-    Config config = measured_config();
+    Config config = test::tiny_training();
     estimate.want(config, "cpu", 1);
     config.training.batch = 2;
     std::optional<MemoryEstimate::Result> result;
-    ASSERT_TRUE(comes([&] {
+    ASSERT_TRUE(soon([&] {
         estimate.want(config, "cpu", 1);  // as a window does with every frame
         return (result = estimate.result()).has_value();
     }));
@@ -247,19 +223,19 @@ TEST(StudioMemory, IsMeasuredForWhatIsWantedLast) {
 
 TEST(StudioMemory, SaysWhatToMakeSmaller) {
     MemoryEstimate estimate({});
-    Config config = measured_config();
+    Config config = test::tiny_training();
     config.training.batch = 4096;
     config.training.length = 1 << 20;
     std::optional<MemoryEstimate::Result> result;
-    ASSERT_TRUE(comes([&] {
+    ASSERT_TRUE(soon([&] {
         estimate.want(config, "cpu", 1);
         return (result = estimate.result()).has_value();
     }));
     EXPECT_FALSE(result->need.fits());
     EXPECT_NE(result->advice.find("batch of"), std::string::npos) << result->advice;
-    config = measured_config();
+    config = test::tiny_training();
     config.training.batch = -1;
-    ASSERT_TRUE(comes([&] {
+    ASSERT_TRUE(soon([&] {
         estimate.want(config, "cpu", 1);
         return (result = estimate.result()).has_value();
     }));

@@ -9,16 +9,14 @@
 #include "app/studio/sessions/inspect_session.h"
 #include "kernels/backend.h"
 #include "model/evaluation.h"
-#include "tests/audio/support.h"
+#include "tests/app/studio.h"
 
 namespace nigiri::studio {
 namespace {
 
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
-
-constexpr int rate = 16000;
-constexpr auto patience = 120s;  // far above what a sanitizer's build needs; only a hang reaches it
+using test::sound_rate;
 
 class Inspecting : public testing::Test {
   protected:
@@ -26,10 +24,7 @@ class Inspecting : public testing::Test {
     InspectSession session{{}};
 
     static Config config(const std::string& layer) {
-        Config c = preset_by_name("tiny");
-        c.model.width = 8;
-        c.model.layers = 1;
-        c.model.pools = {4};
+        Config c = test::tiny_config();
         c.model.form = UNetForm::unet;
         c.model.outer = c.model.centre = layer_by_name(layer);
         return c;
@@ -44,12 +39,10 @@ class Inspecting : public testing::Test {
     }
 
     void finish() {
-        const auto end = std::chrono::steady_clock::now() + patience;
-        while (session.running()) {
+        test::wait([&] {
             session.update();
-            ASSERT_LT(std::chrono::steady_clock::now(), end);
-            std::this_thread::sleep_for(1ms);
-        }
+            return !session.running();
+        });
     }
 };
 
@@ -77,15 +70,15 @@ TEST_F(Inspecting, MeasuresTheSurpriseOfASound) {
     session.open(path, "cpu", 1);
     finish();
     // At another rate than the model's: it is looked at as the model would hear it.
-    const auto sound = std::make_shared<const Sound>(2 * rate, test::sine(440, 0.5, 2 * rate));
+    const auto sound = std::make_shared<const Sound>(2 * sound_rate, test::sine(440, 0.5, 2 * sound_rate));
     session.ask_surprise(sound, 0.01);
     finish();
     ASSERT_EQ(session.status().error, "");
     const auto s = session.surprise();
     ASSERT_TRUE(s);
     EXPECT_EQ(s->sound, sound);
-    EXPECT_EQ(s->rate, rate);
-    ASSERT_EQ(s->bits->size(), rate / 2);
+    EXPECT_EQ(s->rate, sound_rate);
+    ASSERT_EQ(s->bits->size(), sound_rate / 2);
     EXPECT_EQ(s->means->size(), s->bits->size());
     EXPECT_EQ(s->window, 160);
     double sum = 0, highest = 0;
@@ -106,7 +99,7 @@ TEST_F(Inspecting, MeasuresTheSurpriseOfASound) {
 TEST_F(Inspecting, FollowsDeltaAlongASound) {
     session.open(model("mamba-s6"), "cpu", 1);
     finish();
-    const auto sound = std::make_shared<const Sound>(rate, test::noise(1001, 0.1, 4));
+    const auto sound = std::make_shared<const Sound>(sound_rate, test::noise(1001, 0.1, 4));
     session.ask_steps(1, 2, sound);
     finish();
     ASSERT_EQ(session.status().error, "");
@@ -121,7 +114,7 @@ TEST_F(Inspecting, FollowsDeltaAlongASound) {
     finish();
     EXPECT_NE(session.status().error.find("selective"), std::string::npos);
     EXPECT_FALSE(session.kernels());
-    session.ask_steps(1, 2, std::make_shared<const Sound>(rate, std::vector<float>()));
+    session.ask_steps(1, 2, std::make_shared<const Sound>(sound_rate, std::vector<float>()));
     finish();
     EXPECT_NE(session.status().error.find("no sound"), std::string::npos);
 }
@@ -134,7 +127,7 @@ TEST_F(Inspecting, WorksOnTheLastRequestAndCanBeCancelled) {
     session.open(path, "cpu", 1);
     finish();
     // Ten minutes that nobody waits for.
-    const auto long_one = std::make_shared<const Sound>(rate, std::vector<float>(600 * rate));
+    const auto long_one = std::make_shared<const Sound>(sound_rate, std::vector<float>(600 * sound_rate));
     session.ask_surprise(long_one, 0.05);
     session.ask_kernels(0, 20);
     session.ask_kernels(2, 30);

@@ -1,15 +1,13 @@
 // Blind tests: from the first trial to the result, paused and resumed, and nothing told before the end.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <thread>
 
 #include "app/compare/verdict.h"
 #include "app/studio/sessions/listening_test.h"
-#include "tests/audio/support.h"
+#include "tests/app/studio.h"
 
 namespace nigiri::studio {
 namespace {
@@ -17,21 +15,9 @@ namespace {
 namespace fs = std::filesystem;
 using app::BlindKind;
 using nlohmann::json;
-using namespace std::chrono_literals;
-
-constexpr int rate = 16000;
-constexpr auto patience = 120s;  // far above what a sanitizer's build needs; only a hang reaches it
-
-template <class Until>
-void wait(Until&& until) {
-    const auto end = std::chrono::steady_clock::now() + patience;
-    while (!until()) {
-        ASSERT_LT(std::chrono::steady_clock::now(), end);
-        std::this_thread::sleep_for(1ms);
-    }
-}
-
-json read_json(const fs::path& file) { return json::parse(test::bytes_of(file)); }
+using test::read_json;
+using test::sound_rate;
+using test::wait;
 
 // Three players, four clips of tones; the third player's are shorter.
 std::shared_ptr<const Comparison> tones(const fs::path& folder) {
@@ -42,8 +28,9 @@ std::shared_ptr<const Comparison> tones(const fs::path& folder) {
     for (int i = 0; i < 4; ++i) {
         Comparison::Row row;
         for (int p = 0; p < 3; ++p)
-            row.tracks.push_back(
-                {std::make_shared<const Sound>(rate, test::sine(200 + 100 * p + 10 * i, p == 2 ? 1 : 2, rate)), 1});
+            row.tracks.push_back({std::make_shared<const Sound>(
+                                      sound_rate, test::sine(200 + 100 * p + 10 * i, p == 2 ? 1 : 2, sound_rate)),
+                                  1});
         c->rows.push_back(std::move(row));
     }
     return c;
@@ -224,7 +211,8 @@ TEST_F(Listening, XCanBeAnotherClipOfTheSameModel) {
 TEST_F(Listening, ShortSoundsNeedNotBeHeardForLong) {
     auto short_one = std::make_shared<Comparison>(*comparison);
     for (auto& row : short_one->rows)
-        for (auto& t : row.tracks) t.sound = std::make_shared<const Sound>(rate, test::sine(300, 0.2, rate));
+        for (auto& t : row.tracks)
+            t.sound = std::make_shared<const Sound>(sound_rate, test::sine(300, 0.2, sound_rate));
     ListeningTest t(short_one, {.trials = 2, .first = 0, .second = 1}, folder / "s.json");
     t.hear(2, 0.09);
     EXPECT_FALSE(t.can_answer());

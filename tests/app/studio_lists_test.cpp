@@ -9,23 +9,14 @@
 #include "app/studio/sessions/comparison_session.h"
 #include "app/studio/sessions/model_list.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/wait.h"
 
 namespace nigiri::studio {
 namespace {
 
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
-
-constexpr auto patience = 60s;  // only a hang reaches it
-
-template <class Condition>
-bool soon(const Condition& condition) {
-    for (const auto end = std::chrono::steady_clock::now() + patience; std::chrono::steady_clock::now() < end;) {
-        if (condition()) return true;
-        std::this_thread::sleep_for(1ms);
-    }
-    return false;
-}
+using test::soon;
 
 // A disk that answers when the test lets it.
 class SlowDisk {

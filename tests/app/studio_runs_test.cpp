@@ -10,6 +10,7 @@
 #include "app/config_options.h"
 #include "app/studio/sessions/run_charts.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/wait.h"
 
 namespace nigiri::studio {
 namespace {
@@ -224,13 +225,11 @@ TEST_F(StudioRuns, PreviewsAreListedByStep) {
 }
 
 template <class Condition>
-bool wait(RunLibrary& library, const Condition& condition) {
-    for (const auto end = std::chrono::steady_clock::now() + 30s; std::chrono::steady_clock::now() < end;) {
+bool library_comes_to(RunLibrary& library, const Condition& condition) {
+    return test::soon([&] {
         library.update();
-        if (condition()) return true;
-        std::this_thread::sleep_for(5ms);
-    }
-    return false;
+        return condition();
+    });
 }
 
 TEST_F(StudioRuns, TheLibraryFollowsRunsThatOthersWrite) {
@@ -245,7 +244,7 @@ TEST_F(StudioRuns, TheLibraryFollowsRunsThatOthersWrite) {
     library.set_folders(folder.path() / "runs", {elsewhere, elsewhere / "", run, folder.path() / "gone"});
     library.look_at({run});
     library.watch(true);
-    ASSERT_TRUE(wait(library, [&] { return library.runs().size() == 2; }));
+    ASSERT_TRUE(library_comes_to(library, [&] { return library.runs().size() == 2; }));
     EXPECT_TRUE(library.ready());
     const RunEntry* piano = library.find(run);
     ASSERT_NE(piano, nullptr);
@@ -263,16 +262,17 @@ TEST_F(StudioRuns, TheLibraryFollowsRunsThatOthersWrite) {
     fs::create_directories(run / "previews");
     std::ofstream(run / "previews" / "20.flac") << "";
     library.refresh();
-    EXPECT_TRUE(wait(library, [&] {
+    EXPECT_TRUE(library_comes_to(library, [&] {
         return library.find(run)->summary->last.step == 20 && library.details(run)->previews.size() == 1;
     }));
     EXPECT_EQ(steps(*library.log(run)), (Steps{10, 20}));
 
     library.look_at({elsewhere});
-    EXPECT_TRUE(wait(library, [&] { return library.log(elsewhere) != nullptr && library.log(run) == nullptr; }));
+    EXPECT_TRUE(
+        library_comes_to(library, [&] { return library.log(elsewhere) != nullptr && library.log(run) == nullptr; }));
     fs::remove_all(run);
     library.refresh();
-    EXPECT_TRUE(wait(library, [&] { return library.runs().size() == 1; }));
+    EXPECT_TRUE(library_comes_to(library, [&] { return library.runs().size() == 1; }));
 
     // Quiet while nothing changes: two more looks, no wake.
     const int before = wakes.load();
@@ -296,7 +296,7 @@ TEST_F(StudioRuns, ChartsTakeOverWhatIsLogged) {
         return charts.series()[i].raw().size();
     };
     ASSERT_EQ(charts.series().size(), 2u);
-    ASSERT_TRUE(wait(library, [&] { return size(0) == 2; }));
+    ASSERT_TRUE(library_comes_to(library, [&] { return size(0) == 2; }));
     EXPECT_EQ(charts.series()[0].name, "piano, training");
     EXPECT_EQ(charts.series()[1].name, "piano, validation");
     EXPECT_EQ(charts.series()[1].colour, 3u);
@@ -306,10 +306,10 @@ TEST_F(StudioRuns, ChartsTakeOverWhatIsLogged) {
 
     append(line(30, 5));
     library.refresh();
-    EXPECT_TRUE(wait(library, [&] { return size(0) == 3; }));
+    EXPECT_TRUE(library_comes_to(library, [&] { return size(0) == 3; }));
     replace(line(10, 7) + line(15, 2));
     library.refresh();
-    EXPECT_TRUE(wait(library, [&] { return size(0) == 2; }));
+    EXPECT_TRUE(library_comes_to(library, [&] { return size(0) == 2; }));
     EXPECT_EQ(charts.series()[0].raw()[1], (PlotPoint{15, 2}));
 
     charts.series()[0].visible = false;

@@ -12,16 +12,15 @@
 #include "app/studio/sessions/training_session.h"
 #include "audio/write.h"
 #include "kernels/random.h"
-#include "tests/support/temporary_folder.h"
+#include "tests/app/studio.h"
 
 namespace nigiri::studio {
 namespace {
 
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
-
-constexpr int rate = 16000;
-constexpr auto patience = 60s;  // far above what a sanitizer's build needs; only a hang reaches it
+using test::patience;
+using test::sound_rate;
 
 // Three recordings of decaying tones and a little noise, one for each part.
 void make_audio(const fs::path& folder) {
@@ -29,31 +28,14 @@ void make_audio(const fs::path& folder) {
     for (const char* part : {"train", "valid", "test"}) {
         fs::create_directories(folder / part);
         Random random(7, stream++);
-        std::vector<float> samples(rate);
+        std::vector<float> samples(sound_rate);
         for (size_t i = 0; i < samples.size(); ++i) {
-            const double t = static_cast<double>(i) / rate;
+            const double t = static_cast<double>(i) / sound_rate;
             samples[i] = static_cast<float>(0.4 * std::exp(-2 * t) * std::sin(2 * M_PI * 330 * t) +
                                             0.01 * (random.uniform() - 0.5));
         }
-        write_audio(folder / part / "tone.wav", samples, rate);
+        write_audio(folder / part / "tone.wav", samples, sound_rate);
     }
-}
-
-Config tiny_config(int64_t steps) {
-    Config c = preset_by_name("tiny");
-    c.model.width = 8;
-    c.model.layers = 1;
-    c.model.pools = {4};
-    c.training.batch = 1;
-    c.training.length = 256;
-    c.training.steps = steps;
-    c.training.minutes = 0;
-    c.training.log_every = 1;
-    c.training.validate_every = 10;
-    c.training.validation_segments = 2;
-    c.training.checkpoint_every = 0;  // so that what is kept was kept by the session
-    c.training.preview_every = 0;
-    return c;
 }
 
 // All that a run learned, line by line, without what the clock says.
@@ -76,7 +58,7 @@ class StudioTraining : public testing::Test {
     TrainingPlan plan(const std::string& run, int64_t steps) const {
         return {.data = folder.path() / "audio",
                 .run = folder.path() / run,
-                .config = tiny_config(steps),
+                .config = test::tiny_run(steps),
                 .device = "cpu",
                 .threads = 1};
     }

@@ -23,8 +23,7 @@ namespace nigiri {
 namespace {
 
 namespace fs = std::filesystem;
-using test::notes_of, test::parse;
-const std::string& head = test::score_head;
+using test::head, test::notes_of, test::parse;
 
 TEST(Etudes, AreWholeAndVaried) {
     std::set<std::string> titles;

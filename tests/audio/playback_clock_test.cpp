@@ -5,15 +5,17 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tests/audio/support.h"
+
 namespace nigiri {
 namespace {
 
-constexpr int rate = 16000;
+using test::sound_rate;
 
 TEST(PlaybackClock, RunsEvenlyBetweenBlocks) {
     // A device of 16 kHz that takes 1000 samples at a time, every 62.5 ms, and plays them 0.1 s later.
     PlaybackClock clock;
-    clock.start(0, rate, 0.1);
+    clock.start(0, sound_rate, 0.1);
     double last = 0, worst = 0;
     for (int ms = 0; ms < 5000; ++ms) {
         const double now = 50 + ms / 1000.0;
@@ -33,7 +35,7 @@ TEST(PlaybackClock, RunsEvenlyBetweenBlocks) {
 
 TEST(PlaybackClock, HearsOutWhatTheDeviceHolds) {
     PlaybackClock clock;
-    clock.start(5000, rate, 0.1);
+    clock.start(5000, sound_rate, 0.1);
     EXPECT_EQ(clock.heard(1), 5000);
     clock.update(1.0, 5000, 6000);
     EXPECT_EQ(clock.heard(1.05), 5000) << "nothing before the device's own delay";

@@ -8,19 +8,18 @@
 namespace nigiri {
 namespace {
 
+using test::ahead;
 using test::controlled;
 using test::Device;
 using test::finished;
 using test::ramp;
 using test::soon;
-
-constexpr int rate = test::sound_rate;
-constexpr size_t ahead = test::player_ahead;
+using test::sound_rate;
 
 TEST(Player, KeepsOnlyALittleAhead) {
     const auto device = std::make_shared<Device>();
     Player player(controlled(device));
-    player.load(finished(std::vector<float>(10 * rate, 0.25f)));
+    player.load(finished(std::vector<float>(10 * sound_rate, 0.25f)));
     player.play();
     for (int k = 0; k < 20; ++k) {
         ASSERT_EQ(device->take(500).size(), 500u);
@@ -31,7 +30,7 @@ TEST(Player, KeepsOnlyALittleAhead) {
 TEST(Player, KeepsMoreAheadOfADeviceThatTakesMoreAtOnce) {
     const auto device = std::make_shared<Device>();
     Player player(controlled(device));
-    player.load(finished(std::vector<float>(10 * rate, 0.25f)));
+    player.load(finished(std::vector<float>(10 * sound_rate, 0.25f)));
     player.play();
     std::vector<float> block(960);
     for (int k = 0; k < 3; ++k) {
@@ -72,7 +71,7 @@ TEST(Player, LostDeviceFallsSilentAndComesBack) {
     PlayerOptions options = controlled(device);
     options.on_change = [&] { ++told; };
     Player player(options);
-    player.load(finished(std::vector<float>(60 * rate, 0.25f)));
+    player.load(finished(std::vector<float>(60 * sound_rate, 0.25f)));
     player.play();
     device->take(4000);
     const int before = told;
@@ -114,7 +113,7 @@ TEST(Player, DeviceThatStandsStillIsLost) {
     PlayerOptions options = controlled(device);
     options.patience_seconds = 0.1;
     Player player(options);
-    player.load(finished(std::vector<float>(60 * rate, 0.25f)));
+    player.load(finished(std::vector<float>(60 * sound_rate, 0.25f)));
     player.play();
     ASSERT_TRUE(soon([&] { return !player.status().problem.empty(); }));
     EXPECT_EQ(player.status().problem, "controlled takes no more sound");
@@ -124,7 +123,7 @@ TEST(Player, DeviceThatStandsStillIsLost) {
 TEST(Player, QueueAndDeviceHoldAsMuchAsIsAskedFor) {
     const auto device = std::make_shared<Device>();
     Player player(controlled(device));
-    player.load(finished(std::vector<float>(60 * rate, 0.25f)));
+    player.load(finished(std::vector<float>(60 * sound_rate, 0.25f)));
     player.play();
     EXPECT_TRUE(soon([&] { return device->queue.queued() == ahead; }));
     EXPECT_EQ(device->buffer_seconds, 0.06);
@@ -133,7 +132,7 @@ TEST(Player, QueueAndDeviceHoldAsMuchAsIsAskedFor) {
          std::vector<std::pair<double, double>>{{0.15, 0.15}, {0.3, 0.3}, {0.04, 0.04}, {7, 0.5}, {0, 0.02}}) {
         player.set_queue(asked);
         const double wanted = got;
-        const auto full = static_cast<size_t>(std::llround(wanted * rate));
+        const auto full = static_cast<size_t>(std::llround(wanted * sound_rate));
         EXPECT_TRUE(soon([&] { return device->buffer_seconds == wanted && device->queue.queued() == full; }))
             << asked << ": " << device->buffer_seconds << " s, " << device->queue.queued() << " samples";
         EXPECT_EQ(player.status().queue_seconds, wanted);
@@ -164,7 +163,7 @@ TEST(Player, AnotherQueueTakesEffectAtOnceAndSkipsNothing) {
     // of its steps. (This device takes as fast as it can, so the clock lags; of a real one it is right.)
     const auto begin = std::llround(after[1000] * 65536.0f) - 1 - 1000;
     EXPECT_LE(begin, static_cast<int64_t>(taken));
-    EXPECT_GE(begin, static_cast<int64_t>(taken) - static_cast<int64_t>(0.2 * rate));
+    EXPECT_GE(begin, static_cast<int64_t>(taken) - static_cast<int64_t>(0.2 * sound_rate));
     for (size_t i = 160; i < after.size(); ++i) ASSERT_EQ(after[i], x[static_cast<size_t>(begin) + i]) << i;
     EXPECT_EQ(player.status().state, PlayState::playing);
     EXPECT_EQ(player.status().underruns, 0);
@@ -190,9 +189,9 @@ TEST(Player, AnotherQueueTakesEffectAtOnceAndSkipsNothing) {
 TEST(Player, SaysThatItIsOftenLate) {
     const auto device = std::make_shared<Device>();
     Player player(controlled(device));
-    player.load(finished(std::vector<float>(60 * rate, 0.25f)));
+    player.load(finished(std::vector<float>(60 * sound_rate, 0.25f)));
     player.play();
-    std::vector<float> gap(rate);  // more than is ever queued
+    std::vector<float> gap(sound_rate);  // more than is ever queued
     for (int k = 1; k <= 3; ++k) {
         EXPECT_FALSE(player.status().often_late) << k;
         ASSERT_TRUE(soon([&] { return device->queue.queued() > 0; }));

@@ -10,14 +10,13 @@
 namespace nigiri {
 namespace {
 
+using test::ahead;
 using test::controlled;
 using test::Device;
 using test::finished;
 using test::ramp;
 using test::soon;
-
-constexpr int rate = test::sound_rate;
-constexpr size_t ahead = test::player_ahead;
+using test::sound_rate;
 
 TEST(Player, SendsASoundToItsEndAndSaysSo) {
     const auto device = std::make_shared<Device>();
@@ -159,7 +158,7 @@ TEST(Player, GrowingSoundStartsBuffersAndGoesOn) {
     const auto device = std::make_shared<Device>();
     Player player(controlled(device));
     const auto x = ramp(60000);
-    const auto sound = std::make_shared<Sound>(rate);
+    const auto sound = std::make_shared<Sound>(sound_rate);
     player.set_buffer(0.25);
     player.load(sound);
     player.play();
@@ -182,7 +181,7 @@ TEST(Player, GrowingSoundStartsBuffersAndGoesOn) {
 TEST(Player, ToggleVolumeAndStop) {
     const auto device = std::make_shared<Device>();
     Player player(controlled(device));
-    player.load(finished(std::vector<float>(5 * rate, 0.5f)));
+    player.load(finished(std::vector<float>(5 * sound_rate, 0.5f)));
     player.set_volume(0.5f);
     player.toggle();
     EXPECT_EQ(device->take(2000).back(), 0.25f);
@@ -197,7 +196,7 @@ TEST(Player, ToggleVolumeAndStop) {
 TEST(Player, MeterShowsWhatIsHeard) {
     const auto device = std::make_shared<Device>();
     Player player(controlled(device));
-    auto x = test::sine(1000, 2, rate, 0.5);  // 16 samples a period: its peak is met
+    auto x = test::sine(1000, 2, sound_rate, 0.5);  // 16 samples a period: its peak is met
     x[20000] = 1.0f;
     player.load(finished(x));
     EXPECT_EQ(player.levels().peak, 0);
@@ -220,9 +219,9 @@ TEST(Player, MeterShowsWhatIsHeard) {
 TEST(Player, CallbackNeverAllocatesNorLocks) {
     const auto device = std::make_shared<Device>();
     Player player(controlled(device));
-    const auto sound = std::make_shared<Sound>(rate);
-    sound->append(test::sine(440, 5, rate));
-    player.load({{sound, 1}, {finished(test::sine(660, 4, rate)), 1}});
+    const auto sound = std::make_shared<Sound>(sound_rate);
+    sound->append(test::sine(440, 5, sound_rate));
+    player.load({{sound, 1}, {finished(test::sine(660, 4, sound_rate)), 1}});
     player.set_buffer(0.1);
     player.set_loop(true);
     player.play();

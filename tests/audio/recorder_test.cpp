@@ -4,10 +4,12 @@
 
 #include "kernels/error.h"
 #include "tests/audio/support.h"
+#include "tests/support/wait.h"
 
 namespace nigiri {
 namespace {
 
+using test::soon;
 using State = RecorderStatus::State;
 
 // Hears `samples` at once at `rate`, whatever is asked for; then nothing, or the device goes away.
@@ -17,15 +19,6 @@ RecorderOptions hearing(std::vector<float> samples, int rate) {
         return open_null_input(rate, samples, false);
     };
     return options;
-}
-
-template <class F>
-bool soon(F&& condition) {
-    for (int k = 0; k < 5000; ++k) {
-        if (condition()) return true;
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    return false;
 }
 
 TEST(Recorder, KeepsEverySampleInOrder) {

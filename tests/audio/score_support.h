@@ -7,7 +7,8 @@
 
 namespace nigiri::test {
 
-inline const std::string score_head = "X:1\nT:test\nM:4/4\nL:1/4\nQ:1/4=120\nK:C\n";
+// What stands before the music of a test.
+inline const std::string head = "X:1\nT:test\nM:4/4\nL:1/4\nQ:1/4=120\nK:C\n";
 
 inline Score parse(const std::string& text) { return parse_score(text, "t.abc"); }
 
@@ -23,6 +24,6 @@ inline std::string notes_of(const Score& score) {
     }
     return out;
 }
-inline std::string notes_of(const std::string& music) { return notes_of(parse(score_head + music)); }
+inline std::string notes_of(const std::string& music) { return notes_of(parse(head + music)); }
 
 }  // namespace nigiri::test

@@ -22,8 +22,7 @@ namespace nigiri {
 namespace {
 
 namespace fs = std::filesystem;
-using test::notes_of, test::parse;
-const std::string& head = test::score_head;
+using test::head, test::notes_of, test::parse;
 
 std::string message_of(const std::string& text, const ScoreLimits& limits = {}) {
     try {

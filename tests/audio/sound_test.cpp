@@ -9,10 +9,10 @@
 namespace nigiri {
 namespace {
 
-constexpr int rate = 16000;
+using test::sound_rate;
 
 TEST(Sound, GrowsAcrossItsBlocks) {
-    Sound sound(rate);
+    Sound sound(sound_rate);
     const auto x = test::noise(200000, 0.1, test::seed());
     Random random(test::seed());
     for (size_t at = 0; at < x.size();) {
@@ -42,7 +42,7 @@ TEST(Sound, GrowsAcrossItsBlocks) {
 }
 
 TEST(Sound, AsLongAsAnnouncedIsFinal) {
-    Sound sound(rate, 100);
+    Sound sound(sound_rate, 100);
     EXPECT_EQ(sound.expected(), 100);
     sound.append(std::vector<float>(60));
     EXPECT_FALSE(sound.final());
@@ -53,7 +53,7 @@ TEST(Sound, AsLongAsAnnouncedIsFinal) {
 
 TEST(Sound, IsReadWhileItGrows) {
     constexpr int64_t total = 300000;
-    Sound sound(rate, total);
+    Sound sound(sound_rate, total);
     std::jthread writer([&] {
         std::vector<float> block(777);
         for (int64_t at = 0; at < total;) {

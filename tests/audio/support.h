@@ -24,6 +24,9 @@ namespace nigiri::test {
 
 namespace fs = std::filesystem;
 
+// Of most sounds, in hertz.
+constexpr int sound_rate = 16000;
+
 inline std::vector<float> sine(double hertz, double seconds, int rate, double amplitude = 0.5) {
     std::vector<float> x(static_cast<size_t>(std::llround(seconds * rate)));
     for (size_t i = 0; i < x.size(); ++i)

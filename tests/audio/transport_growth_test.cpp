@@ -11,30 +11,29 @@ using test::fade_in;
 using test::finished;
 using test::render;
 using test::render_all;
-
-constexpr int rate = test::sound_rate;
+using test::sound_rate;
 
 TEST(Transport, WaitsUntilWhatComesWillLast) {
     // 10 s that are made at half the speed of playing. What is there and what comes meanwhile must be 10 s in all:
     // with 0.95 of the measured growth trusted and 0.2 s to spare, playing starts at 10 (1 - 0.475) + 0.2 = 5.45 s of
     // sound, after 10.9 s.
-    const auto sound = std::make_shared<Sound>(rate, 10 * rate);
+    const auto sound = std::make_shared<Sound>(sound_rate, 10 * sound_rate);
     Transport t;
     t.load({{sound, 1}});
     t.play();
     EXPECT_EQ(t.state(), PlayState::buffering);
     double now = 100, started = 0;
     int64_t heard = 0;
-    while (heard < 10 * rate && now < 200) {
+    while (heard < 10 * sound_rate && now < 200) {
         now += 0.02;
-        if (!sound->final()) sound->append(std::vector<float>(rate / 100, 0.25f));
+        if (!sound->final()) sound->append(std::vector<float>(sound_rate / 100, 0.25f));
         t.tick(now);
         if (t.state() == PlayState::playing && started == 0) started = now - 100;
         if (t.state() == PlayState::buffering && now > 101) {
             ASSERT_TRUE(t.wait_seconds());
             EXPECT_NEAR(now - 100 + *t.wait_seconds(), 10.9, 0.2);
         }
-        heard += static_cast<int64_t>(render(t, rate / 50).size());
+        heard += static_cast<int64_t>(render(t, sound_rate / 50).size());
     }
     EXPECT_NEAR(started, 10.9, 0.1);
     EXPECT_EQ(t.dry_runs(), 0);
@@ -42,17 +41,17 @@ TEST(Transport, WaitsUntilWhatComesWillLast) {
 }
 
 TEST(Transport, PlaysAtOnceWhatIsMadeFastEnough) {
-    const auto sound = std::make_shared<Sound>(rate, 10 * rate);
+    const auto sound = std::make_shared<Sound>(sound_rate, 10 * sound_rate);
     Transport t;
     t.load({{sound, 1}});
     t.play();
     double now = 0, started = 0;
     while (now < 20 && t.ends() == 0) {
         now += 0.02;
-        if (!sound->final()) sound->append(std::vector<float>(rate / 25, 0.25f));  // twice as fast
+        if (!sound->final()) sound->append(std::vector<float>(sound_rate / 25, 0.25f));  // twice as fast
         t.tick(now);
         if (t.state() == PlayState::playing && started == 0) started = now;
-        render(t, rate / 50);
+        render(t, sound_rate / 50);
     }
     EXPECT_GT(started, 0.24) << "not before its growth is known";
     EXPECT_LT(started, 0.35);
@@ -61,8 +60,8 @@ TEST(Transport, PlaysAtOnceWhatIsMadeFastEnough) {
 }
 
 TEST(Transport, RunsDryFadesAndGoesOn) {
-    const auto x = test::sine(440, 4, rate);
-    const auto sound = std::make_shared<Sound>(rate);
+    const auto x = test::sine(440, 4, sound_rate);
+    const auto sound = std::make_shared<Sound>(sound_rate);
     Transport t;
     t.set_buffer(0.5);
     t.load({{sound, 1}});
@@ -95,7 +94,7 @@ TEST(Transport, RunsDryFadesAndGoesOn) {
 }
 
 TEST(Transport, ACancelledSoundEndsWhereItWas) {
-    const auto sound = std::make_shared<Sound>(rate, 10 * rate);
+    const auto sound = std::make_shared<Sound>(sound_rate, 10 * sound_rate);
     sound->append(std::vector<float>(4000, 0.5f));
     Transport t;
     t.load({{sound, 1}});

@@ -7,10 +7,11 @@
 #include <vector>
 
 #include "audio/transport.h"
+#include "tests/audio/support.h"
 
 namespace nigiri::test {
 
-constexpr int sound_rate = 16000, fade_samples = 160;
+constexpr int fade_samples = 160;
 
 inline std::shared_ptr<Sound> finished(std::vector<float> samples, int hertz = sound_rate) {
     return std::make_shared<Sound>(hertz, std::move(samples));

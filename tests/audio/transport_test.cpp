@@ -14,15 +14,16 @@ using test::fade_in;
 using test::finished;
 using test::render;
 using test::render_all;
+using test::sound_rate;
 
-constexpr int rate = test::sound_rate, fade = test::fade_samples;
+constexpr int fade = test::fade_samples;
 
 // The sum of a fade's corner on a constant and the sine's own: what no join may exceed. 440 Hz at amplitude 0.5 has
 // corners of 0.0149; a cut at full level would have one of about 1.
 constexpr double smooth = 0.0149 * 1.1 + 0.002;
 
 TEST(Transport, PlaysTheSamplesWithFadesAtBothEnds) {
-    const auto x = test::sine(440, 0.5, rate);
+    const auto x = test::sine(440, 0.5, sound_rate);
     Transport t;
     t.load({{finished(x), 1}});
     EXPECT_EQ(render(t, 100).size(), 0u) << "nothing plays by itself";
@@ -43,7 +44,7 @@ TEST(Transport, PlaysTheSamplesWithFadesAtBothEnds) {
 }
 
 TEST(Transport, PausesAndGoesOnWithoutAClick) {
-    const auto x = test::sine(440, 1, rate);
+    const auto x = test::sine(440, 1, sound_rate);
     Transport t;
     t.load({{finished(x), 1}});
     t.play();
@@ -68,7 +69,7 @@ TEST(Transport, PausesAndGoesOnWithoutAClick) {
 }
 
 TEST(Transport, SeeksWithACrossfade) {
-    const auto x = test::sine(440, 2, rate);
+    const auto x = test::sine(440, 2, sound_rate);
     Transport t;
     t.load({{finished(x), 1}});
     t.play();
@@ -90,7 +91,7 @@ TEST(Transport, SeeksWithACrossfade) {
 }
 
 TEST(Transport, ManySeeksInOneInstantAreOne) {
-    const auto x = test::sine(440, 2, rate);
+    const auto x = test::sine(440, 2, sound_rate);
     Transport t;
     t.load({{finished(x), 1}});
     t.play();
@@ -104,7 +105,7 @@ TEST(Transport, ManySeeksInOneInstantAreOne) {
 }
 
 TEST(Transport, SwitchesInStep) {
-    const auto a = test::sine(440, 1, rate), b = test::sine(660, 1, rate, 0.4);
+    const auto a = test::sine(440, 1, sound_rate), b = test::sine(660, 1, sound_rate, 0.4);
     Transport t;
     t.load({{finished(a), 1}, {finished(b), 0.5f}});
     t.play();
@@ -123,7 +124,7 @@ TEST(Transport, SwitchesInStep) {
 }
 
 TEST(Transport, SwitchingBetweenEqualSoundsChangesNothing) {
-    const auto x = test::sine(440, 1, rate);
+    const auto x = test::sine(440, 1, sound_rate);
     Transport one, two;
     one.load({{finished(x), 1}});
     two.load({{finished(x), 1}, {finished(x), 1}});
@@ -169,7 +170,7 @@ TEST(Transport, ChangesGainAndVolumeSmoothly) {
 }
 
 TEST(Transport, LoopsARangeWithoutLosingASample) {
-    const auto x = test::sine(440, 1, rate);
+    const auto x = test::sine(440, 1, sound_rate);
     Transport t;
     t.load({{finished(x), 1}});
     t.set_range(SoundRange{1000, 3005});
@@ -220,7 +221,7 @@ TEST(Transport, PlayingThatBeginsBehindTheRangeIgnoresIt) {
 }
 
 TEST(Transport, SendsAgainWhatAnOutputForgot) {
-    const auto x = test::sine(440, 3, rate);
+    const auto x = test::sine(440, 3, sound_rate);
     const auto expect_from = [&](Transport& t, int64_t position) {
         const auto out = render(t, 600);
         ASSERT_EQ(out.size(), 600u);
@@ -277,7 +278,7 @@ TEST(Transport, KnowsWhichPositionIsHeard) {
 
 TEST(Transport, AnyDecisionsAnyTimeMakeNoClick) {
     Random random(test::seed());
-    const auto a = test::sine(440, 3, rate), b = test::sine(330, 2, rate);
+    const auto a = test::sine(440, 3, sound_rate), b = test::sine(330, 2, sound_rate);
     Transport t;
     t.load({{finished(a), 1}, {finished(b), 0.8f}});
     std::vector<float> all;

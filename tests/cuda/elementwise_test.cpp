@@ -4,25 +4,25 @@
 namespace nigiri {
 namespace {
 
+using test::bf16;
 using test::CudaPairs;
+using test::f32;
 using test::Pair;
 
-constexpr DType f32 = DType::f32, bf16 = DType::bf16;
-
 // Rows and columns around vectors of 4 and 8, blocks of 256, and one long row.
-const std::vector<Shape> shapes = {{1, 1},  {3, 1},    {2, 3},     {5, 7},      {4, 8},     {3, 16},   {7, 17},
-                                   {2, 63}, {9, 64},   {3, 65},    {2, 129},    {33, 257},  {1, 1000}, {1000, 1},
-                                   {65, 8}, {300, 40}, {2, 5, 24}, {2, 3, 100}, {1, 100003}};
-constexpr int64_t gaps[] = {0, 3, 8};
+const std::vector<Shape> elementwise_shapes = {
+    {1, 1},   {3, 1},    {2, 3},    {5, 7},    {4, 8},  {3, 16},   {7, 17},    {2, 63},     {9, 64},    {3, 65},
+    {2, 129}, {33, 257}, {1, 1000}, {1000, 1}, {65, 8}, {300, 40}, {2, 5, 24}, {2, 3, 100}, {1, 100003}};
+constexpr int64_t elementwise_gaps[] = {0, 3, 8};
 
 class CudaElementwise : public CudaPairs {
   protected:
     // Calls f(shape, dtype, gap).
     template <class F>
     void everywhere(F&& f) {
-        for (const Shape& shape : shapes)
+        for (const Shape& shape : elementwise_shapes)
             for (const DType dtype : {f32, bf16})
-                for (const int64_t gap : gaps) {
+                for (const int64_t gap : elementwise_gaps) {
                     SCOPED_TRACE(shape.text() + " " + name_of(dtype) + " gap " + std::to_string(gap));
                     f(shape, dtype, gap);
                 }
@@ -30,9 +30,9 @@ class CudaElementwise : public CudaPairs {
 };
 
 TEST_F(CudaElementwise, FillsEveryType) {
-    for (const Shape& shape : shapes)
+    for (const Shape& shape : elementwise_shapes)
         for (const DType dtype : {f32, bf16, DType::i32})
-            for (const int64_t gap : gaps)
+            for (const int64_t gap : elementwise_gaps)
                 for (const double value : {0.0, 3.0}) {
                     Pair y = room(shape, dtype, gap);
                     cuda->fill({.y = y.device, .value = value});
@@ -42,10 +42,10 @@ TEST_F(CudaElementwise, FillsEveryType) {
 }
 
 TEST_F(CudaElementwise, CopiesAndConverts) {
-    for (const Shape& shape : shapes)
+    for (const Shape& shape : elementwise_shapes)
         for (const DType from : {f32, bf16})
             for (const DType to : {f32, bf16})
-                for (const int64_t gap : gaps) {
+                for (const int64_t gap : elementwise_gaps) {
                     const Pair x = values(shape, from, gap), y = room(shape, to, gap == 3 ? 0 : gap);
                     cuda->copy({.x = x.device, .y = y.device});
                     const Tensor expected = test::converted(*cpu, x.host, to);
@@ -67,11 +67,11 @@ TEST_F(CudaElementwise, LeavesTheGapsAlone) {
 }
 
 TEST_F(CudaElementwise, AddsAnyMixture) {
-    for (const Shape& shape : shapes)
+    for (const Shape& shape : elementwise_shapes)
         for (const DType a : {f32, bf16})
             for (const DType b : {f32, bf16})
                 for (const DType c : {f32, bf16})
-                    for (const int64_t gap : gaps) {
+                    for (const int64_t gap : elementwise_gaps) {
                         const Pair x1 = values(shape, a, gap), x2 = values(shape, b);
                         Pair y = room(shape, c, gap);
                         cuda->add({.x1 = x1.device, .x2 = x2.device, .y = y.device});
@@ -88,7 +88,7 @@ TEST_F(CudaElementwise, AddsAnyMixture) {
 
 TEST_F(CudaElementwise, Shifts) {
     for (const DType dtype : {f32, bf16})
-        for (const int64_t gap : gaps)
+        for (const int64_t gap : elementwise_gaps)
             for (const Shape& shape :
                  {Shape{1, 1, 1}, Shape{2, 3, 5}, Shape{3, 17, 8}, Shape{2, 100, 64}, Shape{1, 1, 24}}) {
                 const Pair x = values(shape, dtype, gap), y = room(shape, dtype), back = room(shape, dtype, gap);
@@ -176,8 +176,8 @@ TEST_F(CudaElementwise, Product) {
 }
 
 TEST_F(CudaElementwise, NegativeExp) {
-    for (const Shape& shape : shapes)
-        for (const int64_t gap : gaps) {
+    for (const Shape& shape : elementwise_shapes)
+        for (const int64_t gap : elementwise_gaps) {
             const Pair x = values(shape, f32, gap), dy = values(shape, f32);
             Pair y = room(shape, f32, gap), dx = values(shape, f32, gap);
             cuda->negative_exp_forward({.x = x.device, .y = y.device});

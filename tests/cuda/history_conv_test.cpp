@@ -6,9 +6,8 @@ namespace nigiri {
 namespace {
 
 using test::CudaPairs;
+using test::f32;
 using test::Pair;
-
-constexpr DType f32 = DType::f32;
 
 class CudaHistoryConv : public CudaPairs {};
 

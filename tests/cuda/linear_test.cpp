@@ -3,10 +3,10 @@
 namespace nigiri {
 namespace {
 
+using test::bf16;
 using test::CudaPairs;
+using test::f32;
 using test::Pair;
-
-constexpr DType f32 = DType::f32, bf16 = DType::bf16;
 
 class CudaLinear : public CudaPairs {
   protected:
@@ -71,17 +71,17 @@ class CudaLinear : public CudaPairs {
     }
 };
 
-const std::pair<DType, DType> types[] = {{f32, f32}, {bf16, bf16}, {bf16, f32}};
+const std::pair<DType, DType> linear_types[] = {{f32, f32}, {bf16, bf16}, {bf16, f32}};
 
 TEST_F(CudaLinear, AgreesWithFloat64) {
-    for (const auto& [in, out] : types)
+    for (const auto& [in, out] : linear_types)
         for (const int64_t m : {1, 2, 3, 7, 17, 64, 129})
             for (const int64_t n : {1, 3, 8, 36, 65})
                 for (const int64_t k : {1, 4, 7, 16, 64, 129}) check(m, n, k, in, out, m == 7 ? 3 : m == 64 ? 8 : 0);
 }
 
 TEST_F(CudaLinear, OfManyRows) {
-    for (const auto& [in, out] : types)
+    for (const auto& [in, out] : linear_types)
         for (const int64_t gap : {0, 8}) {
             check(20011, 36, 40, in, out, gap);  // slabs and a rest
             check(8192, 128, 64, in, out, gap);
@@ -128,7 +128,7 @@ TEST_F(CudaLinear, TakesThreeAxesAndNoRows) {
 }
 
 TEST_F(CudaLinear, RepeatsItself) {
-    for (const auto& [in, out] : types)
+    for (const auto& [in, out] : linear_types)
         for (const auto& [k, n] : {std::pair<int64_t, int64_t>{64, 256}, {128, 36}, {4, 128}, {256, 1024}}) {
             const int64_t m = 20000;
             const Pair x = values({m, k}, in), dy = values({m, n}, out), weight = weights(n, k, in);

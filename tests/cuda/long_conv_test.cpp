@@ -8,19 +8,19 @@ namespace {
 using test::to_device;
 using test::to_host;
 
-struct Case {
+struct LongConvCase {
     int64_t batch, length, channels, taps;
     bool skip = true;
     DType dtype = DType::f32;
     int64_t gap = 0;
 };
 
-std::ostream& operator<<(std::ostream& out, const Case& c) {
+std::ostream& operator<<(std::ostream& out, const LongConvCase& c) {
     return out << "B " << c.batch << " L " << c.length << " D " << c.channels << " Lk " << c.taps << " skip " << c.skip
                << " " << name_of(c.dtype) << " gap " << c.gap;
 }
 
-struct Results {
+struct LongConvResults {
     Tensor y, du, dkernel, dskip;
 };
 
@@ -29,7 +29,7 @@ class CudaLongConv : public test::Cuda {
     struct Operands {
         Tensor u, kernel, skip, dy;
     };
-    Operands operands(const Case& c) {
+    Operands operands(const LongConvCase& c) {
         const auto make = [&](const Shape& shape, DType dtype) {
             return test::rounded(*cpu, test::random_tensor(*cpu, shape, DType::f64, random), dtype);
         };
@@ -37,7 +37,7 @@ class CudaLongConv : public test::Cuda {
         return {make(shape, c.dtype), make({c.channels, c.taps}, DType::f32),
                 c.skip ? make({c.channels}, DType::f32) : Tensor(), make(shape, c.dtype)};
     }
-    static void run(Backend& backend, const Operands& o, const Results& r) {
+    static void run(Backend& backend, const Operands& o, const LongConvResults& r) {
         backend.long_conv_forward({.u = o.u, .kernel = o.kernel, .skip = o.skip, .y = r.y});
         backend.long_conv_backward({.u = o.u,
                                     .kernel = o.kernel,
@@ -47,36 +47,36 @@ class CudaLongConv : public test::Cuda {
                                     .dkernel = r.dkernel,
                                     .dskip = r.dskip});
     }
-    Results judged(const Operands& o) {
+    LongConvResults judged(const Operands& o) {
         const auto like = [&](const Tensor& t, double value) {
             const Tensor r = cpu->allocate(t.shape(), DType::f64);
             for (int64_t i = 0; i < r.size(); ++i) test::set(r, i, value);
             return r;
         };
-        const Results r = {like(o.u, 0), like(o.u, 0), like(o.kernel, 0), o.skip ? like(o.skip, 3) : Tensor()};
+        const LongConvResults r = {like(o.u, 0), like(o.u, 0), like(o.kernel, 0), o.skip ? like(o.skip, 3) : Tensor()};
         run(*cpu, o, r);
         return r;
     }
-    Results on_device(const Operands& o, const Case& c) {
+    LongConvResults on_device(const Operands& o, const LongConvCase& c) {
         const Operands there = {to_device(*cuda, o.u, c.dtype, c.gap), to_device(*cuda, o.kernel, DType::f32, c.gap),
                                 o.skip ? to_device(*cuda, o.skip, DType::f32) : Tensor(),
                                 to_device(*cuda, o.dy, c.dtype, 2 * c.gap)};
         const auto make = [&](const Shape& shape, DType dtype, double value, int64_t gap) {
             return test::filled_device(*cpu, *cuda, shape, dtype, value, gap);
         };
-        const Results r = {make(o.u.shape(), c.dtype, -7, 3 * c.gap), make(o.u.shape(), c.dtype, -7, c.gap),
-                           make(o.kernel.shape(), DType::f32, -7, c.gap),
-                           o.skip ? make(o.skip.shape(), DType::f32, 3, 0) : Tensor()};
+        const LongConvResults r = {make(o.u.shape(), c.dtype, -7, 3 * c.gap), make(o.u.shape(), c.dtype, -7, c.gap),
+                                   make(o.kernel.shape(), DType::f32, -7, c.gap),
+                                   o.skip ? make(o.skip.shape(), DType::f32, 3, 0) : Tensor()};
         run(*cuda, there, r);
         return {to_host(*cpu, *cuda, r.y), to_host(*cpu, *cuda, r.du), to_host(*cpu, *cuda, r.dkernel),
                 o.skip ? to_host(*cpu, *cuda, r.dskip) : Tensor()};
     }
     // Transforms round at 6e-8 a level, some twenty levels there and back. bf16 inputs are exact, so that
     // only the rounding of y and du, 2^-9 at most, is added.
-    void expect_close(const Case& c) {
+    void expect_close(const LongConvCase& c) {
         SCOPED_TRACE(testing::Message() << c << ", seed " << test::seed());
         const Operands o = operands(c);
-        const Results judge = judged(o), device = on_device(o, c);
+        const LongConvResults judge = judged(o), device = on_device(o, c);
         const double activations = c.dtype == DType::f32 ? 2e-6 : 4e-3;
         EXPECT_LT(test::relative_error(device.y, judge.y), activations);
         EXPECT_LT(test::relative_error(device.du, judge.du), activations);
@@ -144,9 +144,9 @@ TEST_F(CudaLongConv, LongSequencesOfImpulses) {
 }
 
 TEST_F(CudaLongConv, Repeats) {
-    const Case c = {4, 500, 19, 500};
+    const LongConvCase c = {4, 500, 19, 500};
     const Operands o = operands(c);
-    const Results a = on_device(o, c), b = on_device(o, c);
+    const LongConvResults a = on_device(o, c), b = on_device(o, c);
     EXPECT_EQ(test::max_difference(a.y, b.y), 0);
     EXPECT_EQ(test::max_difference(a.du, b.du), 0);
     EXPECT_EQ(test::max_difference(a.dkernel, b.dkernel), 0);

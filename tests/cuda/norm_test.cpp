@@ -3,10 +3,10 @@
 namespace nigiri {
 namespace {
 
+using test::bf16;
 using test::CudaPairs;
+using test::f32;
 using test::Pair;
-
-constexpr DType f32 = DType::f32, bf16 = DType::bf16;
 
 class CudaNorm : public CudaPairs {
   protected:

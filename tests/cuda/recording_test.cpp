@@ -5,8 +5,7 @@ namespace nigiri {
 namespace {
 
 using test::Cuda;
-
-constexpr DType f32 = DType::f32;
+using test::f32;
 
 class CudaRecording : public Cuda {
   protected:

@@ -23,7 +23,7 @@ struct Layers {
     }
 };
 
-const char* const names[] = {"inv_dt", "a_real", "a_imag", "p", "b", "c"};
+const char* const parameter_names[] = {"inv_dt", "a_real", "a_imag", "p", "b", "c"};
 
 class CudaS4 : public test::Cuda {
   protected:
@@ -73,7 +73,7 @@ class CudaS4 : public test::Cuda {
         backward(*cpu, l.judge, l, dkernel, g);
         backward(*cuda, l.device, l, to_device(*cuda, dkernel, DType::f32, gap), g_device);
         for (size_t i = 0; i < 6; ++i)
-            EXPECT_LT(test::relative_error(to_host(*cpu, *cuda, g_device[i]), g[i]), 3e-7) << names[i];
+            EXPECT_LT(test::relative_error(to_host(*cpu, *cuda, g_device[i]), g[i]), 3e-7) << parameter_names[i];
     }
 };
 
@@ -103,7 +103,8 @@ TEST_F(CudaS4, GradientsAreOptionalAndRepeat) {
         std::array<Tensor, 6> only;
         only[i] = zeros()[i];
         backward(*cuda, l.device, l, dkernel, only);
-        EXPECT_EQ(test::max_difference(to_host(*cpu, *cuda, first[i]), to_host(*cpu, *cuda, only[i])), 0) << names[i];
+        EXPECT_EQ(test::max_difference(to_host(*cpu, *cuda, first[i]), to_host(*cpu, *cuda, only[i])), 0)
+            << parameter_names[i];
     }
 }
 

@@ -12,7 +12,7 @@ using test::S4dSetup;
 using test::to_device;
 using test::to_host;
 
-struct Case {
+struct S4dConvCase {
     S4dSetup setup;
     int64_t batch, length;
     DType dtype = DType::f32;
@@ -20,29 +20,29 @@ struct Case {
     int64_t gap = 0;
 };
 
-std::ostream& operator<<(std::ostream& out, const Case& c) {
+std::ostream& operator<<(std::ostream& out, const S4dConvCase& c) {
     return out << c.setup << " B " << c.batch << " L " << c.length << " " << name_of(c.dtype) << " skip " << c.skip
                << " state " << c.state << " gap " << c.gap;
 }
 
-struct Operands {
+struct S4dConvOperands {
     S4dLayer layer;
     Tensor u, skip, state, dy;
 };
 
-struct Results {
+struct S4dConvResults {
     Tensor y, state, du, dskip, dstate;
     S4dGradients gradients;
 };
 
 class CudaS4dConv : public test::Cuda {
   protected:
-    Operands operands(const Case& c) {
+    S4dConvOperands operands(const S4dConvCase& c) {
         const auto make = [&](const Shape& shape, DType dtype) {
             return test::rounded(*cpu, test::random_tensor(*cpu, shape, DType::f64, random), dtype);
         };
         const Shape shape = {c.batch, c.length, c.setup.channels};
-        Operands o;
+        S4dConvOperands o;
         o.layer = random_s4d(*cpu, c.setup, DType::f32, random).converted(*cpu, DType::f64);
         o.u = make(shape, c.dtype), o.dy = make(shape, c.dtype);
         if (c.skip) o.skip = make({c.setup.channels}, DType::f32);
@@ -50,41 +50,41 @@ class CudaS4dConv : public test::Cuda {
             o.state = make({c.batch, c.setup.is_complex ? 2 : 1, c.setup.modes * c.setup.channels}, DType::f32);
         return o;
     }
-    static void run(Backend& backend, const Operands& o, const Results& r) {
+    static void run(Backend& backend, const S4dConvOperands& o, const S4dConvResults& r) {
         S4dConvForward f;
         static_cast<S4dParameters&>(f) = o.layer.parameters;
         f.skip = o.skip, f.u = o.u, f.y = r.y, f.state = r.state;
         backend.s4d_conv_forward(f);
         backend.s4d_conv_backward(backward_of(o, r));
     }
-    static S4dConvBackward backward_of(const Operands& o, const Results& r) {
+    static S4dConvBackward backward_of(const S4dConvOperands& o, const S4dConvResults& r) {
         S4dConvBackward b;
         static_cast<S4dParameters&>(b) = o.layer.parameters;
         b.skip = o.skip, b.u = o.u, b.state = o.state, b.dy = o.dy, b.du = r.du, b.dskip = r.dskip, b.dstate = r.dstate;
         r.gradients.connect(b);
         return b;
     }
-    Results judged(const Operands& o) {
+    S4dConvResults judged(const S4dConvOperands& o) {
         const auto like = [&](const Tensor& t, double value) {
             if (!t) return Tensor();
             const Tensor r = cpu->allocate(t.shape(), DType::f64);
             for (int64_t i = 0; i < r.size(); ++i) test::set(r, i, value);
             return r;
         };
-        Results r = {like(o.u, 0),     o.state ? test::converted(*cpu, o.state, DType::f64) : Tensor(),
-                     like(o.u, 0),     like(o.skip, 3),
-                     like(o.state, 0), filled_gradients(*cpu, nullptr, o.layer, 0.5)};
+        S4dConvResults r = {like(o.u, 0),     o.state ? test::converted(*cpu, o.state, DType::f64) : Tensor(),
+                            like(o.u, 0),     like(o.skip, 3),
+                            like(o.state, 0), filled_gradients(*cpu, nullptr, o.layer, 0.5)};
         run(*cpu, o, r);
         return r;
     }
-    Operands there(const Operands& o, const Case& c) {
+    S4dConvOperands there(const S4dConvOperands& o, const S4dConvCase& c) {
         const auto move = [&](const Tensor& t, DType dtype, int64_t gap) {
             return t ? to_device(*cuda, t, dtype, gap) : Tensor();
         };
         return {on_device(*cuda, o.layer, c.gap), move(o.u, c.dtype, c.gap), move(o.skip, DType::f32, 0),
                 move(o.state, DType::f32, c.gap), move(o.dy, c.dtype, 2 * c.gap)};
     }
-    Results empty_results(const Operands& o, const Case& c) {
+    S4dConvResults empty_results(const S4dConvOperands& o, const S4dConvCase& c) {
         const auto make = [&](const Tensor& t, DType dtype, double value, int64_t gap) {
             return t ? test::filled_device(*cpu, *cuda, t.shape(), dtype, value, gap) : Tensor();
         };
@@ -95,10 +95,10 @@ class CudaS4dConv : public test::Cuda {
     // Products leave out 2^-17 of each factor, and sums round in float32. bf16 activations are exact as they
     // come in, so that their results differ by their own rounding, 2^-9 at most. The parameters' gradients
     // leave out 2^-9 of one kind of factor there, and theirs are sums that may cancel further on.
-    void expect_close(const Case& c) {
+    void expect_close(const S4dConvCase& c) {
         SCOPED_TRACE(testing::Message() << c << ", seed " << test::seed());
-        const Operands o = operands(c);
-        const Results judge = judged(o), device = empty_results(o, c);
+        const S4dConvOperands o = operands(c);
+        const S4dConvResults judge = judged(o), device = empty_results(o, c);
         run(*cuda, there(o, c), device);
         const auto expect = [&](const char* name, const Tensor& a, const Tensor& b, double tolerance) {
             if (b) {
@@ -167,12 +167,12 @@ TEST_F(CudaS4dConv, AgreesAtOddWidthsAndBatches) {
 TEST_F(CudaS4dConv, CarriesStatesFromSegmentToSegment) {
     for (const DType dtype : {DType::f32, DType::bf16})
         for (const int64_t length : {4000, 9001}) {
-            const Case c = {{.channels = 8, .copies = 8, .modes = 6}, 2, length, dtype, true, true};
+            const S4dConvCase c = {{.channels = 8, .copies = 8, .modes = 6}, 2, length, dtype, true, true};
             SCOPED_TRACE(testing::Message() << c << ", seed " << test::seed());
-            Operands o = operands(c);
+            S4dConvOperands o = operands(c);
             for (int64_t i = 0; i < 8; ++i) test::set(o.layer.inv_dt, i, -6.0 + 0.25 * static_cast<double>(i));
             for (int64_t i = 0; i < 48; ++i) test::set(o.layer.a_real, i, -1);
-            const Results judge = judged(o), device = empty_results(o, c);
+            const S4dConvResults judge = judged(o), device = empty_results(o, c);
             run(*cuda, there(o, c), device);
             const double tolerance = dtype == DType::f32 ? 1.5e-5 : 4e-3;
             EXPECT_LT(test::relative_error(to_host(*cpu, *cuda, device.y), judge.y), tolerance);
@@ -185,8 +185,8 @@ TEST_F(CudaS4dConv, CarriesStatesFromSegmentToSegment) {
 }
 
 TEST_F(CudaS4dConv, PiecesCarryTheStateOn) {
-    const Case c = {{.channels = 9, .copies = 1, .modes = 12}, 2, 300, DType::f32, true, true};
-    const Operands o = operands(c), d = there(o, c);
+    const S4dConvCase c = {{.channels = 9, .copies = 1, .modes = 12}, 2, 300, DType::f32, true, true};
+    const S4dConvOperands o = operands(c), d = there(o, c);
     const auto forward = [&](const Tensor& u, const Tensor& state) {
         const Tensor y = cuda->allocate(u.shape(), DType::f32);
         S4dConvForward f;
@@ -214,9 +214,9 @@ TEST_F(CudaS4dConv, PiecesCarryTheStateOn) {
 }
 
 TEST_F(CudaS4dConv, EveryResultIsOptionalAndRepeats) {
-    const Case c = {{.channels = 9, .copies = 3, .modes = 5}, 3, 200, DType::f32, true, true};
-    const Operands o = operands(c), d = there(o, c);
-    const Results first = empty_results(o, c), again = empty_results(o, c);
+    const S4dConvCase c = {{.channels = 9, .copies = 3, .modes = 5}, 3, 200, DType::f32, true, true};
+    const S4dConvOperands o = operands(c), d = there(o, c);
+    const S4dConvResults first = empty_results(o, c), again = empty_results(o, c);
     run(*cuda, d, first);
     run(*cuda, d, again);
     const auto same = [&](const Tensor& a, const Tensor& b, const char* name) {
@@ -225,31 +225,31 @@ TEST_F(CudaS4dConv, EveryResultIsOptionalAndRepeats) {
     same(first.y, again.y, "y"), same(first.state, again.state, "state"), same(first.du, again.du, "du");
     same(first.dskip, again.dskip, "dskip"), same(first.dstate, again.dstate, "dstate");
     test::expect_same_bits(*cpu, *cuda, first.gradients, again.gradients);
-    const Results all = empty_results(o, c);
+    const S4dConvResults all = empty_results(o, c);
     const auto alone = [&](const auto& choose, const Tensor& expected, const Tensor& given, const char* name) {
-        Results only;
+        S4dConvResults only;
         choose(only);
         cuda->s4d_conv_backward(backward_of(d, only));
         same(given, expected, name);
     };
-    alone([&](Results& r) { r.du = all.du; }, first.du, all.du, "du");
-    alone([&](Results& r) { r.dskip = all.dskip; }, first.dskip, all.dskip, "dskip");
-    alone([&](Results& r) { r.dstate = all.dstate; }, first.dstate, all.dstate, "dstate");
-    alone([&](Results& r) { r.gradients.a_imag = all.gradients.a_imag; }, first.gradients.a_imag, all.gradients.a_imag,
-          "a_imag");
-    alone([&](Results& r) { r.gradients.c = all.gradients.c; }, first.gradients.c, all.gradients.c, "c");
+    alone([&](S4dConvResults& r) { r.du = all.du; }, first.du, all.du, "du");
+    alone([&](S4dConvResults& r) { r.dskip = all.dskip; }, first.dskip, all.dskip, "dskip");
+    alone([&](S4dConvResults& r) { r.dstate = all.dstate; }, first.dstate, all.dstate, "dstate");
+    alone([&](S4dConvResults& r) { r.gradients.a_imag = all.gradients.a_imag; }, first.gradients.a_imag,
+          all.gradients.a_imag, "a_imag");
+    alone([&](S4dConvResults& r) { r.gradients.c = all.gradients.c; }, first.gradients.c, all.gradients.c, "c");
 }
 
 // Memory of a hundred thousand samples: what is rounded at every step must not add up.
 TEST_F(CudaS4dConv, RemembersForLong) {
     const int64_t length = 200'000;
-    const Case c = {{.channels = 2, .copies = 2, .modes = 2}, 1, length, DType::f32, false, false};
-    Operands o = operands(c);
+    const S4dConvCase c = {{.channels = 2, .copies = 2, .modes = 2}, 1, length, DType::f32, false, false};
+    S4dConvOperands o = operands(c);
     for (int64_t i = 0; i < 4; ++i) test::set(o.layer.a_real, i, -7);
     for (int64_t i = 0; i < 2; ++i) test::set(o.layer.inv_dt, i, -4.5);
     const Tensor y = cpu->allocate(o.u.shape(), DType::f64);
     const Tensor state = cpu->zeros({1, 2, 4}, DType::f64);  // makes the judge a recurrence, O(L)
-    const auto forward = [&](Backend& backend, const Operands& from, const Tensor& out, const View& h) {
+    const auto forward = [&](Backend& backend, const S4dConvOperands& from, const Tensor& out, const View& h) {
         S4dConvForward f;
         static_cast<S4dParameters&>(f) = from.layer.parameters;
         f.u = from.u, f.y = out, f.state = h;
@@ -262,8 +262,8 @@ TEST_F(CudaS4dConv, RemembersForLong) {
 }
 
 TEST_F(CudaS4dConv, RefusesOperandsThatDoNotFit) {
-    const Case c = {{.channels = 4, .copies = 2, .modes = 3}, 1, 8};
-    const Operands d = there(operands(c), c);
+    const S4dConvCase c = {{.channels = 4, .copies = 2, .modes = 3}, 1, 8};
+    const S4dConvOperands d = there(operands(c), c);
     S4dConvForward f;
     static_cast<S4dParameters&>(f) = d.layer.parameters;
     f.u = d.u, f.y = cuda->allocate({1, 8, 3}, DType::f32);

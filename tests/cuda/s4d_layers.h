@@ -31,18 +31,6 @@ inline S4dLayer on_device(Backend& cuda, const S4dLayer& layer, int64_t gap = 0)
     return other;
 }
 
-struct S4dGradients {
-    Tensor inv_dt, a_real, a_imag, b, c;
-
-    std::vector<std::pair<std::string, Tensor>> all() const {
-        return {{"inv_dt", inv_dt}, {"a_real", a_real}, {"a_imag", a_imag}, {"b", b}, {"c", c}};
-    }
-    template <class Op>
-    void connect(Op& op) const {
-        op.dinv_dt = inv_dt, op.da_real = a_real, op.da_imag = a_imag, op.db = b, op.dc = c;
-    }
-};
-
 // Gradients shaped like the layer's parameters, filled with `value`: float64 on the CPU, or float32 on the
 // device.
 inline S4dGradients filled_gradients(Backend& cpu, Backend* cuda, const S4dLayer& layer, double value,

@@ -11,6 +11,7 @@ using test::get;
 using test::ScanProblem;
 using test::ScanVariant;
 using test::set;
+using test::variant_of;
 
 // float32 against float64 on the same numbers, relative to the tensor's norm: some roundings of 6e-8 and
 // approximations of 2e-7 a step, which decaying states forget; gradients of parameters are sums over all
@@ -154,12 +155,6 @@ class CudaSelectiveScan : public Cuda {
         }
     }
 };
-
-ScanVariant variant_of(bool is_complex, Discretization rule, bool selective = true) {
-    ScanVariant v;
-    v.is_complex = is_complex, v.rule = rule, v.selective_b = v.selective_c = selective;
-    return v;
-}
 
 TEST_F(CudaSelectiveScan, IsTheJudgeInEveryVariant) {
     for (const auto& v : test::scan_variants())

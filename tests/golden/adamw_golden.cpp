@@ -4,7 +4,7 @@
 namespace nigiri::golden {
 namespace {
 
-void judge(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend, DType dtype) {
+void judge_adamw(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend, DType dtype) {
     const auto number = [&](const char* key) { return std::stod(text(file, key, "missing")); };
     const Tensor weight = load(*backend, file, "in.w0", dtype);
     const std::vector<double> gradients = file.values("in.grads"), expected = file.values("out.w");
@@ -32,7 +32,7 @@ void judge(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend,
     }
 }
 
-const Registration registration("adamw", judge);
+const Registration optimizer("adamw", judge_adamw);
 
 }  // namespace
 }  // namespace nigiri::golden

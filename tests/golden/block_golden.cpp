@@ -6,7 +6,7 @@
 namespace nigiri::golden {
 namespace {
 
-LayerConfig config_of(const SafeTensorsFile& file) {
+LayerConfig layer_config_of(const SafeTensorsFile& file) {
     const bool s6 = file.contains("param.A_log");
     LayerConfig c = layer_by_name(s6 ? "mamba-s6" : "mamba-s4");
     c.expand = integer(file, "expand");
@@ -25,8 +25,8 @@ std::string theirs(const std::string& name, bool s6) {
     return inner == "D" ? "s4.D" : "s4.kernel." + inner;
 }
 
-void judge(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend, DType dtype) {
-    const LayerConfig config = config_of(file);
+void judge_block(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend, DType dtype) {
+    const LayerConfig config = layer_config_of(file);
     const bool s6 = config.ssm.kind == SsmKind::s6;
     const Tensor x = load(*backend, file, "in.x", dtype), dy = load(*backend, file, "in.dy", dtype);
     ParameterStore store(backend, dtype);
@@ -68,8 +68,8 @@ void judge(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend,
                  dtype, "y step by step");
 }
 
-const Registration s6_block("mamba_block", judge);
-const Registration s4_block("mamba_s4_block", judge);
+const Registration s6_block("mamba_block", judge_block);
+const Registration s4_block("mamba_s4_block", judge_block);
 
 }  // namespace
 }  // namespace nigiri::golden

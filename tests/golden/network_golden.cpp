@@ -96,7 +96,7 @@ struct Naming {
     }
 };
 
-ModelConfig config_of(const SafeTensorsFile& file) {
+ModelConfig model_config_of(const SafeTensorsFile& file) {
     ModelConfig c;
     c.width = integer(file, "d_model");
     c.layers = integer(file, "n_layers");
@@ -123,8 +123,8 @@ ModelConfig config_of(const SafeTensorsFile& file) {
     return c;
 }
 
-void judge(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend, DType dtype) {
-    const ModelConfig config = config_of(file);
+void judge_network(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend, DType dtype) {
+    const ModelConfig config = model_config_of(file);
     const Naming naming(config);
     Network network(backend, config, dtype, 0, integer(file, "length"));
     network.parameters().allocate_gradients();
@@ -187,7 +187,7 @@ void judge(const SafeTensorsFile& file, const std::shared_ptr<Backend>& backend,
     expect_close(*backend, stepped, expected, dtype, "logits sample by sample");
 }
 
-const Registration networks("sashimi_", judge);
+const Registration networks("sashimi_", judge_network);
 
 }  // namespace
 }  // namespace nigiri::golden

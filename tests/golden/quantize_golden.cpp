@@ -25,7 +25,7 @@ void judge_values(const SafeTensorsFile& file, const std::string& name, Quantiza
         EXPECT_NEAR(decode(static_cast<int>(codes[i]), quantization), expected[i], 1e-15) << name << " " << codes[i];
 }
 
-const Registration registration("quantize", [](const SafeTensorsFile& file, DType) {
+const Registration quantizations("quantize", [](const SafeTensorsFile& file, DType) {
     for (const auto& [name, quantization] :
          {std::pair{"mu_law", Quantization::mu_law}, {"linear", Quantization::linear}}) {
         judge_codes(file, name, quantization);

@@ -154,7 +154,7 @@ void judge_steps(const Case& c) {
     c.expect_sequence(y, "out.y_step");
 }
 
-const Registration registration("s4_layer_", [](const SafeTensorsFile& file, DType dtype) {
+const Registration s4_layers("s4_layer_", [](const SafeTensorsFile& file, DType dtype) {
     const Case c(file, dtype);
     judge_convolution(c);
     judge_steps(c);

@@ -17,7 +17,7 @@ Tensor by_time(Backend& backend, const View& x, int64_t parts) {
     return y;
 }
 
-void judge(const SafeTensorsFile& file, DType dtype) {
+void judge_scan(const SafeTensorsFile& file, DType dtype) {
     const auto backend = make_backend("cpu", 2);
     const auto is_true = [&](const std::string& key) {
         const std::string value = text(file, key);
@@ -77,7 +77,7 @@ void judge(const SafeTensorsFile& file, DType dtype) {
     if (z) expect_close(dz, activation("grad.z"), dtype, "dz");
 }
 
-const Registration registration("scan_", judge);
+const Registration scans("scan_", judge_scan);
 
 }  // namespace
 }  // namespace nigiri::golden

@@ -7,10 +7,11 @@
 namespace nigiri {
 namespace {
 
+using test::f32;
+using test::f64;
 using test::get;
 
-constexpr DType f32 = DType::f32, f64 = DType::f64;
-const std::vector<Shape> shapes = {{1}, {3}, {5}, {16}, {17}, {7, 33}, {2, 3, 64}, {151, 372}};
+const std::vector<Shape> activation_shapes = {{1}, {3}, {5}, {16}, {17}, {7, 33}, {2, 3, 64}, {151, 372}};
 
 class Activation : public ::testing::Test {
   protected:
@@ -74,10 +75,10 @@ TEST_F(Activation, GradientsAreThoseOfFiniteDifferences) {
 
 // The vector functions err by some 2 ulp (1.2e-7 each); 1e-6 of the tensor's norm leaves room for the
 // products.
-constexpr double tolerance = 1e-6;
+constexpr double activation_tolerance = 1e-6;
 
 TEST_F(Activation, Float32AgreesWithFloat64) {
-    for (const Shape& shape : shapes) {
+    for (const Shape& shape : activation_shapes) {
         SCOPED_TRACE(shape.text());
         // With gaps and without: two different ways through the same loop.
         for (const bool gaps : {false, true}) {
@@ -88,34 +89,34 @@ TEST_F(Activation, Float32AgreesWithFloat64) {
 
             backend->gelu_forward({.x = x, .y = y});
             backend->gelu_forward({.x = x64, .y = y64});
-            EXPECT_LE(test::relative_error(y, y64), tolerance) << "gelu";
+            EXPECT_LE(test::relative_error(y, y64), activation_tolerance) << "gelu";
             backend->gelu_backward({.x = x, .dy = dy, .dx = dx});
             backend->gelu_backward({.x = x64, .dy = dy64, .dx = dx64});
-            EXPECT_LE(test::relative_error(dx, dx64), tolerance) << "gelu dx";
+            EXPECT_LE(test::relative_error(dx, dx64), activation_tolerance) << "gelu dx";
 
             backend->gate_forward({.x = x, .z = z, .y = y});
             backend->gate_forward({.x = x64, .z = z64, .y = y64});
-            EXPECT_LE(test::relative_error(y, y64), tolerance) << "gate";
+            EXPECT_LE(test::relative_error(y, y64), activation_tolerance) << "gate";
             backend->gate_backward({.x = x, .z = z, .dy = dy, .dx = dx, .dz = dz});
             backend->gate_backward({.x = x64, .z = z64, .dy = dy64, .dx = dx64, .dz = dz64});
-            EXPECT_LE(test::relative_error(dx, dx64), tolerance) << "gate dx";
-            EXPECT_LE(test::relative_error(dz, dz64), tolerance) << "gate dz";
+            EXPECT_LE(test::relative_error(dx, dx64), activation_tolerance) << "gate dx";
+            EXPECT_LE(test::relative_error(dz, dz64), activation_tolerance) << "gate dz";
 
             backend->product_forward({.x1 = x, .x2 = z, .y = y});
             backend->product_forward({.x1 = x64, .x2 = z64, .y = y64});
-            EXPECT_LE(test::relative_error(y, y64), tolerance) << "product";
+            EXPECT_LE(test::relative_error(y, y64), activation_tolerance) << "product";
             backend->product_backward({.x1 = x, .x2 = z, .dy = dy, .dx1 = dx, .dx2 = dz});
             backend->product_backward({.x1 = x64, .x2 = z64, .dy = dy64, .dx1 = dx64, .dx2 = dz64});
-            EXPECT_LE(test::relative_error(dx, dx64), tolerance) << "product dx1";
-            EXPECT_LE(test::relative_error(dz, dz64), tolerance) << "product dx2";
+            EXPECT_LE(test::relative_error(dx, dx64), activation_tolerance) << "product dx1";
+            EXPECT_LE(test::relative_error(dz, dz64), activation_tolerance) << "product dx2";
 
             backend->negative_exp_forward({.x = x, .y = y});
             backend->negative_exp_forward({.x = x64, .y = y64});
-            EXPECT_LE(test::relative_error(y, y64), tolerance) << "negative_exp";
+            EXPECT_LE(test::relative_error(y, y64), activation_tolerance) << "negative_exp";
             const Tensor sum = in_double(dx);
             backend->negative_exp_backward({.y = y, .dy = dy, .dx = dx});  // adds to what dx holds
             backend->negative_exp_backward({.y = y64, .dy = dy64, .dx = sum});
-            EXPECT_LE(test::relative_error(dx, sum), tolerance) << "negative_exp dx";
+            EXPECT_LE(test::relative_error(dx, sum), activation_tolerance) << "negative_exp dx";
         }
     }
 }
@@ -129,10 +130,10 @@ TEST_F(Activation, GluInFloat32AgreesWithFloat64) {
             const Tensor y64 = room({rows, h}), dx64 = room({rows, 2 * h});
             backend->glu_forward({.x = x, .y = y});
             backend->glu_forward({.x = in_double(x), .y = y64});
-            EXPECT_LE(test::relative_error(y, y64), tolerance);
+            EXPECT_LE(test::relative_error(y, y64), activation_tolerance);
             backend->glu_backward({.x = x, .dy = dy, .dx = dx});
             backend->glu_backward({.x = in_double(x), .dy = in_double(dy), .dx = dx64});
-            EXPECT_LE(test::relative_error(dx, dx64), tolerance);
+            EXPECT_LE(test::relative_error(dx, dx64), activation_tolerance);
         }
     }
 }

@@ -7,9 +7,9 @@
 namespace nigiri {
 namespace {
 
+using test::f32;
+using test::f64;
 using test::get;
-
-constexpr DType f32 = DType::f32, f64 = DType::f64;
 
 class AdamWTest : public ::testing::Test {
   protected:
@@ -22,7 +22,7 @@ struct State {
 };
 
 // The rule in the order PyTorch writes it: decay, moments, bias corrections, step.
-void reference(State& s, double grad, const AdamW& o) {
+void reference_step(State& s, double grad, const AdamW& o) {
     const double g = grad * o.gradient_scale;
     s.w *= 1 - o.lr * o.weight_decay;
     s.m = o.beta1 * s.m + (1 - o.beta1) * g;
@@ -53,7 +53,7 @@ TEST_F(AdamWTest, FollowsTheRuleForManySteps) {
                      .gradient_scale = 0.25};
             for (op.step = 1; op.step <= 10; ++op.step) {
                 for (int64_t i = 0; i < n; ++i) test::set(g, i, random.normal());
-                for (int64_t i = 0; i < n; ++i) reference(expected[static_cast<size_t>(i)], get(g, i), op);
+                for (int64_t i = 0; i < n; ++i) reference_step(expected[static_cast<size_t>(i)], get(g, i), op);
                 backend->adamw(op);
                 EXPECT_EQ(test::dot(g, g), 0) << "the gradient is set to zero";
             }

@@ -20,7 +20,7 @@ using test::random_program;
 using test::RecurrentReference;
 
 // Float32 sums differ by some 1e-6 from float64 ones; the project's bound for engines in float32 is 1e-4.
-constexpr double tolerance = 5e-5;
+constexpr double engine_tolerance = 5e-5;
 
 ProgramShape shape_named(const std::string& name) {
     for (const ProgramShape& s : test::odd_programs())
@@ -43,7 +43,7 @@ TEST_P(CudaEnginePhases, GiveTheReferencesLogProbabilities) {
     const int other = 2 << (GetParam().name.size() % 3);
     for (const int per_group : {1, other}) {
         EmulatedEngine engine(program, WeightFormat::f32, per_group == 1 ? 1 : per_group + 1, per_group);
-        EXPECT_LT(test::compare(engine, program, 26, test::seed()), tolerance) << per_group << " a group";
+        EXPECT_LT(test::compare(engine, program, 26, test::seed()), engine_tolerance) << per_group << " a group";
     }
 }
 
@@ -72,11 +72,11 @@ TEST_P(CudaEnginePhases, TakeAndGiveStates) {
         for (auto& judge : judges) judge.step(static_cast<int32_t>(random.below(11)));
     EmulatedEngine engine(program, WeightFormat::f32, 2, 2);
     for (size_t s = 0; s < 2; ++s) engine.set_state(static_cast<int64_t>(s), judges[s].state());
-    EXPECT_LT(test::compare(engine, judges, 7, random), tolerance);
+    EXPECT_LT(test::compare(engine, judges, 7, random), engine_tolerance);
     // States are float32: 6e-8 a step, over the steps that a state remembers.
     for (size_t s = 0; s < 2; ++s)
         EXPECT_LT(test::state_difference(engine.state(static_cast<int64_t>(s)), judges[s].state()), 2e-5);
-    EXPECT_LT(test::compare(engine, judges, 12, random), tolerance);
+    EXPECT_LT(test::compare(engine, judges, 12, random), engine_tolerance);
 }
 
 INSTANTIATE_TEST_SUITE_P(Odd, CudaEnginePhases, ::testing::ValuesIn(test::odd_programs()),
@@ -86,7 +86,7 @@ INSTANTIATE_TEST_SUITE_P(Odd, CudaEnginePhases, ::testing::ValuesIn(test::odd_pr
 TEST(CudaEngine, FollowsTheReferenceForLong) {
     const RecurrentProgram program = random_program(shape_named("mamba-s4"), test::seed());
     EmulatedEngine engine(program, WeightFormat::f32, 1, 1);
-    EXPECT_LT(test::compare(engine, program, 300, test::seed()), tolerance) << "seed " << test::seed();
+    EXPECT_LT(test::compare(engine, program, 300, test::seed()), engine_tolerance) << "seed " << test::seed();
 }
 
 class CudaEnginePresets : public ::testing::TestWithParam<std::string> {};
@@ -94,7 +94,7 @@ class CudaEnginePresets : public ::testing::TestWithParam<std::string> {};
 TEST_P(CudaEnginePresets, GiveTheReferencesLogProbabilities) {
     const RecurrentProgram program = random_program(test::preset_shape(GetParam(), 64, 2), test::seed());
     EmulatedEngine engine(program, WeightFormat::f32, 1, 1);
-    EXPECT_LT(test::compare(engine, program, 18, test::seed()), tolerance) << "seed " << test::seed();
+    EXPECT_LT(test::compare(engine, program, 18, test::seed()), engine_tolerance) << "seed " << test::seed();
 }
 
 INSTANTIATE_TEST_SUITE_P(Base, CudaEnginePresets, ::testing::Values("mamba-s4", "mamba-s6", "s4-mlp"),
@@ -138,15 +138,15 @@ TEST(CudaEngine, SetsOneStreamWhileOthersGoOn) {
     EmulatedEngine engine(program, WeightFormat::f32, 3, 2);
     Random random(test::seed(), 9);
     std::vector<RecurrentReference> judges(3, RecurrentReference(program));
-    EXPECT_LT(test::compare(engine, judges, 11, random), tolerance);
+    EXPECT_LT(test::compare(engine, judges, 11, random), engine_tolerance);
     const StreamState kept = engine.state(1);
     const RecurrentReference then = judges[1];
     EXPECT_EQ(kept.position, 11);
-    EXPECT_LT(test::compare(engine, judges, 24, random), tolerance);  // three periods of eight
+    EXPECT_LT(test::compare(engine, judges, 24, random), engine_tolerance);  // three periods of eight
     engine.set_state(1, kept);
     judges[1] = then;
     EXPECT_EQ(engine.state(1).position, 11);
-    EXPECT_LT(test::compare(engine, judges, 20, random), tolerance);
+    EXPECT_LT(test::compare(engine, judges, 20, random), engine_tolerance);
     EXPECT_EQ(engine.state(1).position, 31);
     EXPECT_EQ(engine.state(0).position, 55);
 }

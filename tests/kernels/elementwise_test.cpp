@@ -14,10 +14,10 @@ class Elementwise : public ::testing::TestWithParam<DType> {
 };
 
 // Shapes that leave parts of vectors, one that is shared between threads, one without rows.
-const std::vector<Shape> shapes = {{1}, {3}, {16}, {33}, {2, 5, 17}, {3, 1, 64}, {301, 129}, {0, 4}};
+const std::vector<Shape> elementwise_shapes = {{1}, {3}, {16}, {33}, {2, 5, 17}, {3, 1, 64}, {301, 129}, {0, 4}};
 
 TEST_P(Elementwise, FillsViewsWithGapsAndNothingBeside) {
-    for (const Shape& shape : shapes) {
+    for (const Shape& shape : elementwise_shapes) {
         SCOPED_TRACE(shape.text());
         for (const double value : {0.0, 2.0}) {
             std::vector<int64_t> extents;
@@ -35,7 +35,7 @@ TEST_P(Elementwise, FillsViewsWithGapsAndNothingBeside) {
 }
 
 TEST_P(Elementwise, Copies) {
-    for (const Shape& shape : shapes) {
+    for (const Shape& shape : elementwise_shapes) {
         SCOPED_TRACE(shape.text());
         const Tensor x = test::random_strided(*backend, shape, GetParam(), random, 100);
         const Tensor y = backend->zeros(shape, GetParam()),
@@ -54,7 +54,7 @@ TEST_P(Elementwise, AddsAlsoInPlace) {
         EXPECT_THROW(backend->add({.x1 = x, .x2 = x, .y = x}), Error);
         return;
     }
-    for (const Shape& shape : shapes) {
+    for (const Shape& shape : elementwise_shapes) {
         SCOPED_TRACE(shape.text());
         const Tensor a = test::random_strided(*backend, shape, GetParam(), random);
         const Tensor b = test::random_tensor(*backend, shape, GetParam(), random);

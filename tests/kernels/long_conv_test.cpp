@@ -2,24 +2,18 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "tests/support/check.h"
 
 namespace nigiri {
 namespace {
 
+using test::filled;
 using test::get;
+using test::same_bits;
 using test::set;
 
-Tensor filled(Backend& backend, const Shape& shape, DType dtype, double value) {
-    Tensor t = backend.allocate(shape, dtype);
-    for (int64_t i = 0; i < t.size(); ++i) set(t, i, value);
-    return t;
-}
-
 // Every input sample starts an echo: nothing here looks like the sums of the operation.
-Tensor reference(Backend& backend, const View& u, const View& kernel, const View& skip) {
+Tensor reference_convolution(Backend& backend, const View& u, const View& kernel, const View& skip) {
     Tensor y = filled(backend, u.shape, DType::f64, 0);
     const int64_t batch = u[0], length = u[1], channels = u[2];
     for (int64_t b = 0; b < batch; ++b)
@@ -81,16 +75,6 @@ Results run(Backend& backend, const Operands& o, double dskip_before = 0) {
     return r;
 }
 
-// In bits, so that NaN and signed zeros count.
-bool same_bits(const View& a, const View& b) {
-    for (int64_t i = 0; i < a.rows(); ++i)
-        if (std::memcmp(a.row<char>(0) + i * a.row_stride * static_cast<int64_t>(size_of(a.dtype)),
-                        b.row<char>(0) + i * b.row_stride * static_cast<int64_t>(size_of(b.dtype)),
-                        static_cast<size_t>(a.columns()) * size_of(a.dtype)) != 0)
-            return false;
-    return true;
-}
-
 TEST(LongConv, Float64IsTheSumOfEchoes) {
     const auto backend = make_backend("cpu", 2);
     Random random(test::seed());
@@ -100,7 +84,7 @@ TEST(LongConv, Float64IsTheSumOfEchoes) {
         const Operands o = random_operands(*backend, c, DType::f64, random, true);
         const Tensor y = backend->allocate(o.u.shape(), DType::f64);
         backend->long_conv_forward({.u = o.u, .kernel = o.kernel, .skip = o.skip, .y = y});
-        EXPECT_LT(test::relative_error(y, reference(*backend, o.u, o.kernel, o.skip)), 1e-14);
+        EXPECT_LT(test::relative_error(y, reference_convolution(*backend, o.u, o.kernel, o.skip)), 1e-14);
     }
 }
 
@@ -191,7 +175,7 @@ TEST(LongConv, LongSequencesOfImpulses) {
         const Tensor kernel = test::random_tensor(*backend, {3, length}, DType::f32, random);
         const Tensor y = backend->allocate(u.shape(), DType::f32);
         backend->long_conv_forward({.u = u, .kernel = kernel, .skip = {}, .y = y});
-        EXPECT_LT(test::relative_error(y, reference(*backend, u, kernel, {})), 1e-6);
+        EXPECT_LT(test::relative_error(y, reference_convolution(*backend, u, kernel, {})), 1e-6);
         // With dy = u and u an impulse at 0, dkernel is dy; and du(t) = sum_j kernel_j dy(t + j) is checked by the
         // adjoint's identity <dy, conv(v)> = <du, v>.
         const Tensor v = test::random_tensor(*backend, u.shape(), DType::f32, random);

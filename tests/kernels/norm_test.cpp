@@ -7,9 +7,9 @@
 namespace nigiri {
 namespace {
 
+using test::f32;
+using test::f64;
 using test::get;
-
-constexpr DType f32 = DType::f32, f64 = DType::f64;
 
 class Norm : public ::testing::TestWithParam<NormKind> {
   protected:

@@ -68,19 +68,19 @@ TEST(S4Kernel, Float32AgreesWithFloat64) {
     }
 }
 
-struct Gradients {
+struct S4Gradients {
     Tensor inv_dt, a_real, a_imag, p, b, c;
 };
 
-Gradients backward(const S4Layer& layer, const View& dkernel, double start) {
+S4Gradients backward(const S4Layer& layer, const View& dkernel, double start) {
     Backend& backend = *layer.backend;
     const auto like = [&](const Tensor& t) {
         Tensor g = backend.allocate(t.shape(), t.dtype());
         for (int64_t i = 0; i < g.size(); ++i) test::set(g, i, start);
         return g;
     };
-    const Gradients g{like(layer.inv_dt), like(layer.a_real), like(layer.a_imag),
-                      like(layer.p),      like(layer.b),      like(layer.c)};
+    const S4Gradients g{like(layer.inv_dt), like(layer.a_real), like(layer.a_imag),
+                        like(layer.p),      like(layer.b),      like(layer.c)};
     S4KernelBackward op = layer.with<S4KernelBackward>();
     op.dkernel = dkernel;
     op.dinv_dt = g.inv_dt, op.da_real = g.a_real, op.da_imag = g.a_imag, op.dp = g.p, op.db = g.b, op.dc = g.c;
@@ -99,7 +99,7 @@ TEST(S4Kernel, GradientsAgreeWithFiniteDifferences) {
                           Case{2, 2, 4, 601, 601}}) {
         const S4Layer layer(c.width, c.copies, c.count, c.length, DType::f64, random);
         const Tensor dkernel = test::random_tensor(*layer.backend, {c.width, c.taps}, DType::f64, random);
-        const Gradients g = backward(layer, dkernel, 0);
+        const S4Gradients g = backward(layer, dkernel, 0);
         SCOPED_TRACE(testing::Message() << "length " << c.length << ", N " << c.count);
         test::expect_gradients([&] { return test::dot(layer.kernel(c.taps), dkernel); },
                                {{"inv_dt", layer.inv_dt, g.inv_dt},
@@ -116,7 +116,7 @@ TEST(S4Kernel, GradientsAreAddedAndMayBeAbsent) {
     Random random(test::seed());
     const S4Layer layer(4, 2, 3, 21, DType::f64, random);
     const Tensor dkernel = test::random_tensor(*layer.backend, {4, 21}, DType::f64, random);
-    const Gradients zero = backward(layer, dkernel, 0), two = backward(layer, dkernel, 2);
+    const S4Gradients zero = backward(layer, dkernel, 0), two = backward(layer, dkernel, 2);
     const auto expect_added = [&](const Tensor& a, const Tensor& b, const char* name) {
         // One rounding of a sum of order one to a hundred.
         for (int64_t i = 0; i < a.size(); ++i) EXPECT_NEAR(test::get(b, i), test::get(a, i) + 2, 1e-12) << name;
@@ -142,10 +142,10 @@ TEST(S4Kernel, Float32GradientsAgreeWithFloat64AndRepeat) {
     for (const int64_t length : {1, 17, 129, 1000}) {
         const S4Layer single(5, 5, 9, length, DType::f32, random, true), both = single.as(DType::f64);
         const Tensor dkernel = test::random_strided(*single.backend, {5, length}, DType::f32, random);
-        const Gradients a = backward(single, dkernel, 0), again = backward(single, dkernel, 0);
-        const Gradients b = backward(both, test::converted(*single.backend, dkernel, DType::f64), 0);
-        for (auto member : {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p, &Gradients::b,
-                            &Gradients::c}) {
+        const S4Gradients a = backward(single, dkernel, 0), again = backward(single, dkernel, 0);
+        const S4Gradients b = backward(both, test::converted(*single.backend, dkernel, DType::f64), 0);
+        for (auto member : {&S4Gradients::inv_dt, &S4Gradients::a_real, &S4Gradients::a_imag, &S4Gradients::p,
+                            &S4Gradients::b, &S4Gradients::c}) {
             EXPECT_LE(test::relative_error(a.*member, b.*member), 1e-7) << "length " << length;
             EXPECT_EQ(test::max_difference(a.*member, again.*member), 0) << "length " << length;
         }
@@ -159,9 +159,9 @@ TEST(S4Kernel, DoesNotDependOnTheNumberOfThreads) {
     three.backend = make_backend("cpu", 3);
     EXPECT_EQ(test::max_difference(one.kernel(500), three.kernel(500)), 0);
     const Tensor dkernel = test::random_tensor(*one.backend, {7, 500}, DType::f32, random);
-    const Gradients a = backward(one, dkernel, 0), b = backward(three, dkernel, 0);
-    for (auto member :
-         {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p, &Gradients::b, &Gradients::c})
+    const S4Gradients a = backward(one, dkernel, 0), b = backward(three, dkernel, 0);
+    for (auto member : {&S4Gradients::inv_dt, &S4Gradients::a_real, &S4Gradients::a_imag, &S4Gradients::p,
+                        &S4Gradients::b, &S4Gradients::c})
         EXPECT_EQ(test::max_difference(a.*member, b.*member), 0);
 }
 
@@ -183,7 +183,7 @@ TEST(S4Kernel, AgreesOnEveryInstructionSet) {
     const Tensor dkernel = test::random_tensor(backend, {3, 300}, DType::f64, random);
     const Tensor u = test::random_tensor(backend, {2, 30, 3}, DType::f64, random);
     const Tensor kernel = layer.kernel(300);
-    const Gradients gradients = backward(layer, dkernel, 0);
+    const S4Gradients gradients = backward(layer, dkernel, 0);
     const auto recurrence = [&] {
         const Tensor y = backend.allocate(u.shape(), DType::f64);
         backend.s4_recurrence({.factors = layer.factors(), .u = u, .y = y, .state = zero_state(backend, 2, 3, 7)});
@@ -197,9 +197,9 @@ TEST(S4Kernel, AgreesOnEveryInstructionSet) {
         // Sums in another order, in double.
         EXPECT_LE(test::relative_error(layer.kernel(300), kernel), 1e-12);
         EXPECT_LE(test::relative_error(recurrence(), y), 1e-12);
-        const Gradients g = backward(layer, dkernel, 0);
-        for (auto member :
-             {&Gradients::inv_dt, &Gradients::a_real, &Gradients::a_imag, &Gradients::p, &Gradients::b, &Gradients::c})
+        const S4Gradients g = backward(layer, dkernel, 0);
+        for (auto member : {&S4Gradients::inv_dt, &S4Gradients::a_real, &S4Gradients::a_imag, &S4Gradients::p,
+                            &S4Gradients::b, &S4Gradients::c})
             EXPECT_LE(test::relative_error(g.*member, gradients.*member), 1e-12);
     }
 }

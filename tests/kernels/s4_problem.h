@@ -1,14 +1,10 @@
 // Random S4 (DPLR) layers for the tests, and their dense reference.
 #pragma once
 
-#include <complex>
-
 #include "kernels/s4_kernel.h"
 #include "tests/support/check.h"
 
 namespace nigiri::test {
-
-using Complex = std::complex<double>;
 
 // Dense complex matrices, as slow and as plain as possible: the reference shares no formula with the kernels.
 using Matrix = std::vector<std::vector<Complex>>;

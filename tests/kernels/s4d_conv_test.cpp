@@ -10,23 +10,18 @@
 namespace nigiri {
 namespace {
 
+using test::filled;
 using test::get;
 using test::random_s4d;
 using test::S4dLayer;
 using test::S4dSetup;
 using test::set;
 
-const std::vector<S4dSetup> setups = {
+const std::vector<S4dSetup> convolution_setups = {
     {.channels = 4, .copies = 2, .modes = 3},
     {.channels = 3, .copies = 3, .modes = 2, .discretization = Discretization::bilinear, .rate = 0.5},
     {.is_complex = false, .channels = 4, .copies = 1, .modes = 4},
 };
-
-Tensor filled(Backend& backend, const Shape& shape, DType dtype, double value) {
-    Tensor t = backend.allocate(shape, dtype);
-    for (int64_t i = 0; i < t.size(); ++i) set(t, i, value);
-    return t;
-}
 
 struct Problem {
     std::shared_ptr<Backend> backend;
@@ -79,7 +74,7 @@ struct Problem {
 
 TEST(S4dConv, AZeroStateIsNone) {
     Random random(test::seed());
-    for (const S4dSetup& setup : setups)
+    for (const S4dSetup& setup : convolution_setups)
         for (const DType dtype : {DType::f64, DType::f32}) {
             SCOPED_TRACE(testing::Message() << setup << ", seed " << test::seed());
             Problem with(setup, 2, 41, dtype, true, random);
@@ -99,7 +94,7 @@ TEST(S4dConv, AZeroStateIsNone) {
 
 TEST(S4dConv, GradientsAreThoseOfFiniteDifferences) {
     Random random(test::seed());
-    for (const S4dSetup& setup : setups)
+    for (const S4dSetup& setup : convolution_setups)
         for (const bool state : {false, true}) {
             SCOPED_TRACE(testing::Message() << setup << " state " << state << ", seed " << test::seed());
             const Problem p(setup, 2, 19, DType::f64, state, random);
@@ -122,7 +117,7 @@ TEST(S4dConv, GradientsAreThoseOfFiniteDifferences) {
 
 TEST(S4dConv, Float32AgreesWithFloat64) {
     Random random(test::seed());
-    for (const S4dSetup& setup : setups)
+    for (const S4dSetup& setup : convolution_setups)
         for (const bool state : {false, true}) {
             SCOPED_TRACE(testing::Message() << setup << " state " << state << ", seed " << test::seed());
             const Problem single(setup, 2, 130, DType::f32, state, random), wide = single.converted(DType::f64);
@@ -141,7 +136,7 @@ TEST(S4dConv, Float32AgreesWithFloat64) {
 
 TEST(S4dConv, ResultsAreOptional) {
     Random random(test::seed());
-    const Problem p(setups[0], 2, 30, DType::f32, true, random);
+    const Problem p(convolution_setups[0], 2, 30, DType::f32, true, random);
     Problem only = p;
     p.backward();
     only.connect();
@@ -152,7 +147,7 @@ TEST(S4dConv, ResultsAreOptional) {
 
 TEST(S4dConv, RefusesOperandsThatDoNotFit) {
     Random random(test::seed());
-    Problem p(setups[0], 2, 30, DType::f32, true, random);
+    Problem p(convolution_setups[0], 2, 30, DType::f32, true, random);
     p.state = filled(*p.backend, {2, 2, 11}, DType::f32, 0);
     EXPECT_THROW(p.forward(), Error);
 }

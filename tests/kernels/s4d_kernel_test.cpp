@@ -2,9 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <complex>
-#include <cstring>
-
 #include "tests/support/check.h"
 #include "tests/support/s4d.h"
 
@@ -14,11 +11,13 @@ namespace {
 using test::Complex;
 using test::get;
 using test::random_s4d;
+using test::S4dGradients;
 using test::S4dSetup;
+using test::same_bits;
 using test::set;
 using test::unpack;
 
-const std::vector<S4dSetup> setups = {
+const std::vector<S4dSetup> kernel_setups = {
     {.channels = 1, .copies = 1, .modes = 1},
     {.channels = 5, .copies = 5, .modes = 3},
     {.channels = 6, .copies = 2, .modes = 8, .discretization = Discretization::bilinear},
@@ -60,39 +59,26 @@ Tensor kernel_of(Backend& backend, const S4dParameters& p, int64_t length) {
     return kernel;
 }
 
-struct Gradients {
-    Tensor inv_dt, a_real, a_imag, b, c;
-
-    std::vector<std::pair<std::string, Tensor>> all() const {
-        return {{"inv_dt", inv_dt}, {"a_real", a_real}, {"a_imag", a_imag}, {"b", b}, {"c", c}};
-    }
-};
-
-Gradients gradients_of(Backend& backend, const S4dParameters& p, const View& dkernel, double before = 0) {
+S4dGradients gradients_of(Backend& backend, const S4dParameters& p, const View& dkernel, double before = 0) {
     const auto like = [&](const View& v) {
         if (!v) return Tensor();
         Tensor t = backend.allocate(v.shape, v.dtype);
         for (int64_t i = 0; i < t.size(); ++i) set(t, i, before);
         return t;
     };
-    const Gradients g = {like(p.inv_dt), like(p.a_real), like(p.a_imag), like(p.b), like(p.c)};
+    const S4dGradients g = {like(p.inv_dt), like(p.a_real), like(p.a_imag), like(p.b), like(p.c)};
     S4dKernelBackward op;
     static_cast<S4dParameters&>(op) = p;
     op.dkernel = dkernel;
-    op.dinv_dt = g.inv_dt, op.da_real = g.a_real, op.da_imag = g.a_imag, op.db = g.b, op.dc = g.c;
+    g.connect(op);
     backend.s4d_kernel_backward(op);
     return g;
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-    return a.size() == b.size() &&
-           std::memcmp(a.view().data, b.view().data, static_cast<size_t>(a.size()) * size_of(a.dtype())) == 0;
 }
 
 TEST(S4dKernel, Float64IsTheDefinition) {
     const auto backend = make_backend("cpu", 2);
     Random random(test::seed());
-    for (const S4dSetup& setup : setups)
+    for (const S4dSetup& setup : kernel_setups)
         for (const int64_t length : {1, 2, 57}) {
             SCOPED_TRACE(testing::Message() << setup << " L " << length << ", seed " << test::seed());
             const auto p = random_s4d(*backend, setup, DType::f64, random);
@@ -105,11 +91,11 @@ TEST(S4dKernel, Float64IsTheDefinition) {
 TEST(S4dKernel, Float64GradientsAreThoseOfFiniteDifferences) {
     const auto backend = make_backend("cpu", 2);
     Random random(test::seed());
-    for (const S4dSetup& setup : setups) {
+    for (const S4dSetup& setup : kernel_setups) {
         SCOPED_TRACE(testing::Message() << setup << ", seed " << test::seed());
         const auto p = random_s4d(*backend, setup, DType::f64, random);
         const Tensor dkernel = test::random_tensor(*backend, {setup.channels, 23}, DType::f64, random);
-        const Gradients g = gradients_of(*backend, p.parameters, dkernel);
+        const S4dGradients g = gradients_of(*backend, p.parameters, dkernel);
         const auto loss = [&] { return test::dot(kernel_of(*backend, p.parameters, 23), dkernel); };
         std::vector<test::GradientCheck> checks = {
             {"inv_dt", p.inv_dt, g.inv_dt}, {"a_real", p.a_real, g.a_real}, {"b", p.b, g.b}, {"c", p.c, g.c}};
@@ -127,7 +113,7 @@ TEST(S4dKernel, TinyStepsLoseNothing) {
         const auto p = random_s4d(*backend, {.channels = 2, .copies = 1, .modes = 4}, DType::f64, random);
         for (int64_t d = 0; d < 2; ++d) set(p.inv_dt, d, inv_dt);
         const Tensor dkernel = test::random_tensor(*backend, {2, 9}, DType::f64, random);
-        const Gradients g = gradients_of(*backend, p.parameters, dkernel);
+        const S4dGradients g = gradients_of(*backend, p.parameters, dkernel);
         // Relative to the largest, which shrinks with the step: scale the loss up by 1 / dt.
         const double scale = std::exp(-inv_dt);
         for (const Tensor& t : {g.inv_dt, g.a_real, g.a_imag})
@@ -160,18 +146,19 @@ void expect_float32(const S4dSetup& setup, int64_t length, int threads) {
 }
 
 TEST(S4dKernel, Float32AgreesAtOddLengths) {
-    for (const S4dSetup& setup : setups)
+    for (const S4dSetup& setup : kernel_setups)
         for (const int64_t length : test::odd_lengths) expect_float32(setup, length, 1);
 }
 
 TEST(S4dKernel, Float32AgreesOverManyRowsOfTheProduct) {
-    for (const S4dSetup& setup : setups) expect_float32(setup, 64 * 256 + 300, 2);  // more than one chunk, and a rest
+    for (const S4dSetup& setup : kernel_setups)
+        expect_float32(setup, 64 * 256 + 300, 2);  // more than one chunk, and a rest
 }
 
 TEST(S4dKernel, ReadsStridedParameters) {
     const auto backend = make_backend("cpu", 1);
     Random random(test::seed());
-    for (const S4dSetup& setup : setups)
+    for (const S4dSetup& setup : kernel_setups)
         for (const DType dtype : {DType::f32, DType::f64}) {
             const auto p = random_s4d(*backend, setup, dtype, random, true);
             const auto plain = p.converted(*backend, dtype);
@@ -217,7 +204,7 @@ TEST(S4dKernel, AZeroPoleIsNoQuotient) {
     Random random(test::seed());
     const S4dSetup setup = {
         .is_complex = false, .channels = 1, .copies = 1, .modes = 1, .discretization = Discretization::bilinear};
-    Gradients g[2];
+    S4dGradients g[2];
     for (const DType dtype : {DType::f32, DType::f64}) {
         const auto p = random_s4d(*backend, setup, dtype, random);
         set(p.inv_dt, 0, 0);

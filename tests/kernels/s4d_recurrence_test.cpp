@@ -2,8 +2,6 @@
 // against itself in pieces.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "kernels/long_conv.h"
 #include "kernels/s4d_kernel.h"
 #include "tests/support/check.h"
@@ -13,16 +11,12 @@ namespace nigiri {
 namespace {
 
 using test::Complex;
+using test::filled;
 using test::get;
 using test::random_s4d;
 using test::S4dSetup;
+using test::same_bits;
 using test::set;
-
-Tensor filled(Backend& backend, const Shape& shape, DType dtype, double value) {
-    Tensor t = backend.allocate(shape, dtype);
-    for (int64_t i = 0; i < t.size(); ++i) set(t, i, value);
-    return t;
-}
 
 struct Discrete {
     Tensor abar, cbar;
@@ -42,7 +36,7 @@ Shape state_shape(const S4dParameters& p, int64_t batch) {
     return {batch, p.is_complex ? 2 : 1, p.a_real[1] * p.inv_dt.size()};
 }
 
-const std::vector<S4dSetup> setups = {
+const std::vector<S4dSetup> recurrence_setups = {
     {.channels = 1, .copies = 1, .modes = 1},
     {.channels = 3, .copies = 1, .modes = 4, .discretization = Discretization::bilinear},
     {.channels = 17, .copies = 17, .modes = 5},
@@ -55,7 +49,7 @@ const std::vector<S4dSetup> setups = {
 TEST(S4dRecurrence, DiscretizesAsDefined) {
     const auto backend = make_backend("cpu", 2);
     Random random(test::seed());
-    for (const S4dSetup& setup : setups)
+    for (const S4dSetup& setup : recurrence_setups)
         for (const DType dtype : {DType::f32, DType::f64}) {
             SCOPED_TRACE(testing::Message() << setup << ", seed " << test::seed());
             const auto layer = random_s4d(*backend, setup, dtype, random);
@@ -80,7 +74,7 @@ TEST(S4dRecurrence, DiscretizesAsDefined) {
 }
 
 // h = abar h + u, y = Re cbar h + skip u, in complex double arithmetic.
-void reference(const S4dRecurrence& op, const View& y, const View& state) {
+void reference_recurrence(const S4dRecurrence& op, const View& y, const View& state) {
     const int64_t batch = op.u[0], length = op.u[1], channels = op.u[2], modes = op.abar[1], plane = modes * channels;
     for (int64_t b = 0; b < batch; ++b)
         for (int64_t d = 0; d < channels; ++d) {
@@ -112,7 +106,7 @@ TEST(S4dRecurrence, IsTheDefinitionFromAnyState) {
     Random random(test::seed());
     for (const int threads : {1, 2, 5}) {
         const auto backend = make_backend("cpu", threads);
-        for (const S4dSetup& setup : setups)
+        for (const S4dSetup& setup : recurrence_setups)
             for (const DType dtype : {DType::f32, DType::f64})
                 for (const int64_t length : {1, 2, 7, 8, 9, 31, 200})
                     for (const bool skip : {false, true}) {
@@ -133,7 +127,7 @@ TEST(S4dRecurrence, IsTheDefinitionFromAnyState) {
                         op.u = u, op.y = y, op.state = state;
                         const Tensor y64 = filled(*backend, u.shape(), DType::f64, 0);
                         const Tensor state64 = filled(*backend, state.shape(), DType::f64, 0);
-                        reference(op, y64, state64);
+                        reference_recurrence(op, y64, state64);
                         backend->s4d_recurrence(op);
                         // A state remembers its roundings for as long as it remembers its input: some tens of 6e-8.
                         const double tolerance = dtype == DType::f64 ? 1e-13 : 3e-6;
@@ -147,7 +141,7 @@ TEST(S4dRecurrence, IsTheDefinitionFromAnyState) {
 TEST(S4dRecurrence, EqualsTheConvolutionWithTheKernel) {
     const auto backend = make_backend("cpu", 2);
     Random random(test::seed());
-    for (const S4dSetup& setup : setups)
+    for (const S4dSetup& setup : recurrence_setups)
         for (const DType dtype : {DType::f32, DType::f64})
             for (const int64_t length : {1, 5, 64, 129, 700}) {
                 SCOPED_TRACE(testing::Message()
@@ -172,19 +166,11 @@ TEST(S4dRecurrence, EqualsTheConvolutionWithTheKernel) {
             }
 }
 
-bool same_bits(const View& a, const View& b) {
-    for (int64_t i = 0; i < a.size(); ++i) {
-        const double x = get(a, i), y = get(b, i);
-        if (std::memcmp(&x, &y, sizeof x) != 0) return false;
-    }
-    return a.size() == b.size();
-}
-
 // One call, two calls, or a call a sample: the same bits, so that generation may be resumed anywhere. In place, too.
 TEST(S4dRecurrence, PiecesEqualTheWholeBitForBit) {
     Random random(test::seed());
     const auto backend = make_backend("cpu", 2), one = make_backend("cpu", 1);
-    for (const S4dSetup& setup : setups)
+    for (const S4dSetup& setup : recurrence_setups)
         for (const DType dtype : {DType::f32, DType::f64}) {
             const int64_t length = 41;
             const auto layer = random_s4d(*backend, setup, dtype, random);

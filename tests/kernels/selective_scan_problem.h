@@ -26,6 +26,12 @@ struct ScanVariant {
     }
 };
 
+inline ScanVariant variant_of(bool is_complex, Discretization rule, bool selective = true) {
+    ScanVariant v;
+    v.is_complex = is_complex, v.rule = rule, v.selective_b = v.selective_c = selective;
+    return v;
+}
+
 // Every kind of number, rule and selectivity with all options, then options left out one by one.
 inline std::vector<ScanVariant> scan_variants() {
     using enum Discretization;
@@ -56,12 +62,6 @@ inline std::vector<ScanVariant> scan_variants() {
     without(&ScanVariant::z);
     without(&ScanVariant::skip, &ScanVariant::z);
     return all;
-}
-
-inline Tensor filled(Backend& backend, const Shape& shape, DType dtype, double value) {
-    Tensor t = backend.allocate(shape, dtype);
-    for (int64_t i = 0; i < t.size(); ++i) set(t, i, value);
-    return t;
 }
 
 // Operands, results and gradients. Values are float32 numbers also in float64, so that both precisions see the same

@@ -1,27 +1,20 @@
 #include <hwy/targets.h>
 
-#include <complex>
-
 #include "tests/kernels/selective_scan_problem.h"
 
 namespace nigiri {
 namespace {
 
-using Complex = std::complex<double>;
+using test::Complex;
 using test::get;
 using test::ScanProblem;
 using test::ScanVariant;
 using test::set;
+using test::variant_of;
 
 // float32 against float64 on the same numbers, relative to the tensor's norm: a few roundings of 6e-8 a step, which the
 // decaying states forget; gradients of parameters are sums whose terms cancel to about a tenth.
 constexpr double f32_tolerance = 1e-5;
-
-ScanVariant variant_of(bool is_complex, Discretization rule, bool selective = true) {
-    ScanVariant v;
-    v.is_complex = is_complex, v.rule = rule, v.selective_b = v.selective_c = selective;
-    return v;
-}
 
 // The header's formulas, word for word, in complex numbers whatever the problem's are. Changes `state`.
 std::vector<double> reference_forward(const ScanProblem& p, std::vector<Complex>& state) {

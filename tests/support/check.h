@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <complex>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
@@ -12,6 +14,10 @@
 #include "kernels/random.h"
 
 namespace nigiri::test {
+
+constexpr DType f32 = DType::f32, f64 = DType::f64, bf16 = DType::bf16;
+
+using Complex = std::complex<double>;
 
 // The seed of randomised tests: NIGIRI_TEST_SEED or 1. Printed with every failure through SCOPED_TRACE.
 inline uint64_t seed() {
@@ -53,6 +59,12 @@ inline void set(const View& v, int64_t i, double x) {
             v.row<BFloat16>(row)[column] = BFloat16(static_cast<float>(x));
             return;
     }
+}
+
+inline Tensor filled(Backend& backend, const Shape& shape, DType dtype, double value) {
+    Tensor t = backend.allocate(shape, dtype);
+    for (int64_t i = 0; i < t.size(); ++i) set(t, i, value);
+    return t;
 }
 
 inline Tensor random_tensor(Backend& backend, const Shape& shape, DType dtype, Random& random, double scale = 1,
@@ -103,6 +115,19 @@ inline double max_difference(const View& a, const View& b) {
         if (!(d <= worst)) worst = d;  // NaN stays
     }
     return worst;
+}
+
+// Bit for bit, so that NaN and signed zeros count.
+inline bool same_bits(const View& a, const View& b) {
+    if (a.empty() || b.empty()) return a.empty() && b.empty();
+    if (a.dtype != b.dtype || a.shape != b.shape) return false;
+    const auto bytes = [](const View& v, int64_t row) {
+        return static_cast<const char*>(v.data) + row * v.row_stride * static_cast<int64_t>(size_of(v.dtype));
+    };
+    for (int64_t i = 0; i < a.rows(); ++i)
+        if (std::memcmp(bytes(a, i), bytes(b, i), static_cast<size_t>(a.columns()) * size_of(a.dtype)) != 0)
+            return false;
+    return true;
 }
 
 // Compares analytic gradients with central differences of `loss` in double. Every element of a small tensor is

@@ -1,14 +1,14 @@
 // Random S4D layers for the tests of the kernel and of the recurrence.
 #pragma once
 
-#include <complex>
 #include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "tests/support/check.h"
 
 namespace nigiri::test {
-
-using Complex = std::complex<double>;
 
 struct S4dSetup {
     bool is_complex = true;
@@ -66,6 +66,18 @@ inline S4dLayer random_s4d(Backend& backend, const S4dSetup& s, DType dtype, Ran
     layer.connect();
     return layer;
 }
+
+struct S4dGradients {
+    Tensor inv_dt, a_real, a_imag, b, c;
+
+    std::vector<std::pair<std::string, Tensor>> all() const {
+        return {{"inv_dt", inv_dt}, {"a_real", a_real}, {"a_imag", a_imag}, {"b", b}, {"c", c}};
+    }
+    template <class Op>
+    void connect(Op& op) const {
+        op.dinv_dt = inv_dt, op.da_real = a_real, op.da_imag = a_imag, op.db = b, op.dc = c;
+    }
+};
 
 struct S4dNumbers {
     double dt;
