@@ -3,7 +3,7 @@
 // A warp takes 8 channels and a slice of 64 steps: lane = 8 * segment + channel, and each of the 4 segments
 // is 16 steps that a lane keeps in registers (dt, input, output). States are then worked on one after the
 // other:
-//   1. Abar of the lane's 16 steps, once: exponentials are what bounds the pass, 16 a clock and
+//   1. Abar of the lane's 16 steps, once: exponentials are dear, 16 a clock and
 //   multiprocessor.
 //   2. The segment's end state from a zero start (one fused multiply-add a step) and its decay.
 //   3. The 4 segments are combined by shuffles; the state at the slice's start comes from the warp that has

@@ -34,7 +34,6 @@ struct ForwardMemory {
 template <class T, bool kWhole>
 __device__ inline void forward(const ForwardOperands& p, unsigned char* memory) {
     using M = ForwardMemory<T>;
-    constexpr bool kExact = sizeof(T) == 4;
     constexpr int strips_of_rows = SharedRows<T>::strips;
     const Seat at(p);
     const M places(p);
@@ -180,8 +179,7 @@ __device__ inline void forward(const ForwardOperands& p, unsigned char* memory) 
                             y[j] = s == 0 ? c[i][s] * h[s] : fmaf(c[i][s], h[s], y[j]);
                         }
                     }
-                    store_quad_sums<kExact>(ones, y, at.quad == q,
-                                            k_strip + own_part + M::sum_y * strip_floats + 4 * q);
+                    store_quad_sums<false>(ones, y, at.quad == q, k_strip + own_part + M::sum_y * strip_floats + 4 * q);
                 }
             }
             at.barrier();
