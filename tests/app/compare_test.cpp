@@ -27,7 +27,7 @@ namespace nigiri::app {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr int compared_rate = 16000;
+using test::sound_rate;
 
 double peak(const std::vector<float>& x, double gain) {
     double highest = 0;
@@ -37,9 +37,9 @@ double peak(const std::vector<float>& x, double gain) {
 
 TEST(LevelMatch, MakesAllEquallyLoud) {
     const std::vector<std::vector<float>> sounds = {
-        test::sine(440, 2, compared_rate, 0.5), test::sine(1000, 2, compared_rate, 0.02),
-        test::noise(2 * compared_rate, 0.05, 1), std::vector<float>(2 * compared_rate)};
-    const LevelMatch match = match_levels(sounds, compared_rate);
+        test::sine(440, 2, sound_rate, 0.5), test::sine(1000, 2, sound_rate, 0.02),
+        test::noise(2 * sound_rate, 0.05, 1), std::vector<float>(2 * sound_rate)};
+    const LevelMatch match = match_levels(sounds, sound_rate);
     EXPECT_NEAR(match.target_lufs, -23, 1e-9);
     EXPECT_EQ(match.gains[3], 1) << "silence";
     EXPECT_LT(match.gains[0], 1);
@@ -47,27 +47,27 @@ TEST(LevelMatch, MakesAllEquallyLoud) {
     for (size_t i = 0; i < 3; ++i) {
         std::vector<float> x = sounds[i];
         for (float& v : x) v = static_cast<float>(v * match.gains[i]);
-        EXPECT_NEAR(integrated_loudness(x, compared_rate), -23, 0.01) << i;
+        EXPECT_NEAR(integrated_loudness(x, sound_rate), -23, 0.01) << i;
     }
 }
 
 TEST(LevelMatch, LowersTheTargetRatherThanClip) {
     // A click in silence has far less loudness than its peak allows.
-    std::vector<float> peaky = test::noise(2 * compared_rate, 0.01, 2);
+    std::vector<float> peaky = test::noise(2 * sound_rate, 0.01, 2);
     peaky[1000] = 0.9f;
-    const std::vector<std::vector<float>> sounds = {peaky, test::sine(440, 2, compared_rate, 0.5)};
-    const LevelMatch match = match_levels(sounds, compared_rate, -14);
+    const std::vector<std::vector<float>> sounds = {peaky, test::sine(440, 2, sound_rate, 0.5)};
+    const LevelMatch match = match_levels(sounds, sound_rate, -14);
     EXPECT_LT(match.target_lufs, -20);
     EXPECT_NEAR(peak(peaky, match.gains[0]), 1, 1e-6);
     EXPECT_LE(peak(peaky, match.gains[0]), 1);
     for (size_t i = 0; i < 2; ++i) {
         std::vector<float> x = sounds[i];
         for (float& v : x) v = static_cast<float>(v * match.gains[i]);
-        EXPECT_NEAR(integrated_loudness(x, compared_rate), match.target_lufs, 0.01) << i;
+        EXPECT_NEAR(integrated_loudness(x, sound_rate), match.target_lufs, 0.01) << i;
     }
     const std::vector<std::vector<float>> silent(2, std::vector<float>(100));
-    EXPECT_EQ(match_levels(silent, compared_rate).gains, (std::vector<double>{1, 1}));
-    EXPECT_TRUE(match_levels({}, compared_rate).gains.empty());
+    EXPECT_EQ(match_levels(silent, sound_rate).gains, (std::vector<double>{1, 1}));
+    EXPECT_TRUE(match_levels({}, sound_rate).gains.empty());
 }
 
 TEST(HeldOutPieces, CutRecordings) {
@@ -130,10 +130,10 @@ TEST(Markup, EscapesEverything) {
 
 TEST(Picture, ShowsPitchUpwardsAndTimeToTheRight) {
     // First a second of silence, then one of a low tone.
-    std::vector<float> x(2 * compared_rate, 0.0f);
-    const auto tone = test::sine(200, 1, compared_rate);
-    std::copy(tone.begin(), tone.end(), x.begin() + compared_rate);
-    const Spectrogram s = picture_spectrogram(x, compared_rate);
+    std::vector<float> x(2 * sound_rate, 0.0f);
+    const auto tone = test::sine(200, 1, sound_rate);
+    std::copy(tone.begin(), tone.end(), x.begin() + sound_rate);
+    const Spectrogram s = picture_spectrogram(x, sound_rate);
     EXPECT_LE(s.frames, 481);
     const std::string png = spectrogram_png(s, *std::max_element(s.values.begin(), s.values.end()), 0.25);
     int width = 0, height = 0, channels = 0;
@@ -162,7 +162,7 @@ TEST(Picture, ShowsPitchUpwardsAndTimeToTheRight) {
 TEST(Flac, InMemoryIsAFile) {
     test::TemporaryFolder folder;
     const auto x = test::noise(5000, 0.2, 3);
-    test::write_bytes(folder / "x.flac", flac_bytes(x, compared_rate));
+    test::write_bytes(folder / "x.flac", flac_bytes(x, sound_rate));
     const Audio read = read_audio(folder / "x.flac");
     EXPECT_EQ(read_audio_info(folder / "x.flac").frames, 5000) << "the header knows its length";
     ASSERT_EQ(read.samples.size(), x.size());

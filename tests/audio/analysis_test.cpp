@@ -12,7 +12,7 @@
 namespace nigiri {
 namespace {
 
-constexpr int tone_rate = 16000;
+using test::sound_rate;
 
 TEST(RealFft, AgreesWithTheSum) {
     Random random(test::seed());
@@ -34,47 +34,47 @@ TEST(RealFft, AgreesWithTheSum) {
 }
 
 TEST(Level, OfASineIsKnown) {
-    const auto x = test::sine(400, 1, tone_rate, 1.0);  // a whole number of periods, and of samples a period
-    const Level level = measure_level(x, tone_rate);
+    const auto x = test::sine(400, 1, sound_rate, 1.0);  // a whole number of periods, and of samples a period
+    const Level level = measure_level(x, sound_rate);
     EXPECT_NEAR(level.peak_dbfs, 0, 1e-6);
     EXPECT_NEAR(level.rms_dbfs, -3.0103, 1e-4);
     EXPECT_NEAR(level.dc, 0, 1e-7);
     EXPECT_EQ(level.silent_share, 0);
-    EXPECT_NEAR(measure_level(test::sine(400, 1, tone_rate, 0.1), tone_rate).rms_dbfs, -23.0103, 1e-4);
+    EXPECT_NEAR(measure_level(test::sine(400, 1, sound_rate, 0.1), sound_rate).rms_dbfs, -23.0103, 1e-4);
 }
 
 TEST(Level, CountsOffsetClippingAndSilence) {
     std::vector<float> x(16000, 0.25f);
-    EXPECT_NEAR(measure_level(x, tone_rate).dc, 0.25, 1e-9);
+    EXPECT_NEAR(measure_level(x, sound_rate).dc, 0.25, 1e-9);
     for (size_t i = 0; i < 160; ++i) x[100 * i] = i % 2 ? 1.0f : -1.0f;
-    EXPECT_DOUBLE_EQ(measure_level(x, tone_rate).clipped_share, 0.01);
-    auto half = test::sine(440, 1, tone_rate);
+    EXPECT_DOUBLE_EQ(measure_level(x, sound_rate).clipped_share, 0.01);
+    auto half = test::sine(440, 1, sound_rate);
     std::fill(half.begin(), half.begin() + 8000, 0.0f);
-    EXPECT_DOUBLE_EQ(measure_level(half, tone_rate).silent_share, 0.5);
-    const Level none = measure_level({}, tone_rate);
+    EXPECT_DOUBLE_EQ(measure_level(half, sound_rate).silent_share, 0.5);
+    const Level none = measure_level({}, sound_rate);
     EXPECT_EQ(none.peak_dbfs, -std::numeric_limits<double>::infinity());
     EXPECT_EQ(none.silent_share, 0);
     const std::vector<float> nan(100, std::nanf(""));
-    EXPECT_EQ(measure_level(nan, tone_rate).rms_dbfs, -std::numeric_limits<double>::infinity());
+    EXPECT_EQ(measure_level(nan, sound_rate).rms_dbfs, -std::numeric_limits<double>::infinity());
 }
 
 TEST(Loudness, OfTheStandardsReferenceSine) {
     // BS.1770: a 997-Hz sine of 0 dBFS peak in one front channel has -3.01 LKFS. The standard grants 0.1.
     EXPECT_NEAR(integrated_loudness(test::sine(997, 5, 48000, 1.0), 48000), -3.01, 0.1);
-    EXPECT_NEAR(integrated_loudness(test::sine(997, 5, tone_rate, 0.1), tone_rate), -23.01, 0.2);
+    EXPECT_NEAR(integrated_loudness(test::sine(997, 5, sound_rate, 0.1), sound_rate), -23.01, 0.2);
     EXPECT_EQ(integrated_loudness(std::vector<float>(48000), 48000), -std::numeric_limits<double>::infinity());
-    EXPECT_EQ(integrated_loudness({}, tone_rate), -std::numeric_limits<double>::infinity());
+    EXPECT_EQ(integrated_loudness({}, sound_rate), -std::numeric_limits<double>::infinity());
 }
 
 TEST(Flatness, TellsNoiseFromTones) {
     // The power in a bin of white noise is exponentially distributed: flatness exp(-gamma) = 0.5615 in the
     // mean of the logarithms. One of 500 bins, averaged over 120 frames (half independent): a spread below
     // 0.01; a frame's ratio is biased upwards by about a hundredth.
-    EXPECT_NEAR(spectral_flatness(test::noise(4 * tone_rate, 0.2, test::seed()), tone_rate), 0.5615, 0.02)
+    EXPECT_NEAR(spectral_flatness(test::noise(4 * sound_rate, 0.2, test::seed()), sound_rate), 0.5615, 0.02)
         << "seed " << test::seed();
-    EXPECT_LT(spectral_flatness(test::sine(440, 2, tone_rate), tone_rate), 1e-3);
-    EXPECT_EQ(spectral_flatness(std::vector<float>(tone_rate), tone_rate), 0);
-    EXPECT_EQ(spectral_flatness({}, tone_rate), 0);
+    EXPECT_LT(spectral_flatness(test::sine(440, 2, sound_rate), sound_rate), 1e-3);
+    EXPECT_EQ(spectral_flatness(std::vector<float>(sound_rate), sound_rate), 0);
+    EXPECT_EQ(spectral_flatness({}, sound_rate), 0);
 }
 
 TEST(Mel, ScalesAreTheNamedOnes) {
@@ -91,14 +91,14 @@ TEST(Mel, ScalesAreTheNamedOnes) {
 TEST(Mel, FiltersCoverTheBand) {
     MelOptions options;
     options.unit_area = false;
-    const auto filters = mel_filters(tone_rate, options);
+    const auto filters = mel_filters(sound_rate, options);
     const size_t bins = 513;
     ASSERT_EQ(filters.size(), 80 * bins);
     // Triangles of height 1 overlapping by half sum to 1 between the first and the last peak.
     const double first = mel_to_hertz(hertz_to_mel(8000, MelScale::slaney) / 81, MelScale::slaney);
     const double last = mel_to_hertz(hertz_to_mel(8000, MelScale::slaney) * 80 / 81, MelScale::slaney);
     for (size_t k = 0; k < bins; ++k) {
-        const double f = static_cast<double>(k) * tone_rate / 1024;
+        const double f = static_cast<double>(k) * sound_rate / 1024;
         double sum = 0;
         for (size_t b = 0; b < 80; ++b) sum += filters[b * bins + k];
         if (f > first && f < last) {
@@ -106,23 +106,23 @@ TEST(Mel, FiltersCoverTheBand) {
         }
     }
     options.highest = 9000;
-    EXPECT_THROW(mel_filters(tone_rate, options), Error);
+    EXPECT_THROW(mel_filters(sound_rate, options), Error);
     options.highest = 0;
     options.bands = 0;
-    EXPECT_THROW(mel_filters(tone_rate, options), Error);
+    EXPECT_THROW(mel_filters(sound_rate, options), Error);
 }
 
 TEST(LogMel, ShowsASineInItsBandAtItsLevel) {
     MelOptions options;
     options.unit_area = false;
-    const auto x = test::sine(1000, 1, tone_rate, 0.5);  // bin 64 of 1024 exactly
-    const Spectrogram s = log_mel(x, tone_rate, options);
+    const auto x = test::sine(1000, 1, sound_rate, 0.5);  // bin 64 of 1024 exactly
+    const Spectrogram s = log_mel(x, sound_rate, options);
     EXPECT_EQ(s.frames, 1 + 16000 / 256);
     EXPECT_EQ(s.bands, 80);
     EXPECT_DOUBLE_EQ(s.seconds_per_frame, 0.016);
     // |X| = amplitude / 2 * sum of the Hann window (512), in bins 63 and 65 half of it.
     const double peak = 0.5 / 2 * 512;
-    const auto filters = mel_filters(tone_rate, options);
+    const auto filters = mel_filters(sound_rate, options);
     for (int band = 0; band < 80; ++band) {
         const size_t row = static_cast<size_t>(band) * 513;
         const double power = peak * peak * (filters[row + 64] + (filters[row + 63] + filters[row + 65]) / 4);
@@ -131,7 +131,7 @@ TEST(LogMel, ShowsASineInItsBandAtItsLevel) {
         else
             EXPECT_LT(s.at(30, band), 0) << band;
     }
-    const Spectrogram silence = log_mel(std::vector<float>(5000), tone_rate);
+    const Spectrogram silence = log_mel(std::vector<float>(5000), sound_rate);
     for (const float v : silence.values) EXPECT_EQ(v, -100.0f);
 }
 
@@ -141,54 +141,54 @@ TEST(LogMel, CountsFramesAsPromised) {
     for (const size_t n :
          {size_t{0}, size_t{1}, size_t{1023}, size_t{1024}, size_t{1279}, size_t{1280}, size_t{5000}}) {
         const std::vector<float> x(n, 0.1f);
-        EXPECT_EQ(log_mel(x, tone_rate).frames, 1 + static_cast<int64_t>(n) / 256);
-        EXPECT_EQ(log_mel(x, tone_rate, whole).frames, n < 1024 ? 0 : (static_cast<int64_t>(n) - 1024) / 256 + 1);
+        EXPECT_EQ(log_mel(x, sound_rate).frames, 1 + static_cast<int64_t>(n) / 256);
+        EXPECT_EQ(log_mel(x, sound_rate, whole).frames, n < 1024 ? 0 : (static_cast<int64_t>(n) - 1024) / 256 + 1);
     }
 }
 
 TEST(Onsets, FindsStruckNotes) {
     // Decaying tones at known times, as of a piano; the quietest 20 dB below the loudest.
     const std::vector<double> begins = {0.5, 0.8, 1.5, 1.7, 2.6};
-    std::vector<float> x(3 * tone_rate, 0.0f);
+    std::vector<float> x(3 * sound_rate, 0.0f);
     for (size_t k = 0; k < begins.size(); ++k)
-        for (size_t i = static_cast<size_t>(begins[k] * tone_rate); i < x.size(); ++i) {
-            const double t = static_cast<double>(i) / tone_rate - begins[k];
+        for (size_t i = static_cast<size_t>(begins[k] * sound_rate); i < x.size(); ++i) {
+            const double t = static_cast<double>(i) / sound_rate - begins[k];
             x[i] +=
                 static_cast<float>((k == 1 ? 0.04 : 0.3) * std::exp(-6 * t) *
                                    std::sin(2 * std::numbers::pi * 220 * std::pow(1.5, static_cast<double>(k)) * t));
         }
-    const auto found = onsets(x, tone_rate);
+    const auto found = onsets(x, sound_rate);
     ASSERT_EQ(found.size(), begins.size());
     for (size_t k = 0; k < begins.size(); ++k) EXPECT_NEAR(found[k], begins[k], 0.035) << k;
 }
 
 TEST(Onsets, FindsNoneWhereThereAreNone) {
-    EXPECT_TRUE(onsets(test::sine(440, 2, tone_rate), tone_rate).empty());
-    EXPECT_TRUE(onsets(std::vector<float>(2 * tone_rate), tone_rate).empty());
-    EXPECT_TRUE(onsets({}, tone_rate).empty());
-    EXPECT_LE(onsets(test::noise(5 * tone_rate, 0.1, test::seed()), tone_rate).size(), 2u)
+    EXPECT_TRUE(onsets(test::sine(440, 2, sound_rate), sound_rate).empty());
+    EXPECT_TRUE(onsets(std::vector<float>(2 * sound_rate), sound_rate).empty());
+    EXPECT_TRUE(onsets({}, sound_rate).empty());
+    EXPECT_LE(onsets(test::noise(5 * sound_rate, 0.1, test::seed()), sound_rate).size(), 2u)
         << "steady noise, seed " << test::seed();
 }
 
 TEST(Analysis, WarnsOfWhatIsWrong) {
     const auto has = [](const std::vector<float>& x, const std::string& word) {
-        const Analysis a = analyse(x, tone_rate);
+        const Analysis a = analyse(x, sound_rate);
         EXPECT_NO_THROW(to_json(a).dump());
         EXPECT_FALSE(to_text(a).empty());
         return std::count(a.warnings.begin(), a.warnings.end(), word) == 1;
     };
-    EXPECT_TRUE(has(std::vector<float>(tone_rate), "silent"));
-    EXPECT_TRUE(has(test::noise(tone_rate, 0.1, 1), "noise"));
-    auto loud = test::sine(440, 1, tone_rate, 2.0);
+    EXPECT_TRUE(has(std::vector<float>(sound_rate), "silent"));
+    EXPECT_TRUE(has(test::noise(sound_rate, 0.1, 1), "noise"));
+    auto loud = test::sine(440, 1, sound_rate, 2.0);
     for (float& v : loud) v = std::clamp(v, -1.0f, 1.0f);
     EXPECT_TRUE(has(loud, "clipped"));
-    EXPECT_TRUE(has(std::vector<float>(tone_rate, 0.2f), "constant offset"));
-    auto broken = test::sine(440, 1, tone_rate);
+    EXPECT_TRUE(has(std::vector<float>(sound_rate, 0.2f), "constant offset"));
+    auto broken = test::sine(440, 1, sound_rate);
     broken[5] = std::nanf("");
     EXPECT_TRUE(has(broken, "not a number"));
-    EXPECT_TRUE(analyse(test::sine(440, 1, tone_rate), tone_rate).warnings.empty());
-    EXPECT_TRUE(to_json(analyse(std::vector<float>(tone_rate), tone_rate))["rms_dbfs"].is_null());
-    EXPECT_NO_THROW(analyse({}, tone_rate));
+    EXPECT_TRUE(analyse(test::sine(440, 1, sound_rate), sound_rate).warnings.empty());
+    EXPECT_TRUE(to_json(analyse(std::vector<float>(sound_rate), sound_rate))["rms_dbfs"].is_null());
+    EXPECT_NO_THROW(analyse({}, sound_rate));
 }
 
 }  // namespace

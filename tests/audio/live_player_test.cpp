@@ -6,12 +6,13 @@
 
 #include <cmath>
 
+#include "tests/audio/support.h"
 #include "tests/support/check.h"
 
 namespace nigiri {
 namespace {
 
-constexpr int sample_rate = 16000;
+using test::sound_rate;
 
 // What a device does, when the test says that time has passed.
 struct Speaker {
@@ -21,7 +22,7 @@ struct Speaker {
     bool sounding = false, finished = false;
 
     void pass(double seconds) {
-        const auto n = static_cast<size_t>(std::lround(seconds * sample_rate));
+        const auto n = static_cast<size_t>(std::lround(seconds * sound_rate));
         const size_t there = std::min(n, queue.size());
         queue.erase(queue.begin(), queue.begin() + static_cast<ptrdiff_t>(there));
         played += static_cast<int64_t>(there);
@@ -34,7 +35,7 @@ struct Speaker {
 
 class SimulatedOutput final : public AudioOutput {
   public:
-    explicit SimulatedOutput(std::shared_ptr<Speaker> s) : AudioOutput(sample_rate), s_(std::move(s)) {}
+    explicit SimulatedOutput(std::shared_ptr<Speaker> s) : AudioOutput(sound_rate), s_(std::move(s)) {}
     std::string description() const override { return "simulated"; }
     size_t write(std::span<const float> samples) override {
         const size_t n = std::min(samples.size(), room());
@@ -43,7 +44,7 @@ class SimulatedOutput final : public AudioOutput {
         s_->sounding = s_->sounding || n > 0;
         return n;
     }
-    size_t room() const override { return sample_rate / 2 - s_->queue.size(); }
+    size_t room() const override { return sound_rate / 2 - s_->queue.size(); }
     int64_t queued() const override { return static_cast<int64_t>(s_->queue.size()); }
     int64_t played() const override { return s_->played; }
     int64_t underruns() const override { return s_->gaps; }
@@ -66,16 +67,16 @@ struct Played {
 // `speed` times real time, for `seconds` of sound (0: for an hour of the clock).
 Played simulate(double speed, double seconds, LiveOptions options = {}) {
     const auto speaker = std::make_shared<Speaker>();
-    const auto total = static_cast<int64_t>(seconds * sample_rate);
+    const auto total = static_cast<int64_t>(seconds * sound_rate);
     options.samples = total;
     LivePlayer player(std::make_unique<SimulatedOutput>(speaker), options);
     Played p;
     double made = 0;
     int64_t written = 0;
-    const std::vector<float> block(sample_rate, 0.5f);
+    const std::vector<float> block(sound_rate, 0.5f);
     constexpr double tick = 0.01;
     for (double now = 0; now < (total > 0 ? 100 * seconds + 100 : 3600); now += tick) {
-        made += speed * tick * sample_rate;
+        made += speed * tick * sound_rate;
         auto n = std::min({static_cast<size_t>(made), player.room(), block.size()});
         if (total > 0) n = std::min(n, static_cast<size_t>(total - written));
         written += static_cast<int64_t>(player.write(std::span<const float>(block).first(n)));
@@ -105,7 +106,7 @@ TEST(LivePlayer, BeginsAtOnceWhereItIsFastEnough) {
         EXPECT_LT(p.began, 0.6) << speed;
         EXPECT_EQ(p.dry_runs, 0) << speed;
         EXPECT_EQ(p.gaps, 0) << speed;
-        EXPECT_EQ(p.heard, 20 * sample_rate) << speed;
+        EXPECT_EQ(p.heard, 20 * sound_rate) << speed;
         EXPECT_NEAR(p.ended, p.began + 20, 0.1) << "heard without a stop";
     }
 }
@@ -116,7 +117,7 @@ TEST(LivePlayer, WaitsAsLongAsItMustAndSaysSo) {
         const Played p = simulate(speed, seconds);
         EXPECT_EQ(p.dry_runs, 0) << speed;
         EXPECT_EQ(p.gaps, 0) << speed;
-        EXPECT_EQ(p.heard, 30 * sample_rate) << speed;
+        EXPECT_EQ(p.heard, 30 * sound_rate) << speed;
         // All of it takes seconds / speed to make; it must not be heard to the end before that. The margin is 5 % of
         // the speed and 0.2 s.
         const double least = seconds / speed - seconds;
@@ -132,7 +133,7 @@ TEST(LivePlayer, GoesOnWithoutAnEnd) {
     EXPECT_LT(p.began, 1.2);
     EXPECT_EQ(p.dry_runs, 0);
     EXPECT_EQ(p.gaps, 0);
-    EXPECT_NEAR(static_cast<double>(p.heard) / sample_rate, 3600 - p.began, 1);
+    EXPECT_NEAR(static_cast<double>(p.heard) / sound_rate, 3600 - p.began, 1);
 }
 
 TEST(LivePlayer, GathersAgainWhereItCannotLast) {
@@ -170,13 +171,13 @@ TEST(LivePlayer, FallsSilentAtOnce) {
 
 TEST(LivePlayer, WhatIsThereBeforehandSaysNothingAboutSpeed) {
     const auto speaker = std::make_shared<Speaker>();
-    LivePlayer player(std::make_unique<SimulatedOutput>(speaker), {.samples = 20 * sample_rate});
-    const std::vector<float> block(5 * sample_rate, 0.1f);
+    LivePlayer player(std::make_unique<SimulatedOutput>(speaker), {.samples = 20 * sound_rate});
+    const std::vector<float> block(5 * sound_rate, 0.1f);
     player.write(block);
     player.measure_from_here();
     double now = 0;
     for (; now < 0.5; now += 0.01) {
-        player.write(std::span<const float>(block).first(sample_rate / 200));
+        player.write(std::span<const float>(block).first(sound_rate / 200));
         player.pump(now);
     }
     ASSERT_TRUE(player.speed());
@@ -186,7 +187,7 @@ TEST(LivePlayer, WhatIsThereBeforehandSaysNothingAboutSpeed) {
 
 TEST(LivePlayer, HearsAShortSoundToItsEnd) {
     const Played p = simulate(0.3, 0.05);
-    EXPECT_EQ(p.heard, sample_rate / 20);
+    EXPECT_EQ(p.heard, sound_rate / 20);
     EXPECT_EQ(p.gaps, 0);
 }
 

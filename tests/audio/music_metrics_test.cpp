@@ -16,13 +16,13 @@
 namespace nigiri {
 namespace {
 
-constexpr int music_rate = 16000;
+using test::sound_rate;
 // A C major scale without its half steps; C is 0.
 const std::vector<int> pentatonic = {0, 2, 4, 7, 9};
 
 void add_tone(std::vector<float>& x, double begin, double hertz, double amplitude) {
-    for (size_t i = static_cast<size_t>(begin * music_rate); i < x.size(); ++i) {
-        const double t = static_cast<double>(i) / music_rate - begin, level = amplitude * std::exp(-5 * t);
+    for (size_t i = static_cast<size_t>(begin * sound_rate); i < x.size(); ++i) {
+        const double t = static_cast<double>(i) / sound_rate - begin, level = amplitude * std::exp(-5 * t);
         if (level < 1e-5) break;
         const double w = 2 * std::numbers::pi * hertz * t;
         x[i] += static_cast<float>(level * (std::sin(w) + 0.3 * std::sin(2 * w)));
@@ -32,7 +32,7 @@ void add_tone(std::vector<float>& x, double begin, double hertz, double amplitud
 // Struck notes of the scale, one every `pace` seconds or the double.
 std::vector<float> melody(uint64_t seed, double seconds = 4, int transposed = 0, double pace = 0.25) {
     Random random(seed);
-    std::vector<float> x(static_cast<size_t>(seconds * music_rate), 0.0f);
+    std::vector<float> x(static_cast<size_t>(seconds * sound_rate), 0.0f);
     for (double t = 0.02; t < seconds; t += pace * static_cast<double>(1 + random.below(2))) {
         const int semitones = pentatonic[random.below(pentatonic.size())] + 12 * static_cast<int>(random.below(2));
         add_tone(x, t, 261.6256 * std::pow(2, (semitones + transposed) / 12.0), 0.15 + 0.1 * random.uniform());
@@ -41,29 +41,29 @@ std::vector<float> melody(uint64_t seed, double seconds = 4, int transposed = 0,
 }
 
 SoundSet melodies(size_t count, uint64_t seed, int transposed = 0, double pace = 0.25) {
-    SoundSet set{music_rate, {}};
+    SoundSet set{sound_rate, {}};
     for (size_t i = 0; i < count; ++i) set.sounds.push_back(melody(1000 * seed + i, 4, transposed, pace));
     return set;
 }
 
 SoundSet noises(size_t count, double deviation = 0.1) {
-    SoundSet set{music_rate, {}};
-    for (size_t i = 0; i < count; ++i) set.sounds.push_back(test::noise(4 * music_rate, deviation, test::seed() + i));
+    SoundSet set{sound_rate, {}};
+    for (size_t i = 0; i < count; ++i) set.sounds.push_back(test::noise(4 * sound_rate, deviation, test::seed() + i));
     return set;
 }
 
 TEST(PitchClasses, NamesTheNotesOfAChord) {
-    auto chord = test::sine(440, 2, music_rate, 0.2);  // A
-    const auto c = test::sine(523.2511, 2, music_rate, 0.2), e = test::sine(659.2551, 2, music_rate, 0.2);
+    auto chord = test::sine(440, 2, sound_rate, 0.2);  // A
+    const auto c = test::sine(523.2511, 2, sound_rate, 0.2), e = test::sine(659.2551, 2, sound_rate, 0.2);
     for (size_t i = 0; i < chord.size(); ++i) chord[i] += c[i] + e[i];
-    const auto statistics = pitch_classes({music_rate, {chord}});
+    const auto statistics = pitch_classes({sound_rate, {chord}});
     for (size_t k = 0; k < 12; ++k)
         EXPECT_NEAR(statistics.shares[k], k == 9 || k == 0 || k == 4 ? 1.0 / 3 : 0, 0.04) << k;  // window's scalloping
     EXPECT_NEAR(*statistics.entropy_bits, std::log2(3), 0.02);
     // A quarter of a semitone off is still the same class; the octave above as well.
-    EXPECT_NEAR(pitch_classes({music_rate, {test::sine(440 * std::pow(2, 0.25 / 12), 1, music_rate)}}).shares[9], 1,
+    EXPECT_NEAR(pitch_classes({sound_rate, {test::sine(440 * std::pow(2, 0.25 / 12), 1, sound_rate)}}).shares[9], 1,
                 1e-9);
-    EXPECT_NEAR(pitch_classes({music_rate, {test::sine(880, 1, music_rate)}}).shares[9], 1, 1e-9);
+    EXPECT_NEAR(pitch_classes({sound_rate, {test::sine(880, 1, sound_rate)}}).shares[9], 1, 1e-9);
 }
 
 TEST(PitchClasses, RotateWithATransposition) {
@@ -85,12 +85,12 @@ TEST(PitchClasses, RotateWithATransposition) {
 TEST(PitchClasses, AreEvenInNoiseAndNoneInSilence) {
     EXPECT_GT(*pitch_classes(noises(2)).entropy_bits, 3.4) << "log2 12 = 3.585, seed " << test::seed();
     const auto silent =
-        pitch_classes({music_rate, {std::vector<float>(2 * music_rate), std::vector<float>(2 * music_rate, 0.3f)}});
+        pitch_classes({sound_rate, {std::vector<float>(2 * sound_rate), std::vector<float>(2 * sound_rate, 0.3f)}});
     EXPECT_EQ(silent.frames, 0);
     EXPECT_FALSE(silent.entropy_bits);
     EXPECT_FALSE(pitch_class_distance(silent.shares, silent.shares));
     EXPECT_FALSE(transposed_pitch_class_distance(silent.shares, silent.shares));
-    EXPECT_EQ(pitch_classes({music_rate, {}}).frames, 0);
+    EXPECT_EQ(pitch_classes({sound_rate, {}}).frames, 0);
 }
 
 TEST(OnsetStatistics, CountsIntervalsByHand) {
@@ -123,23 +123,23 @@ TEST(OnsetStatistics, HearTheTempo) {
 class RunawayClips : public testing::Test {
   protected:
     WindowRange range = window_range(melodies(8, 1));
-    Runaway judged(const std::vector<float>& x) const { return ran_away(x, music_rate, range); }
+    Runaway judged(const std::vector<float>& x) const { return ran_away(x, sound_rate, range); }
 };
 
 TEST_F(RunawayClips, AreFoundByKind) {
     EXPECT_EQ(judged(melody(77)), Runaway::none);
-    EXPECT_EQ(judged(test::noise(4 * music_rate, 0.1, test::seed())), Runaway::noise);
-    EXPECT_EQ(judged(std::vector<float>(4 * music_rate)), Runaway::silence);
-    EXPECT_EQ(judged(test::sine(300, 4, music_rate, 1.0)), Runaway::loud) << "far beyond these melodies";
-    EXPECT_EQ(ran_away(test::sine(300, 4, music_rate, 1.0), music_rate, {}), Runaway::none)
+    EXPECT_EQ(judged(test::noise(4 * sound_rate, 0.1, test::seed())), Runaway::noise);
+    EXPECT_EQ(judged(std::vector<float>(4 * sound_rate)), Runaway::silence);
+    EXPECT_EQ(judged(test::sine(300, 4, sound_rate, 1.0)), Runaway::loud) << "far beyond these melodies";
+    EXPECT_EQ(ran_away(test::sine(300, 4, sound_rate, 1.0), sound_rate, {}), Runaway::none)
         << "-3.01 dBFS is what a sine may have";
-    auto square = test::sine(300, 4, music_rate);
+    auto square = test::sine(300, 4, sound_rate);
     for (float& x : square) x = x < 0 ? -1 : 1;
     EXPECT_EQ(judged(square), Runaway::loud);
     auto shifted = melody(5);
     for (float& x : shifted) x += 0.3f;
     EXPECT_EQ(judged(shifted), Runaway::offset);
-    EXPECT_EQ(judged(std::vector<float>(4 * music_rate, 0.5f)), Runaway::offset);
+    EXPECT_EQ(judged(std::vector<float>(4 * sound_rate, 0.5f)), Runaway::offset);
     EXPECT_EQ(judged({}), Runaway::none);
     EXPECT_EQ(judged(std::vector<float>(100)), Runaway::silence) << "shorter than a window: one window";
     EXPECT_EQ(std::string(name_of(Runaway::offset)), "offset");
@@ -149,9 +149,9 @@ TEST_F(RunawayClips, DoNotComeBack) {
     const auto with_noise = [&](double from, double to) {
         auto x = melody(9);
         const auto noise = test::noise(x.size(), 0.1, test::seed());
-        std::copy(noise.begin() + static_cast<std::ptrdiff_t>(from * music_rate),
-                  noise.begin() + static_cast<std::ptrdiff_t>(to * music_rate),
-                  x.begin() + static_cast<std::ptrdiff_t>(from * music_rate));
+        std::copy(noise.begin() + static_cast<std::ptrdiff_t>(from * sound_rate),
+                  noise.begin() + static_cast<std::ptrdiff_t>(to * sound_rate),
+                  x.begin() + static_cast<std::ptrdiff_t>(from * sound_rate));
         return judged(x);
     };
     EXPECT_EQ(with_noise(3, 4), Runaway::noise) << "the last second";
@@ -161,14 +161,14 @@ TEST_F(RunawayClips, DoNotComeBack) {
 }
 
 TEST_F(RunawayClips, HaveLimitsFromHeldOutAudio) {
-    const WindowRange quiet = window_range({music_rate, {test::noise(8 * music_rate, 0.005, test::seed())}});
+    const WindowRange quiet = window_range({sound_rate, {test::noise(8 * sound_rate, 0.005, test::seed())}});
     EXPECT_NEAR(quiet.silence_dbfs, -52, 0.5);  // -46 dBFS - 6 dB
     EXPECT_NEAR(quiet.loud_dbfs, -20, 1e-9);    // the fixed end
     EXPECT_NEAR(quiet.flatness, 0.5, 1e-9);     // noise itself must not become normal
-    const WindowRange silent = window_range({music_rate, {std::vector<float>(8 * music_rate)}});
+    const WindowRange silent = window_range({sound_rate, {std::vector<float>(8 * sound_rate)}});
     EXPECT_EQ(silent.silence_dbfs, -70);
     EXPECT_EQ(silent.flatness, 0.05);
-    EXPECT_NO_THROW(window_range({music_rate, {}}));
+    EXPECT_NO_THROW(window_range({sound_rate, {}}));
 }
 
 double at(const Similarity& s, const std::string& key) {
@@ -234,28 +234,28 @@ TEST_F(Likeness, OfATransposedCopyIsInItsIntervals) {
 }
 
 TEST_F(Likeness, OfSilenceIsUndefinedWhereThereIsNothingToMeasure) {
-    const Similarity s = held_out().measure({music_rate, {std::vector<float>(4 * music_rate)}});
+    const Similarity s = held_out().measure({sound_rate, {std::vector<float>(4 * sound_rate)}});
     EXPECT_FALSE(s.value("js_pitch_classes"));
     EXPECT_FALSE(s.value("pitch_class_entropy"));
     EXPECT_FALSE(s.value("js_onset_intervals"));
     EXPECT_EQ(at(s, "onsets_per_second"), 0);
     EXPECT_EQ(at(s, "runaway"), 1);
     EXPECT_GT(at(s, "frechet_log_mel"), 100);
-    const Similarity nothing = held_out().measure({music_rate, {}});
+    const Similarity nothing = held_out().measure({sound_rate, {}});
     for (const auto& value : nothing.values) EXPECT_FALSE(value);
     EXPECT_THROW(held_out().measure({8000, {}}), Error);
 }
 
 TEST(HeldOutAudio, MayBeShort) {
-    EXPECT_THROW(HeldOut({music_rate, {}}, {}), Error);
-    const HeldOut one({music_rate, {melody(1)}}, {.count = 4});
+    EXPECT_THROW(HeldOut({sound_rate, {}}, {}), Error);
+    const HeldOut one({sound_rate, {melody(1)}}, {.count = 4});
     EXPECT_FALSE(one.floor());
     EXPECT_EQ(one.seconds(), 4);
-    EXPECT_NEAR(at(one.measure({music_rate, {melody(1)}}), "frechet_log_mel"), 0, 0.05);
-    const HeldOut tiny({music_rate, {std::vector<float>(100, 0.1f)}}, {.count = 1});
-    EXPECT_FALSE(tiny.measure({music_rate, {std::vector<float>(100, 0.1f)}}).value("frechet_log_mel"));
+    EXPECT_NEAR(at(one.measure({sound_rate, {melody(1)}}), "frechet_log_mel"), 0, 0.05);
+    const HeldOut tiny({sound_rate, {std::vector<float>(100, 0.1f)}}, {.count = 1});
+    EXPECT_FALSE(tiny.measure({sound_rate, {std::vector<float>(100, 0.1f)}}).value("frechet_log_mel"));
     int calls = 0;
-    EXPECT_THROW(HeldOut({music_rate, {melody(1)}}, {}, [&](double, const std::string&) { return ++calls < 3; }),
+    EXPECT_THROW(HeldOut({sound_rate, {melody(1)}}, {}, [&](double, const std::string&) { return ++calls < 3; }),
                  Cancelled);
 }
 
